@@ -1,0 +1,59 @@
+"""Files that appear under their final name only when they are whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from partseg_cli.errors import PartsegError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Hand out a temporary name beside `path`, and rename it to `path` when the block ends well.
+
+    Whatever interrupts the block, `path` keeps its former content and the temporary file is gone.
+
+    Raises:
+        PartsegError: the disk is full, read-only or otherwise refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def disk_error(path: Path, error: OSError) -> PartsegError:
+    """Say what the disk refused, and what to do."""
+    advice = {
+        errno.ENOSPC: "free some space or choose another --out",
+        errno.EDQUOT: "free some of your quota or choose another --out",
+        errno.EFBIG: "lift the file size limit or choose another --out",
+        errno.EACCES: "choose an --out that you may write to",
+        errno.EROFS: "choose an --out that you may write to",
+    }.get(error.errno or 0, "choose another --out")
+    return PartsegError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write `value` as readable JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,40 @@
+"""Where things lie: packaged recipes and manifests, prepared data, runs, weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from partseg_cli.errors import PartsegError
+
+PACKAGE = Path(__file__).parent
+
+
+def packaged(folder: str) -> Path:
+    """Give the folder `recipes` or `data_manifests`, of the checkout or of the installed package.
+
+    >>> (packaged("recipes") / "tiny.yaml").is_file()
+    True
+    """
+    for parent in (PACKAGE, PACKAGE.parent):
+        if any((parent / folder).glob("*.yaml")):
+            return parent / folder
+    raise PartsegError(f"{folder}: not found beside {PACKAGE}; the installation is broken, install partseg-cli again")
+
+
+def data_folder() -> Path:
+    """Give the home of data sets: `$PARTSEG_DATA`, else `./data`."""
+    return Path(os.environ.get("PARTSEG_DATA") or "data")
+
+
+def new_run(verb: str, name: str) -> Path:
+    """Make and give the first free folder `runs/<verb>/<name>-N`."""
+    number = 1
+    while True:
+        folder = Path("runs") / verb / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
