@@ -1,0 +1,253 @@
+"""Objects, parts and their pairs: the only place that takes names apart.
+
+A *pair* is an object-specific part, such as "cat's head": the part "head" of the object "cat".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from partseg_cli.errors import VocabularyError
+
+POSSESSIVE = re.compile(r"(?:['’]s|(?<=s)['’])\s+")
+"""Ends the object in "cat's ear", "cat’s ear" and "bus' wheel"."""
+
+
+@dataclass(frozen=True, order=True)
+class Pair:
+    """An object-specific part; `is_seen` tells whether training may use its labels."""
+
+    object: str
+    part: str
+    is_seen: bool = True
+
+    @property
+    def name(self) -> str:
+        """The published spelling.
+
+        >>> Pair("bus", "license plate").name
+        "bus's license plate"
+        """
+        return f"{self.object}'s {self.part}"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The pairs that a model is asked for, with the lists and indices that follow from them.
+
+    Lists are sorted in Python's order (capitals first), as in the published code: its index slip depends on it.
+
+    Attributes:
+        pairs: the K object-specific parts, in the order of the logits' channels.
+        bare_objects: further objects that compete at the object gate although no part of them is asked.
+
+    >>> words = Vocabulary((Pair("dog", "head"), Pair("cat", "head"), Pair("cat", "ear")))
+    >>> words.parts, words.objects
+    (('ear', 'head'), ('cat', 'dog'))
+    >>> words.part_of, words.object_of
+    ((1, 1, 0), (1, 0, 0))
+    """
+
+    pairs: tuple[Pair, ...]
+    bare_objects: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.pairs and not self.bare_objects:
+            raise VocabularyError('vocabulary: needs at least one entry, got none; name a part such as "cat\'s ear"')
+        names = [(pair.object, pair.part) for pair in self.pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise VocabularyError(
+                    f"vocabulary: each pair must stand once, got {Pair(*name).name!r} twice; drop one"
+                )
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The P generalised parts."""
+        return tuple(sorted({pair.part for pair in self.pairs}))
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """The O objects."""
+        return tuple(sorted({pair.object for pair in self.pairs} | set(self.bare_objects)))
+
+    @cached_property
+    def part_of(self) -> tuple[int, ...]:
+        """For each pair the index of its generalised part."""
+        return tuple(self.parts.index(pair.part) for pair in self.pairs)
+
+    @cached_property
+    def object_of(self) -> tuple[int, ...]:
+        """For each pair the index of its object."""
+        return tuple(self.objects.index(pair.object) for pair in self.pairs)
+
+    @cached_property
+    def prompts(self) -> tuple[str, ...]:
+        """The P + O words that the text tower reads: bare names, parts first, no template."""
+        return self.parts + self.objects
+
+    @cached_property
+    def is_seen(self) -> tuple[bool, ...]:
+        """For each pair whether it is seen."""
+        return tuple(pair.is_seen for pair in self.pairs)
+
+    @cached_property
+    def unseen_objects(self) -> tuple[str, ...]:
+        """The objects of unseen pairs, sorted."""
+        return tuple(sorted({pair.object for pair in self.pairs if not pair.is_seen}))
+
+    def seen(self) -> Vocabulary:
+        """Give the seen pairs alone: what training reads.
+
+        Raises:
+            VocabularyError: no pair is seen.
+        """
+        return Vocabulary(tuple(pair for pair in self.pairs if pair.is_seen))
+
+    def with_unseen(self, objects: Iterable[str]) -> Vocabulary:
+        """Give the same pairs, unseen where their object is among `objects`.
+
+        Raises:
+            VocabularyError: an object is not in this vocabulary.
+        """
+        unseen = set(objects)
+        for name in sorted(unseen):
+            check_known(name, self.objects, "unseen objects")
+        return Vocabulary(tuple(Pair(pair.object, pair.part, pair.object not in unseen) for pair in self.pairs))
+
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Give the parts of the object called `name`, in the order of the pairs."""
+        return tuple(pair.part for pair in self.pairs if pair.object == name)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Give plain records: {object, part, seen}, one a pair."""
+        return [{"object": pair.object, "part": pair.part, "seen": pair.is_seen} for pair in self.pairs]
+
+    @classmethod
+    def from_json(cls, records: Sequence[Mapping[str, Any]]) -> Vocabulary:
+        """Read what `to_json` gave; `seen` may be left out and is then true.
+
+        >>> Vocabulary.from_json([{"object": "cat", "part": "ear"}]).pairs[0].name
+        "cat's ear"
+        """
+        return cls(tuple(Pair(str(r["object"]), str(r["part"]), bool(r.get("seen", True))) for r in records))
+
+
+def check_known(name: str, known: Sequence[str], what: str) -> None:
+    """Raise a `VocabularyError` with the nearest known name unless `name` is in `known`."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise VocabularyError(f"{what}: must be in the vocabulary, got {name!r}; {advice}")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One entry that a user asks for: a pair, a bare object, a bare part, or a bare word still to be told apart.
+
+    Attributes:
+        text: as the user wrote it.
+        object: the object's name, None for a bare part and an undecided word.
+        part: the part's name, None for a bare object and an undecided word.
+    """
+
+    text: str
+    object: str | None = None
+    part: str | None = None
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether a vocabulary must tell if the word is an object or a part."""
+        return self.object is None and self.part is None
+
+
+def parse_word(text: str) -> Word:
+    """Read one entry of a vocabulary.
+
+    >>> parse_word("chest of drawers’ drawer")
+    Word(text='chest of drawers’ drawer', object='chest of drawers', part='drawer')
+    >>> parse_word("ear").is_undecided
+    True
+
+    Raises:
+        VocabularyError: the object or the part is empty.
+    """
+    plain = " ".join(text.split())
+    pieces = POSSESSIVE.split(plain, maxsplit=1)
+    if not plain or not all(pieces) or re.fullmatch(r".*['’]s?", plain):
+        raise VocabularyError(
+            f'vocabulary: an entry reads "object\'s part", "object" or "part", got {text!r}; complete it'
+        )
+    return Word(plain, *pieces) if len(pieces) == 2 else Word(plain)
+
+
+def read_words(entries: Iterable[str]) -> list[Word]:
+    """Read `--vocab` values: entries, comma-separated entries, or names of .yaml, .yml and .txt files of them.
+
+    Raises:
+        VocabularyError: nothing is left, an entry stands twice, a file cannot be read.
+    """
+    words: list[Word] = []
+    for entry in entries:
+        path = Path(entry.strip())
+        if path.suffix.lower() in {".yaml", ".yml", ".txt"}:
+            words += _read_file(path)
+        else:
+            words += [parse_word(piece) for piece in entry.split(",") if piece.strip()]
+    if not words:
+        raise VocabularyError('vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"')
+    keys = [(word.object, word.part, word.is_undecided and word.text) for word in words]
+    for key, word in zip(keys, words, strict=True):
+        if keys.count(key) > 1:
+            raise VocabularyError(f"vocabulary: each entry must stand once, got {word.text!r} twice; drop one")
+    return words
+
+
+def _read_file(path: Path) -> list[Word]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(
+            f"{path}: cannot be read as a vocabulary file ({error}); name a UTF-8 text or YAML file"
+        ) from error
+    if path.suffix.lower() == ".txt":
+        lines = (line.split("#")[0].strip() for line in text.splitlines())
+        return [parse_word(line) for line in lines if line]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise VocabularyError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend it") from error
+    return _read_yaml(path, value)
+
+
+def _read_yaml(path: Path, value: object) -> list[Word]:
+    """Read a list of entries or {object, part} mappings, or a mapping of objects to their parts."""
+    if isinstance(value, dict):
+        return [
+            Word(f"{name}'s {part}", str(name), str(part)) if part else Word(str(name), str(name))
+            for name, parts in value.items()
+            for part in (parts or [None])
+        ]
+    if isinstance(value, list):
+        return [_read_entry(path, entry) for entry in value]
+    raise VocabularyError(
+        f"{path}: must be a list of entries or a mapping of objects to parts, got {value!r}; see the README"
+    )
+
+
+def _read_entry(path: Path, entry: object) -> Word:
+    if isinstance(entry, str):
+        return parse_word(entry)
+    if isinstance(entry, dict) and entry and set(entry) <= {"object", "part"}:
+        name, part = entry.get("object"), entry.get("part")
+        text = f"{name}'s {part}" if name and part else str(name or part)
+        return Word(text, name, part)
+    raise VocabularyError(f"{path}: an entry is text or {{object: ..., part: ...}}, got {entry!r}; mend it")
