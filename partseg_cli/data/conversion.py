@@ -1,0 +1,53 @@
+"""What every converter gives: records for a split, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from partseg_cli.data.store import Record
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One image that belongs into the store.
+
+    Attributes:
+        split: "train" or "val".
+        record: its objects and parts.
+    """
+
+    split: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One image or annotation that does not come into the store.
+
+    Attributes:
+        item: its name below the source folder.
+        reason: why, in words; equal reasons are counted together.
+        is_defect: whether the source is broken there (`--strict` refuses it), or the image has just nothing for us.
+        detail: what exactly was found.
+    """
+
+    item: str
+    reason: str
+    is_defect: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A conversion about to run.
+
+    Attributes:
+        image_root: folder of the photos, recorded in the store.
+        found: number of annotations, so the number of outcomes.
+        outcomes: the conversion itself, lazily, in a fixed order.
+    """
+
+    image_root: str
+    found: int
+    outcomes: Iterator[Converted | Skipped]

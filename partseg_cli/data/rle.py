@@ -1,0 +1,87 @@
+"""Masks as COCO run-length codes, and flat label maps painted from them.
+
+Masks are written by pycocotools and read by runs here: a small part of a large photo costs as much as its own pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt16
+from pycocotools import mask as coco
+
+NONE = 65535
+"""In a flat label map: no label here."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A set of pixels.
+
+    Attributes:
+        rle: COCO's compressed run-length text; the image's size is in its record.
+        bbox: x, y, width, height in pixels; four zeros when empty.
+        area: number of pixels.
+    """
+
+    rle: str
+    bbox: tuple[int, int, int, int]
+    area: int
+
+    @classmethod
+    def encode(cls, pixels: Bool[np.ndarray, "H W"]) -> Mask:
+        """Give the mask of the true pixels.
+
+        >>> Mask.encode(np.eye(3, dtype=bool)[:2]).bbox
+        (0, 0, 2, 2)
+        """
+        code = coco.encode(np.asfortranarray(pixels, dtype=np.uint8))
+        x, y, width, height = (int(value) for value in coco.toBbox(code))
+        return cls(code["counts"].decode("ascii"), (x, y, width, height), int(coco.area(code)))
+
+    def decode(self, height: int, width: int) -> Bool[np.ndarray, "H W"]:
+        """Give the pixels in an image of this size."""
+        columns = np.zeros(width * height, np.bool_)
+        columns[self.positions()] = True
+        return columns.reshape(width, height).T
+
+    def positions(self) -> Int[np.ndarray, "area"]:
+        """Give the places of the pixels in an image stored column by column, ascending."""
+        runs = run_lengths(self.rle)
+        starts, lengths = np.cumsum(runs)[:-1:2], runs[1::2]
+        before = np.cumsum(lengths) - lengths
+        return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+def run_lengths(rle: str) -> Int[np.ndarray, "runs"]:
+    """Read COCO's compressed text: lengths of runs, absent and present pixels in turn, always an even number.
+
+    Each character holds 5 bits of a signed number, low bits first, and whether more follow; from the fourth on, a
+    number is the difference to the length two runs before (pycocotools, `rleFrString`).
+
+    >>> run_lengths("52203").tolist()
+    [5, 2, 2, 2, 5, 0]
+    """
+    codes = np.frombuffer(rle.encode("ascii"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes & 0x20 == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
+    places = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    runs = np.add.reduceat((codes & 0x1F) << 5 * places, starts)
+    runs -= np.where(codes[ends] & 0x10, np.int64(1) << 5 * (ends - starts + 1), 0)
+    for first in (1, 2):
+        runs[first::2] = np.cumsum(runs[first::2])
+    return np.append(runs, 0) if len(runs) % 2 else runs
+
+
+def paint(layers: Iterable[tuple[int, int, Mask]], height: int, width: int) -> UInt16[np.ndarray, "H W"]:
+    """Paint (label, level, mask) layers into one flat label map.
+
+    The order is fixed for all stores: by level, then by area from large to small, then as given; a later layer covers
+    an earlier one, so small parts stay on top. Pixels without a layer hold `NONE`.
+    """
+    columns = np.full(width * height, NONE, np.uint16)
+    for label, _, mask in sorted(layers, key=lambda layer: (layer[1], -layer[2].area)):
+        columns[mask.positions()] = label
+    return columns.reshape(width, height).T

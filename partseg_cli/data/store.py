@@ -1,0 +1,324 @@
+"""The unified part-mask store: `<split>.jsonl` of COCO-RLE records, `<split>.idx.npy`, `dataset.json`.
+
+One line of a `.jsonl` file is one image with its object instances and their parts; parts may overlap. The index holds
+the byte offset of each line and the end of the last one, so that any record is read from a memory map. `dataset.json`
+names objects, pairs and the image folder. No file holds a time or an output path: the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt16
+
+from partseg_cli.data.rle import Mask, paint
+from partseg_cli.errors import DataError
+from partseg_cli.files import disk_error, whole_file, write_json
+from partseg_cli.vocabulary import Vocabulary
+
+FORMAT = "partseg-store-1"
+PAINT_ORDER = "level, then area from large to small, then place in the record; the later one covers the earlier"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object in an image.
+
+    Attributes:
+        id: its number in the image, which its parts name.
+        category: index into the store's list of object names.
+        mask: its pixels.
+        synthetic: whether it stands for a whole class, or for the union of its parts, rather than for one object.
+    """
+
+    id: int
+    category: int
+    mask: Mask
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of one object instance.
+
+    Attributes:
+        object: the `id` of its instance.
+        pair: index into the store's vocabulary.
+        raw: the code of the original annotation, such as "lwing".
+        level: 1 for a part, 2 for a part of a part, and so on.
+        mask: its pixels.
+    """
+
+    object: int
+    pair: int
+    raw: str
+    level: int
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and all that is known of it.
+
+    Attributes:
+        image_id: unique in the store.
+        file_name: path of the photo below the store's image root, with forward slashes.
+        width: in pixels, as stored in the file (no EXIF turn).
+        height: in pixels.
+        source: where the annotation came from, below the source folder.
+        objects: the object instances.
+        parts: their parts, in the order of the annotation.
+    """
+
+    image_id: str
+    file_name: str
+    width: int
+    height: int
+    source: str
+    objects: tuple[Instance, ...]
+    parts: tuple[Part, ...]
+
+    def flat_pairs(self) -> UInt16[np.ndarray, "H W"]:
+        """Paint the parts: pair indices, `rle.NONE` elsewhere."""
+        return paint(((part.pair, part.level, part.mask) for part in self.parts), self.height, self.width)
+
+    def flat_objects(self) -> UInt16[np.ndarray, "H W"]:
+        """Paint the object instances: indices into the store's object names, `rle.NONE` elsewhere."""
+        return paint(((thing.category, 0, thing.mask) for thing in self.objects), self.height, self.width)
+
+    def to_json(self) -> str:
+        """Give one line of a `.jsonl` file, without its end."""
+        value = {
+            **vars(self),
+            "objects": [_flat(o) for o in self.objects],
+            "parts": [_flat(p) for p in self.parts],
+        }
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> Record:
+        """Read what `to_json` gave."""
+        value = json.loads(line)
+        objects = tuple(Instance(**_nested(o)) for o in value.pop("objects"))
+        parts = tuple(Part(**_nested(p)) for p in value.pop("parts"))
+        return cls(**value, objects=objects, parts=parts)
+
+
+def _flat(item: Instance | Part) -> dict[str, Any]:
+    """Put the fields of the item's mask beside its own."""
+    value = {**vars(item), **vars(item.mask)}
+    del value["mask"]
+    return value
+
+
+def _nested(value: dict[str, Any]) -> dict[str, Any]:
+    mask = Mask(value.pop("rle"), tuple(value.pop("bbox")), value.pop("area"))
+    return {**value, "mask": mask}
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `dataset.json` says of a whole store.
+
+    Attributes:
+        name: as in `partseg prepare NAME`.
+        image_root: folder of the photos; a relative one starts at the store.
+        objects: every object name that instances refer to, also those without parts.
+        vocabulary: the pairs that parts refer to, with the published seen flags.
+        licence: terms of the original data.
+        homepage: where the original data come from.
+        images: number of records of each split.
+    """
+
+    name: str
+    image_root: str
+    objects: tuple[str, ...]
+    vocabulary: Vocabulary
+    licence: str = ""
+    homepage: str = ""
+    images: tuple[tuple[str, int], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the content of `dataset.json`."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "homepage": self.homepage,
+            "licence": self.licence,
+            "image_root": self.image_root,
+            "images": dict(self.images),
+            "paint_order": PAINT_ORDER,
+            "objects": list(self.objects),
+            "pairs": self.vocabulary.to_json(),
+        }
+
+
+class Records(Sequence[Record]):
+    """The records of one split, read on demand from a memory map; cheap to hand to other processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._map: mmap.mmap | None = None
+        self.offsets = np.load(path.with_suffix(".idx.npy"), mmap_mode="r", allow_pickle=False)
+        if int(self.offsets[-1]) != path.stat().st_size:
+            raise DataError(
+                f"{path}: its index must end at byte {path.stat().st_size}, got {self.offsets[-1]}; prepare again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 - an int gives a Record, a slice a list
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        start, end = (int(offset) for offset in self.offsets[index % len(self) :][:2])
+        return Record.from_json(self._bytes()[start:end])
+
+    def _bytes(self) -> mmap.mmap:
+        if self._map is None:
+            with self.path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Attributes:
+        folder: where it lies.
+        info: the content of `dataset.json`.
+    """
+
+    folder: Path
+    info: DatasetInfo
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the store in `folder`.
+
+        Raises:
+            DataError: there is no whole store of this format.
+        """
+        path = folder / "dataset.json"
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise DataError(
+                f"{folder}: no prepared data set (dataset.json: {_why(error)}); run partseg prepare first"
+            ) from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            got = value.get("format") if isinstance(value, dict) else value
+            raise DataError(f"{path}: format must be {FORMAT!r}, got {got!r}; prepare it again with this version")
+        try:
+            info = DatasetInfo(
+                name=value["name"],
+                image_root=value["image_root"],
+                objects=tuple(value["objects"]),
+                vocabulary=Vocabulary.from_json(value["pairs"]),
+                licence=value["licence"],
+                homepage=value["homepage"],
+                images=tuple(value["images"].items()),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: is incomplete ({error!r}); prepare it again") from error
+        return cls(folder, info)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(name for name, _ in self.info.images)
+
+    def records(self, split: str) -> Records:
+        """Give the records of `split`.
+
+        Raises:
+            DataError: there is no such split, or its files are broken.
+        """
+        if split not in self.splits:
+            raise DataError(f"{self.folder}: split must be one of {', '.join(self.splits)}, got {split!r}")
+        path = self.folder / f"{split}.jsonl"
+        try:
+            return Records(path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({_why(error)}); prepare it again") from error
+
+    def photo(self, record: Record) -> Path:
+        """Give the path of the record's photo."""
+        return self.folder / self.info.image_root / record.file_name
+
+
+class StoreWriter:
+    """Writes a store; its files appear, `dataset.json` last, when the `with` block ends well."""
+
+    def __init__(self, folder: Path, info: DatasetInfo, splits: Sequence[str]) -> None:
+        _refuse_other(folder, info.name)
+        self.folder, self.info = folder, info
+        self.offsets: dict[str, list[int]] = {split: [0] for split in splits}
+        self._files: dict[str, BinaryIO] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> StoreWriter:
+        for split in self.offsets:
+            temporary = self._stack.enter_context(whole_file(self.folder / f"{split}.jsonl"))
+            try:
+                self._files[split] = self._stack.enter_context(temporary.open("wb"))
+            except OSError as error:
+                self._stack.close()
+                raise disk_error(self.folder, error) from error
+        return self
+
+    def add(self, split: str, record: Record) -> None:
+        """Append `record` to `split`."""
+        line = record.to_json().encode() + b"\n"
+        self._files[split].write(line)
+        self.offsets[split].append(self.offsets[split][-1] + len(line))
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - the three of the protocol
+        if error[0] is not None:
+            self._stack.__exit__(*error)
+            return
+        (self.folder / "dataset.json").unlink(missing_ok=True)
+        self._stack.close()
+        for split, offsets in self.offsets.items():
+            with whole_file(self.folder / f"{split}.idx.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, np.asarray(offsets, np.int64))
+        images = {split: len(offsets) - 1 for split, offsets in self.offsets.items()}
+        write_json(self.folder / "dataset.json", {**self.info.to_json(), "images": images})
+
+
+def _refuse_other(folder: Path, name: str) -> None:
+    """Do not overwrite a store of another name."""
+    if (folder / "dataset.json").exists():
+        other = Store.open(folder).info.name
+        if other != name:
+            raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
+
+
+def iterate(store: Store, splits: Sequence[str] | None = None) -> Iterator[tuple[str, Record]]:
+    """Walk through (split, record) of the splits named, or of all."""
+    for split in splits or store.splits:
+        for record in store.records(split):
+            yield split, record
+
+
+def image_root(folder: Path) -> str:
+    """Give the text under which `folder` is recorded as image root: absolute, with forward slashes."""
+    return Path(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - resolve() would follow links
+
+
+def _why(error: Exception) -> str:
+    return "not found" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())

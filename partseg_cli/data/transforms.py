@@ -1,0 +1,48 @@
+"""Photos and label maps -> tensors of the size that a model reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""RGB statistics that CLIPSeg normalises with (CLIP's own differ)."""
+
+
+def photo_tensor(photo: Image.Image, size: int, channel_order: str = "rgb") -> Float[Tensor, "3 {size} {size}"]:
+    """Give a photo as a square tensor: antialiased bilinear resize in uint8 (aspect ratio not kept), normalised.
+
+    `channel_order` "bgr" exchanges red and blue *before* the RGB statistics are applied, as published training did.
+    """
+    pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR))
+    if channel_order == "bgr":
+        pixels = pixels[:, :, ::-1]
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (tensor - mean) / std
+
+
+def shortest_edge_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """Give (height, width) with the shorter edge at `shortest`, less where the longer would exceed `longest`.
+
+    >>> shortest_edge_size(375, 500, 800, 1333)
+    (800, 1067)
+    """
+    scale = min(shortest / min(height, width), longest / max(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def nearest_rows(before: int, after: int) -> Int[np.ndarray, "{after}"]:
+    """Give, for each row after a resize, the row it copies: the floor rule of torch's "nearest".
+
+    >>> nearest_rows(352, 22)[:3]
+    array([ 0, 16, 32])
+    """
+    rows: Int[np.ndarray, "{after}"] = (
+        np.floor(np.arange(after, dtype=np.float32) * np.float32(before / after)).astype(np.int64).clip(max=before - 1)
+    )
+    return rows
