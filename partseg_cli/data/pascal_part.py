@@ -1,0 +1,309 @@
+"""PASCAL-Part in its original release: VOC2010 photos, and for each a `.mat` of object and part masks that overlap.
+
+The file holds a struct `anno` with `objects`, each with `class`, `mask` and `parts`, each with `part_name` and `mask`.
+Codes such as "lwing" and "wheel_2" are merged into the pairs of the manifest; the raw masks stay apart in the store.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from scipy.io import loadmat
+
+from partseg_cli.data.conversion import Conversion, Converted, Skipped
+from partseg_cli.data.images import check_photo, looks_like
+from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import Instance, Part, Record, image_root
+from partseg_cli.errors import DataError
+
+ANNOTATION_FOLDERS = (
+    "Annotations_Part",
+    "pascal_part/Annotations_Part",
+    "*/Annotations_Part",
+    "*/*/Annotations_Part",
+)
+PHOTO_FOLDERS = (
+    "JPEGImages",
+    "VOC2010/JPEGImages",
+    "VOCdevkit/VOC2010/JPEGImages",
+    "*/VOC2010/JPEGImages",
+    "*/*/VOC2010/JPEGImages",
+    "*/JPEGImages",
+    "*/*/JPEGImages",
+)
+REPACK_FOLDER = "annotations_detectron2_part"
+"""Marks the repack of OV-PARTS: flat label maps, which are not the original release."""
+
+NO_PART = "no part of the 116"
+NOT_MAT = "annotation is no .mat file"
+BROKEN_MAT = "annotation cannot be read"
+UNKNOWN_OBJECT = "annotation names an unknown object"
+UNKNOWN_CODE = "annotation has an unknown part code"
+NO_PHOTO = "photo is missing"
+BROKEN_PHOTO = "photo cannot be used"
+SIZES_DIFFER = "mask and photo differ in size"
+
+MAT_SIGNATURE = b"MATLAB"
+COUNTER = re.compile(r"_\d+$")
+
+
+class DefectError(Exception):
+    """One image cannot be converted: the reason, and what exactly was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """A part as annotated, with its original code."""
+
+    code: str
+    pixels: Bool[np.ndarray, "H W"]
+
+
+@dataclass(frozen=True)
+class RawObject:
+    """An object as annotated, with its original name."""
+
+    name: str
+    pixels: Bool[np.ndarray, "H W"]
+    parts: tuple[RawPart, ...]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Leads from the words of the annotation to the indices of the store.
+
+    Attributes:
+        categories: name of an object as annotated -> index into the manifest's objects.
+        pairs: index of an object, pattern of a code (`wheel_N`) -> index into the manifest's pairs.
+    """
+
+    categories: dict[str, int]
+    pairs: dict[tuple[int, str], int]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Translation:
+        """Give the translation that the manifest describes."""
+        categories = {name: index for index, name in enumerate(manifest.objects)}
+        pairs = {
+            (categories[pair.object], pattern): index
+            for index, pair in enumerate(manifest.vocabulary.pairs)
+            for pattern in manifest.raw_codes[pair.object][pair.part]
+        }
+        return cls(categories | {name: categories[ours] for name, ours in manifest.aliases.items()}, pairs)
+
+    def category(self, name: str) -> int:
+        """Give the index of the object called `name`.
+
+        Raises:
+            DefectError: there is no such object.
+        """
+        if name not in self.categories:
+            raise DefectError(UNKNOWN_OBJECT, name)
+        return self.categories[name]
+
+    def pair(self, name: str, code: str) -> int:
+        """Give the index of the pair that part `code` of object `name` belongs to.
+
+        Raises:
+            DefectError: there is no such object, or it has no such part.
+        """
+        key = (self.category(name), COUNTER.sub("_N", code))
+        if key not in self.pairs:
+            raise DefectError(UNKNOWN_CODE, f"{name}: {code}")
+        return self.pairs[key]
+
+
+@dataclass(frozen=True)
+class Release:
+    """An original release on disk.
+
+    Attributes:
+        source: the folder that holds all of it.
+        annotations: the folder of the `.mat` files.
+        photos: the folder of the photos.
+    """
+
+    source: Path
+    annotations: Path
+    photos: Path
+
+    @classmethod
+    def find(cls, source: Path) -> Release:
+        """Find the folders of a release below `source`.
+
+        Raises:
+            DataError: one of them is not there.
+        """
+        return cls(
+            source,
+            _find_folder(source, ANNOTATION_FOLDERS, "trainval.tar.gz of PASCAL-Part"),
+            _find_folder(source, PHOTO_FOLDERS, "VOCtrainval_03-May-2010.tar of PASCAL VOC2010"),
+        )
+
+    def photo(self, stem: str) -> Path:
+        """Give the path of the photo called `stem`."""
+        return self.photos / f"{stem}.jpg"
+
+    def stems(self) -> list[str]:
+        """Give the names of the annotations, sorted, without the `._` files that macOS leaves in archives.
+
+        Raises:
+            DataError: there is no annotation, or none of them has its photo.
+        """
+        stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not path.name.startswith("._"))
+        if not stems:
+            raise DataError(f"{self.annotations}: must hold .mat files, got none; unpack trainval.tar.gz again")
+        if not any(self.photo(stem).is_file() for stem in stems):
+            raise DataError(
+                f"{self.photos}: must hold the photos of {self.annotations}, got none of them, such as {stems[0]}.jpg; "
+                "unpack VOCtrainval_03-May-2010.tar"
+            )
+        return stems
+
+    def item(self, stem: str) -> str:
+        """Give the name of an annotation below the source folder."""
+        return (self.annotations / f"{stem}.mat").relative_to(self.source).as_posix()
+
+
+def convert(source: Path, manifest: Manifest) -> Conversion:
+    """Convert the original release below `source`, lazily, one outcome for each annotation.
+
+    An image belongs to val if the manifest lists it, else to train.
+
+    Raises:
+        DataError: `source` is no original release.
+    """
+    release = Release.find(source)
+    stems = release.stems()
+    return Conversion(image_root(release.photos), len(stems), _outcomes(release, stems, manifest))
+
+
+def _outcomes(release: Release, stems: Sequence[str], manifest: Manifest) -> Iterator[Converted | Skipped]:
+    translation, val = Translation.of(manifest), manifest.val_stems()
+    for stem in stems:
+        try:
+            record = convert_image(release, stem, translation)
+        except DefectError as defect:
+            yield Skipped(release.item(stem), defect.reason, is_defect=True, detail=defect.detail)
+        else:
+            if record is None:
+                yield Skipped(release.item(stem), NO_PART, is_defect=False)
+            else:
+                yield Converted("val" if stem in val else "train", record)
+
+
+def convert_image(release: Release, stem: str, translation: Translation) -> Record | None:
+    """Give the record of one image, or None if none of its parts has a pixel.
+
+    Raises:
+        DefectError: the annotation or the photo is broken, or they do not fit.
+    """
+    things = read_annotation(release.annotations / f"{stem}.mat")
+    objects = tuple(
+        Instance(index, translation.category(thing.name), Mask.encode(thing.pixels))
+        for index, thing in enumerate(things)
+    )
+    parts = tuple(
+        Part(index, translation.pair(thing.name, part.code), part.code, 1, Mask.encode(part.pixels))
+        for index, thing in enumerate(things)
+        for part in thing.parts
+    )
+    parts = tuple(part for part in parts if part.mask.area > 0)
+    if not parts:
+        return None
+    width, height = measure_photo(release.photo(stem))
+    check_sizes(things, width, height)
+    return Record(stem, f"{stem}.jpg", width, height, release.item(stem), objects, parts)
+
+
+def read_annotation(path: Path) -> tuple[RawObject, ...]:
+    """Read the objects of one `.mat` file, in its order.
+
+    Raises:
+        DefectError: it is something else, broken, or of another structure.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DefectError(BROKEN_MAT, error.strerror or str(error)) from error
+    if not content.startswith(MAT_SIGNATURE):
+        raise DefectError(NOT_MAT, looks_like(path))
+    try:
+        (anno,) = _structs(loadmat(io.BytesIO(content), variable_names=["anno"])["anno"])
+        return tuple(_raw_object(thing) for thing in _structs(anno["objects"]))
+    except Exception as error:  # the reader raises whatever broken bytes lead it to
+        raise DefectError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def measure_photo(path: Path) -> tuple[int, int]:
+    """Give width and height of a photo that is whole.
+
+    Raises:
+        DefectError: it is missing or cannot be decoded.
+    """
+    if not path.is_file():
+        raise DefectError(NO_PHOTO, path.name)
+    try:
+        return check_photo(path)
+    except DataError as error:
+        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), path.name)) from error
+
+
+def check_sizes(things: Sequence[RawObject], width: int, height: int) -> None:
+    """Raise a `DefectError` unless all masks are as large as the photo."""
+    masks = (pixels for thing in things for pixels in (thing.pixels, *(part.pixels for part in thing.parts)))
+    for rows, columns in (pixels.shape for pixels in masks):
+        if (rows, columns) != (height, width):
+            raise DefectError(SIZES_DIFFER, f"mask {columns}x{rows}, photo {width}x{height}")
+
+
+def _raw_object(thing: Any) -> RawObject:  # noqa: ANN401 - an element of a MATLAB struct array
+    parts = tuple(RawPart(str(part["part_name"].item()), _pixels(part["mask"])) for part in _structs(thing["parts"]))
+    return RawObject(str(thing["class"].item()), _pixels(thing["mask"]), parts)
+
+
+def _structs(value: Any) -> Sequence[Any]:  # noqa: ANN401 - scipy's rendering of a MATLAB value
+    """Give the elements of a struct array; an empty value of any type, as in objects without parts, has none."""
+    return list(value.ravel()) if value.size else []
+
+
+def _pixels(value: Any) -> Bool[np.ndarray, "H W"]:  # noqa: ANN401 - scipy's rendering of a MATLAB matrix
+    pixels: Bool[np.ndarray, "H W"] = np.asarray(value) != 0
+    if pixels.ndim != 2:
+        raise ValueError(f"a mask must have rows and columns, got shape {pixels.shape}")
+    return pixels
+
+
+def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
+    """Give the first of `places`, glob patterns below `source`, that is a folder."""
+    for place in places:
+        for folder in sorted(source.glob(place)):
+            if folder.is_dir():
+                return folder
+    raise DataError(
+        f"{source}: must hold the folder {places[0]} (looked for {', '.join(places)}), got {_content(source)}; "
+        f"unpack {archive} there"
+    )
+
+
+def _content(folder: Path) -> str:
+    """Say what `folder` holds instead."""
+    if not folder.is_dir():
+        return "no such folder" if not folder.exists() else "a file"
+    names = sorted(path.name for path in folder.iterdir())
+    if any(folder.glob(REPACK_FOLDER)) or any(folder.glob(f"*/{REPACK_FOLDER}")):
+        return f"the OV-PARTS repack ({', '.join(names)})"
+    shown = ", ".join(names[:5]) or "an empty folder"
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
