@@ -1,0 +1,1 @@
+"""The training objective of PartCLIPSeg, Eq. 5-9."""
