@@ -1,0 +1,74 @@
+"""Which device to compute on, and what to say when it runs out of memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from partseg_cli.errors import OutOfMemoryError, UsageError
+
+
+def choose_device(name: str, gpus: str | None = None) -> torch.device:
+    """Give the device called auto, cpu, cuda, cuda:N or mps.
+
+    Args:
+        name: `auto` takes a CUDA device if there is one, else the CPU.
+        gpus: number of devices that the user asks for, or "all", or a list such as "0,2".
+
+    Raises:
+        UsageError: the device is not there, or several are asked for.
+    """
+    present = torch.cuda.device_count()
+    if gpus is not None:
+        name = _one_of(gpus, name, present)
+    if name == "auto":
+        name = "cuda" if present else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= present:
+        raise UsageError(f"--device: this machine has {present} CUDA devices, got {name!r}; use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device: this machine has no MPS device, got 'mps'; use --device cpu")
+    return device
+
+
+def _one_of(gpus: str, name: str, present: int) -> str:
+    """Read `--gpus`: for now a run has one process, so one device."""
+    if gpus == "all":
+        wanted = present
+    elif gpus.replace(",", "").isdigit():
+        wanted = len(gpus.split(",")) if "," in gpus else int(gpus)
+    else:
+        raise UsageError(f"--gpus must be a number, all, or a list such as 0,2, got {gpus!r}")
+    if name == "cpu":
+        present = os.cpu_count() or 1
+    if wanted > present or wanted < 1:
+        kind = "processors" if name == "cpu" else "CUDA devices"
+        raise UsageError(
+            f"--gpus: this machine has {present} {kind}, got {gpus}; ask for what is there, or --device cpu"
+        )
+    if wanted > 1:
+        raise UsageError(f"--gpus: this version trains in one process, got {gpus}; use --gpus 1")
+    return name if name != "auto" else "cuda"
+
+
+@contextmanager
+def memory_watch(advice: str) -> Iterator[None]:
+    """Turn running out of memory, on any device, into an `OutOfMemoryError` with `advice`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemoryError(f"out of memory ({_first_line(error)}); {advice}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(f"out of memory ({_first_line(error)}); {advice}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

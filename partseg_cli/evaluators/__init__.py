@@ -1,0 +1,1 @@
+"""Scores: counts of pixels, and pure functions of those counts."""

@@ -1,0 +1,95 @@
+"""Masks -> pictures: overlays with a legend, label PNGs, contact sheets."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from partseg_cli.files import whole_file
+
+GOLDEN_RATIO = 0.618034
+"""Steps of this size around the colour circle keep neighbours apart, however many there are."""
+OPACITY = 0.55
+NOTHING_8, NOTHING_16 = 255, 65535
+PAPER, INK = (250, 250, 248), (32, 32, 36)
+
+
+def palette(count: int) -> UInt8[np.ndarray, "{count} 3"]:
+    """Give `count` colours that differ from each other, always the same ones."""
+    colours = [
+        colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, (0.85, 0.6)[index % 2], (1.0, 0.8, 0.95)[index % 3])
+        for index in range(count)
+    ]
+    return (np.array(colours).reshape(count, 3) * 255).astype(np.uint8)
+
+
+def colour(photo: Image.Image, labels: Int[np.ndarray, "H W"], colours: UInt8[np.ndarray, "C 3"]) -> Image.Image:
+    """Lay colours over the labelled pixels (-1 = none) of a photo, with a light line around each region."""
+    pixels = np.asarray(photo).astype(np.float32)
+    inside = labels >= 0
+    pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * colours[labels[inside]]
+    edge = np.zeros_like(inside)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    pixels[edge] = 0.4 * pixels[edge] + 0.6 * 255
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[int], str]], title: str = "") -> Image.Image:
+    """Add a panel at the right: a title, then a colour and its word on each line."""
+    size = max(12, round(max(picture.size) / 40))
+    font = ImageFont.load_default(size)
+    lines = [text for _, text in entries] + [title]
+    width = round(max(font.getlength(line) for line in lines)) + 4 * size
+    height = max(picture.height, round((len(entries) + 2.5) * 1.5 * size))
+    sheet = Image.new("RGB", (picture.width + width, height), PAPER)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    left = picture.width + size
+    draw.text((left, size), title, fill=INK, font=font)
+    for line, (fill, text) in enumerate(entries):
+        top = round((1.6 + line) * 1.5 * size) + size // 2
+        draw.rectangle((left, top, left + size, top + size), fill=tuple(fill), outline=INK)
+        draw.text((left + 2 * size, top + size / 2), text, fill=INK, font=font, anchor="lm")
+    return sheet
+
+
+def contact_sheet(tiles: Sequence[Image.Image], columns: int = 4, edge: int = 360) -> Image.Image:
+    """Arrange pictures in rows, each shrunk or enlarged to fit a square of `edge` pixels."""
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    gap = edge // 30
+    sheet = Image.new("RGB", (columns * (edge + gap) + gap, rows * (edge + gap) + gap), PAPER)
+    for index, tile in enumerate(tiles):
+        scale = edge / max(tile.size)
+        fitted = tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))))
+        row, column = divmod(index, columns)
+        left, top = gap + column * (edge + gap), gap + row * (edge + gap)
+        sheet.paste(fitted, (left + (edge - fitted.width) // 2, top + (edge - fitted.height) // 2))
+    return sheet
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG, whole or not at all."""
+    with whole_file(path) as temporary:
+        picture.save(temporary, "PNG")
+
+
+def save_labels(path: Path, labels: Int[np.ndarray, "H W"], count: int) -> None:
+    """Write labels (-1 = nothing) of `count` words as a PNG.
+
+    8 bits with a palette and 255 for nothing; from 255 words on 16 bits without a palette and 65535 for nothing.
+    """
+    if count >= NOTHING_8:
+        save_picture(path, Image.fromarray(np.where(labels < 0, NOTHING_16, labels).astype(np.uint16)))
+        return
+    picture = Image.fromarray(np.where(labels < 0, NOTHING_8, labels).astype(np.uint8))
+    colours = np.zeros((NOTHING_8 + 1, 3), np.uint8)
+    colours[:count] = palette(count)
+    picture.putpalette(colours.tobytes())
+    save_picture(path, picture)

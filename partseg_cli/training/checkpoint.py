@@ -1,0 +1,117 @@
+"""Checkpoints: weights as safetensors with a header that says what they are, and the state of a run beside them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from partseg_cli.errors import CheckpointError, PartsegError
+from partseg_cli.files import whole_file
+from partseg_cli.vocabulary import Vocabulary
+
+FORMAT = "partseg-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        model: the `model` section of its recipe, with the switches that its weights were trained with.
+        vocabulary: of its data set, with seen flags.
+        dataset: name of that data set.
+        recipe: name of the recipe.
+        step: after which it was written.
+    """
+
+    model: dict[str, Any]
+    vocabulary: Vocabulary
+    dataset: str
+    recipe: str
+    step: int
+
+
+def save_checkpoint(path: Path, model: nn.Module, header: Header) -> None:
+    """Write weights and header, whole or not at all."""
+    about = {**vars(header), "vocabulary": header.vocabulary.to_json()}
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, {"format": FORMAT, "partseg": json.dumps(about, ensure_ascii=False)})
+        except SafetensorError as error:
+            raise PartsegError(
+                f"{path}: cannot be written ({error}); free some space or choose another --out"
+            ) from error
+
+
+def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    """Read a file of `save_checkpoint`; a run folder stands for the checkpoint that it selected.
+
+    Raises:
+        CheckpointError: no such file, not whole, or not a checkpoint of this tool.
+    """
+    path = selected(path) if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a training run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, file.metadata() or {})
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
+
+
+def selected(folder: Path) -> Path:
+    """Give the checkpoint that the run in `folder` selected.
+
+    Raises:
+        CheckpointError: the folder has none.
+    """
+    for place in (folder / "checkpoints", folder):
+        for name in ("selected.json", "last.safetensors"):
+            path = place / name
+            if path.is_file():
+                return place / json.loads(path.read_text(encoding="utf-8"))["file"] if path.suffix == ".json" else path
+    raise CheckpointError(f"{folder}: no checkpoint in it; name a .safetensors file or the folder of a training run")
+
+
+def _header(path: Path, metadata: dict[str, str]) -> Header:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: must be a checkpoint of format {FORMAT!r}, got {metadata.get('format')!r}; "
+            "name one that `partseg train` wrote"
+        )
+    try:
+        about = json.loads(metadata["partseg"])
+        return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
+    except (KeyError, TypeError, ValueError, PartsegError) as error:
+        raise CheckpointError(f"{path}: its header is broken ({error!r}); train it again") from error
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write what a run needs to go on, beside its weights; whole or not at all."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a file of `save_state`; runs no code of it.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: is no readable training state ({' '.join(str(error).split())[:200]})"
+        ) from error
+    return state

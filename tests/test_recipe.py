@@ -1,0 +1,367 @@
+"""Recipes: complete, typed, bounded, and what their heads promise."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from partseg_cli.errors import RecipeError
+from partseg_cli.places import packaged
+from partseg_cli.recipe import SECTIONS, find_recipe, load_recipe, parse_recipe
+
+RECIPES = sorted(packaged("recipes").rglob("*.yaml"))
+TINY = str(packaged("recipes") / "tiny.yaml")
+
+
+def refused(message: str):
+    return pytest.raises(RecipeError, match=f"^{re.escape(message)}$")
+
+
+def raw() -> dict:
+    return yaml.safe_load(Path(TINY).read_text(encoding="utf-8"))
+
+
+# ---- the packaged ones
+
+
+def test_two_recipes_are_packaged_and_each_is_found_by_name():
+    assert [path.stem for path in RECIPES] == ["pascal_zeroshot", "tiny"]
+    assert [find_recipe(path.stem) for path in RECIPES] == RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_packaged_recipe_loads_and_holds_what_its_file_says(path):
+    recipe = load_recipe(str(path))
+    assert recipe.name == path.stem
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert list(written) == list(SECTIONS) == list(recipe.to_dict())
+    for name, section in written.items():
+        read = recipe.to_dict()[name]
+        assert list(section) == list(read), "keys stand in the order of the dataclass"
+        assert {key: float(section[key]) if isinstance(read[key], float) else section[key] for key in read} == read
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_packaged_recipe_is_short_and_opens_with_its_use_and_command(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 60
+    head = "\n".join(lines[: lines.index("data:")])
+    assert f"partseg train recipes/{path.name}" in head
+    assert "Hardware:" in head
+    assert all(line.startswith("#") or not line for line in head.splitlines())
+
+
+OURS_AND_PUBLISHED = {  # the table of DECISIONS
+    "model.object_text_index": ("paper", "published"),
+    "model.background_embedding": ("frozen", "frozen"),
+    "loss.mask_mean": ("paper", "published"),
+    "loss.separation": ("soft", "hard"),
+    "loss.parts_per_object": ("own", "image"),
+    "data.unlabelled_objects": ("background", "background"),
+    "loss.loss_mean": ("image", "image"),
+    "data.train_channel_order": ("rgb", "bgr"),
+    "train.select": ("last", "best"),
+    "model.init": ("rd64-refined", "rd64-refined"),
+}
+
+
+def switches(recipe) -> dict[str, str]:
+    values = recipe.to_dict()
+    return {key: values[key.split(".")[0]][key.split(".")[1]] for key in OURS_AND_PUBLISHED}
+
+
+def test_the_pascal_recipe_holds_our_defaults():
+    recipe = load_recipe("pascal_zeroshot")
+    assert switches(recipe) == {key: ours for key, (ours, _) in OURS_AND_PUBLISHED.items()}
+
+
+def test_the_line_in_the_head_of_the_pascal_recipe_gives_all_published_values():
+    path = packaged("recipes") / "pascal_zeroshot.yaml"
+    (line,) = re.findall(r"^# +(partseg train .* .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    command, verb, name, *overrides = shlex.split(line)
+    assert (command, verb, name) == ("partseg", "train", "recipes/pascal_zeroshot.yaml")
+    assert switches(load_recipe(str(path), overrides)) == {key: value for key, (_, value) in OURS_AND_PUBLISHED.items()}
+
+
+def test_the_pascal_recipe_trains_as_published():
+    recipe = load_recipe("pascal_zeroshot")
+    train, loss, data = recipe.train, recipe.loss, recipe.data
+    assert (train.lr, train.weight_decay, train.power, train.clip_norm) == (1e-4, 1e-4, 0.9, 0.01)
+    assert (train.batch_size, train.iterations, train.seed) == (8, 20_000, 12_345_678)
+    assert (loss.lambda_obj, loss.lambda_part, loss.lambda_sep, loss.lambda_enh) == (1, 1, 0.1, 0.01)
+    assert (loss.gamma, loss.background_weight, recipe.model.image_size) == (0.3, 0.05, 352)
+    assert (data.shortest_edge, data.longest_edge, data.flip) == (800, 1333, 0.5)
+
+
+# ---- round trip and overrides
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_yaml_that_is_written_reads_as_the_same_recipe(path, tmp_path):
+    recipe = load_recipe(str(path), ["train.lr=3e-7", "data.root=null", "data.split=my split.yaml", "loss.tau=1e-12"])
+    copy = tmp_path / path.name
+    copy.write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(str(copy)) == recipe
+
+
+def test_overrides_change_their_key_and_no_other():
+    changed = load_recipe("tiny", ["train.lr=1", "data.root=/some where", "data.shortest_edge=50", "train.lr=0.25"])
+    plain = load_recipe("tiny")
+    assert (changed.train.lr, changed.data.root, changed.data.shortest_edge) == (0.25, "/some where", 50)
+    back = dataclasses.replace(
+        changed,
+        train=dataclasses.replace(changed.train, lr=plain.train.lr),
+        data=dataclasses.replace(changed.data, root=None, shortest_edge=None),
+    )
+    assert back == plain
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "1.0e-4", "0.0001", "+1e-4"])
+def test_a_float_may_be_written_in_a_way_that_yaml_takes_for_text(text):
+    assert load_recipe("tiny", [f"train.lr={text}"]).train.lr == 1e-4
+
+
+def test_a_whole_number_is_a_float_where_a_float_is_wanted():
+    lr = load_recipe("tiny", ["train.lr=1"]).train.lr
+    assert (lr, type(lr)) == (1.0, float)
+
+
+@pytest.mark.parametrize("override", ["train.lr", "lr=1", "=1", "train.=1", ".lr=1", "", "train.lr 1"])
+def test_an_override_without_section_key_and_value_is_refused(override):
+    with refused(f"override must read section.key=value, got {override!r}; for example train.lr=1e-4"):
+        load_recipe("tiny", [override])
+
+
+def test_an_override_that_is_no_yaml_is_refused():
+    with refused("override 'train.lr=[1': the value must be YAML, got '[1'"):
+        load_recipe("tiny", ["train.lr=[1"])
+
+
+def test_an_override_of_a_section_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text("train: 5")
+    with refused("override 'train.lr=1': train must be a section, got 5"):
+        load_recipe(str(path), ["train.lr=1"])
+
+
+# ---- keys
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.batchsize=1", "unknown key train.batchsize; did you mean train.batch_size?"),
+        ("loss.separatoin=soft", "unknown key loss.separatoin; did you mean loss.separation?"),
+        ("trian.lr=1", "unknown key trian; did you mean train?"),
+        # a key of another section, even where this one has a key that looks a little like it
+        ("data.seed=1", "unknown key data.seed; did you mean train.seed?"),
+        ("data.precision=fp32", "unknown key data.precision; did you mean train.precision?"),
+        ("data.lr=1", "unknown key data.lr; did you mean train.lr?"),
+        ("loss.flip=1", "unknown key loss.flip; did you mean data.flip?"),
+        ("model.batch_size=1", "unknown key model.batch_size; did you mean train.batch_size?"),
+        ("train.backbone=tiny", "unknown key train.backbone; did you mean model.backbone?"),
+        (
+            "model.qqqqqq=1",
+            "unknown key model.qqqqqq; known are name, backbone, init, image_size, object_text_index, "
+            "background_embedding, trained",
+        ),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(override, message):
+    with refused(f"{TINY}: {message}"):
+        load_recipe(TINY, [override])
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_needed(section):
+    for key in raw()[section]:
+        values = raw()
+        del values[section][key]
+        with refused(f"here: needs the key {section}.{key}; add it (recipes are complete)"):
+            parse_recipe(values, "tiny", "here")
+
+
+def test_every_section_is_needed():
+    for section in SECTIONS:
+        values = raw()
+        del values[section]
+        with refused(f"here: needs the key {section}; add it (recipes are complete)"):
+            parse_recipe(values, "tiny", "here")
+
+
+# ---- values
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.shortest_edge=0", "data.shortest_edge must be >= 1, got 0"),
+        ("data.longest_edge=0", "data.longest_edge must be >= 1, got 0"),
+        ("data.flip=-0.5", "data.flip must be >= 0, got -0.5"),
+        ("data.flip=1.5", "data.flip must be <= 1, got 1.5"),
+        ("data.workers=-1", "data.workers must be >= 0, got -1"),
+        ("model.image_size=31", "model.image_size must be >= 32, got 31"),
+        ("loss.lambda_obj=-1", "loss.lambda_obj must be >= 0, got -1"),
+        ("loss.lambda_part=-1e-9", "loss.lambda_part must be >= 0, got -1e-09"),
+        ("loss.lambda_sep=-1", "loss.lambda_sep must be >= 0, got -1"),
+        ("loss.lambda_enh=-1", "loss.lambda_enh must be >= 0, got -1"),
+        ("loss.gamma=-0.1", "loss.gamma must be >= 0, got -0.1"),
+        ("loss.gamma=1.1", "loss.gamma must be <= 1, got 1.1"),
+        ("loss.tau=0", "loss.tau must be > 0, got 0"),
+        ("loss.background_weight=-1", "loss.background_weight must be >= 0, got -1"),
+        ("train.seed=-1", "train.seed must be >= 0, got -1"),
+        ("train.iterations=0", "train.iterations must be >= 1, got 0"),
+        ("train.batch_size=0", "train.batch_size must be >= 1, got 0"),
+        ("train.micro_batch=0", "train.micro_batch must be >= 1, got 0"),
+        ("train.lr=0", "train.lr must be > 0, got 0"),
+        ("train.lr=nan", "train.lr must be > 0, got nan"),
+        ("train.weight_decay=-1", "train.weight_decay must be >= 0, got -1"),
+        ("train.power=-1", "train.power must be >= 0, got -1"),
+        ("train.clip_norm=0", "train.clip_norm must be > 0, got 0"),
+        ("train.save_every=0", "train.save_every must be >= 1, got 0"),
+        ("train.evaluate_every=-1", "train.evaluate_every must be >= 0, got -1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(override, message):
+    with refused(f"{TINY}: {message}"):
+        load_recipe(TINY, [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("data.flip=0", "data.flip=1", "loss.gamma=1", "loss.gamma=0", "train.power=0", "train.weight_decay=0"),
+        *("data.workers=0", "train.seed=0", "model.image_size=32", "data.shortest_edge=1", "loss.lambda_sep=0"),
+    ],
+)
+def test_a_value_on_its_bound_is_taken(override):
+    section, key = override.split("=")[0].split(".")
+    assert load_recipe(TINY, [override]).to_dict()[section][key] == float(override.split("=")[1])
+
+
+@pytest.mark.parametrize("key", ["train.lr", "loss.lambda_sep", "loss.tau", "train.power"])
+def test_infinity_is_no_value(key):
+    with pytest.raises(RecipeError, match=re.escape(key)):
+        load_recipe(TINY, [f"{key}=.inf"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.lr=fast", "train.lr must be of type float, got 'fast'"),
+        ("train.lr=", "train.lr must be of type float, got None"),
+        ("train.lr=true", "train.lr must be of type float, got True"),
+        ("train.lr=[1]", "train.lr must be of type float, got [1]"),
+        ("train.iterations=1e3", "train.iterations must be of type int, got '1e3'"),
+        ("train.iterations=10.0", "train.iterations must be of type int, got 10.0"),
+        ("train.iterations=true", "train.iterations must be of type int, got True"),
+        ("data.dataset=5", "data.dataset must be of type str, got 5"),
+        ("data.dataset=null", "data.dataset must be of type str, got None"),
+        ("data.root=5", "data.root must be of type str or null, got 5"),
+        ("data.shortest_edge=wide", "data.shortest_edge must be of type int or null, got 'wide'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(override, message):
+    with refused(f"{TINY}: {message}"):
+        load_recipe(TINY, [override])
+
+
+CHOICES = {
+    "data.train_channel_order": ["rgb", "bgr"],
+    "data.unlabelled_objects": ["background", "ignore"],
+    "model.name": ["partclipseg"],
+    "model.backbone": ["ViT-B-16-quickgelu", "tiny"],
+    "model.init": ["rd64-refined", "clip", "random"],
+    "model.object_text_index": ["paper", "published"],
+    "model.background_embedding": ["frozen", "learned"],
+    "model.trained": ["published", "all"],
+    "loss.mask_mean": ["paper", "published"],
+    "loss.separation": ["soft", "hard"],
+    "loss.parts_per_object": ["own", "image"],
+    "loss.loss_mean": ["image", "batch"],
+    "train.precision": ["auto", "fp32", "bf16", "fp16"],
+    "train.select": ["last", "best"],
+}
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_is_one_of_its_words(key):
+    section, name = key.split(".")
+    for word in CHOICES[key]:
+        recipe = load_recipe(TINY, [f"{key}={word}", *(["train.evaluate_every=1"] if word == "best" else [])])
+        assert recipe.to_dict()[section][name] == word
+    for wrong in ("Paper", 1, None, ["rgb"]):
+        with refused(f"{TINY}: {key} must be one of {', '.join(CHOICES[key])}, got {wrong!r}"):
+            load_recipe(TINY, [f"{key}={'null' if wrong is None else wrong}"])
+
+
+# ---- rules that tie keys together
+
+
+@pytest.mark.parametrize(("batch", "micro"), [(4, 3), (4, 8), (6, 4)])
+def test_a_micro_batch_must_divide_the_batch(batch, micro):
+    with refused(f"{TINY}: train.micro_batch must divide train.batch_size {batch}, got {micro}"):
+        load_recipe(TINY, [f"train.batch_size={batch}", f"train.micro_batch={micro}"])
+
+
+def test_a_pooled_loss_needs_the_whole_batch_at_once():
+    pooled = ["loss.loss_mean=batch", "train.batch_size=4"]
+    message = "loss.loss_mean batch pools the whole batch, so train.micro_batch must be 4, got 2"
+    with refused(f"{TINY}: {message}"):
+        load_recipe(TINY, [*pooled, "train.micro_batch=2"])
+    assert load_recipe(TINY, [*pooled, "train.micro_batch=4"]).loss.loss_mean == "batch"
+
+
+def test_a_micro_batch_of_any_divisor_serves_a_loss_by_image():
+    sizes = [
+        load_recipe(TINY, ["train.batch_size=6", f"train.micro_batch={n}"]).train.micro_batch for n in (1, 2, 3, 6)
+    ]
+    assert sizes == [1, 2, 3, 6]
+
+
+def test_select_best_needs_evaluations():
+    with refused(f"{TINY}: train.select best needs train.evaluate_every >= 1, got 0"):
+        load_recipe(TINY, ["train.select=best", "train.evaluate_every=0"])
+    assert load_recipe(TINY, ["train.select=best", "train.evaluate_every=5"]).train.select == "best"
+
+
+# ---- files
+
+
+def test_an_unknown_recipe_is_refused_with_the_nearest_one():
+    with refused("pascal_zeroshoot: no such recipe; packaged are pascal_zeroshot, tiny: did you mean pascal_zeroshot?"):
+        find_recipe("pascal_zeroshoot")
+
+
+def test_a_file_comes_before_the_packaged_recipe_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(Path(TINY).read_text(encoding="utf-8").replace("seed: 0", "seed: 77"))
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("tiny.yaml").train.seed == 77
+    assert load_recipe("tiny").train.seed == load_recipe("recipes/tiny.yaml").train.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold the sections data, model, loss, train, got None"),
+        ("- data", "must hold the sections data, model, loss, train, got ['data']"),
+        ("data: 5\nmodel:\nloss:\ntrain:\n", "data must be a section of keys, got 5"),
+        ("5x: 1", "unknown key 5x; known are data, model, loss, train"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path, text, message):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with refused(f"{path}: {message}"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("content", [b"data: [", b"\xff\xfe"])
+def test_an_unreadable_file_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=rf"^{re.escape(str(path))}: is not a readable YAML file \(.+\); mend it$"):
+        load_recipe(str(path))
