@@ -1,0 +1,59 @@
+"""The `partseg` command: its parts, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from partseg_cli.cli import data, run
+from partseg_cli.errors import PartsegError
+
+app = typer.Typer(
+    name="partseg",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Open-vocabulary part segmentation: photos and words in, part masks out.\n\n"
+    "First minute: **partseg demo**. Then: prepare, split, train, evaluate, predict.",
+)
+app.command()(data.prepare)
+app.command()(data.split)
+app.command()(run.train)
+app.command()(run.evaluate)
+app.command()(run.predict)
+app.command()(run.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from partseg_cli import __version__
+
+        typer.echo(f"partseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and its exit code."""
+    try:
+        app()
+    except PartsegError as error:
+        sys.exit(_complain(f"error: {error}", error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_complain("interrupted", 130))
+
+
+def _complain(text: str, code: int) -> int:
+    typer.echo(" ".join(text.split()), err=True)
+    return code

@@ -1,0 +1,76 @@
+"""What the commands show: tables on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from partseg_cli.training.loop import Step
+
+Item = TypeVar("Item")
+
+SHORT = {
+    "total": "total",
+    "object_part": "obj-part",
+    "object": "object",
+    "part": "part",
+    "separation": "sep",
+    "separation_hard": "sep-hard",
+    "enhancement": "enh",
+}
+
+
+def table(value: Table) -> None:
+    """Print a table; colours only on a terminal, and not where NO_COLOR is set."""
+    from rich.console import Console
+
+    console = Console()
+    console.print(value, width=None if console.is_terminal else 100)
+
+
+def note(text: str) -> None:
+    """Print a line about what is going on."""
+    typer.echo(text, err=True)
+
+
+def document(value: dict[str, Any]) -> None:
+    """Print exactly one JSON document."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """Show a bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=what, total=total, file=sys.stderr, disable=None, unit="image")
+
+
+class Steps:
+    """Shows training: a bar with the losses on a terminal, a line now and then elsewhere."""
+
+    LINES = 20
+
+    def __init__(self, iterations: int) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=iterations, desc="train", file=sys.stderr, disable=None, unit="step")
+        self.every = max(1, iterations // self.LINES)
+
+    def __call__(self, step: Step) -> None:
+        """Show one step."""
+        losses = " ".join(f"{SHORT[name]} {step.losses[name]:.4f}" for name in SHORT if name in step.losses)
+        if self.bar.disable:
+            if step.number % self.every == 0 or step.number == self.bar.total:
+                note(f"step {step.number}/{self.bar.total} lr {step.lr:.2e} {losses} grad {step.grad_norm:.3g}")
+            return
+        self.bar.set_postfix_str(losses, refresh=False)
+        self.bar.update()
+        if step.number == self.bar.total:
+            self.bar.close()

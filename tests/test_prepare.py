@@ -1,0 +1,251 @@
+"""`prepare` as a whole: what it leaves in the folder, and that a rerun leaves the same."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from partseg_cli.data.images import open_photo
+from partseg_cli.data.store import Store, iterate
+from partseg_cli.errors import DataError
+from partseg_cli.pipeline.prepare import Drawing, prepare
+
+HEIGHT, WIDTH = 30, 50
+STEMS = ("2008_000652", "2008_000700", "2008_000726", "2010_000145")
+VAL = "2008_000700"
+"""The manifest's list puts this one into val."""
+FILES = ["dataset.json", "preview.png", "report.json", "train.idx.npy", "train.jsonl", "val.idx.npy", "val.jsonl"]
+
+
+def structs(rows: list[tuple], fields: str) -> np.ndarray:
+    array = np.empty((1, len(rows)), [(name, object) for name in fields.split()])
+    array[0, :] = rows
+    return array
+
+
+def write_annotation(path: Path, part: str) -> None:
+    """A cat over all of the photo, one of its parts in the left half of the upper third."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[: HEIGHT // 3, : WIDTH // 2] = 1
+    cat = structs(
+        [("cat", 8, np.ones_like(pixels), structs([(part, pixels)], "part_name mask"))], "class class_ind mask parts"
+    )
+    savemat(path, {"anno": structs([(path.stem, cat)], "imname objects")}, do_compression=True)
+
+
+@pytest.fixture
+def release(tmp_path) -> Path:
+    """An original release of four photos."""
+    source = tmp_path / "release"
+    for folder in ("Annotations_Part", "JPEGImages"):
+        (source / folder).mkdir(parents=True)
+    for number, stem in enumerate(STEMS):
+        write_annotation(source / "Annotations_Part" / f"{stem}.mat", ("head", "tail", "lear", "nose")[number])
+        Image.new("RGB", (WIDTH, HEIGHT), (50 * number, 90, 90)).save(source / "JPEGImages" / f"{stem}.jpg")
+    return source
+
+
+@pytest.fixture
+def broken_release(release) -> Path:
+    """The same with an annotation that is an HTML page, half a photo, and a photo missing: one image is left."""
+    (release / "Annotations_Part" / f"{STEMS[0]}.mat").write_text("<!DOCTYPE html><html>404</html>")
+    photo = release / "JPEGImages" / f"{STEMS[2]}.jpg"
+    photo.write_bytes(photo.read_bytes()[:-200])
+    (release / "JPEGImages" / f"{STEMS[3]}.jpg").unlink()
+    return release
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def convert(source: Path, out: Path, **options):
+    return prepare("pascal-part-116", source=source, out=out, **options)
+
+
+# the report
+
+
+def test_the_report_counts_what_was_found_and_converted(release, tmp_path):
+    prepared = convert(release, tmp_path / "store")
+    report = json.loads((tmp_path / "store/report.json").read_text())
+    assert report == prepared.to_json()
+    assert report == {
+        "name": "pascal-part-116",
+        "found": 4,
+        "converted": {"train": 3, "val": 1},
+        "expected": {"train": 8431, "val": 850},
+        "skipped": [],
+    }
+
+
+def test_the_report_lists_every_broken_file_with_its_reason(broken_release, tmp_path):
+    convert(broken_release, tmp_path / "store")
+    skipped = json.loads((tmp_path / "store/report.json").read_text())["skipped"]
+    assert [(item["item"], item["reason"]) for item in skipped] == [
+        (f"Annotations_Part/{STEMS[0]}.mat", "annotation is no .mat file"),
+        (f"Annotations_Part/{STEMS[2]}.mat", "photo cannot be used"),
+        (f"Annotations_Part/{STEMS[3]}.mat", "photo is missing"),
+    ]
+    assert skipped[0]["detail"] == "an HTML page"
+    assert all(item["is_defect"] for item in skipped)
+
+
+def test_what_is_left_of_a_broken_release_is_converted(broken_release, tmp_path):
+    convert(broken_release, tmp_path / "store")
+    assert [(split, record.image_id) for split, record in iterate(Store.open(tmp_path / "store"))] == [("val", VAL)]
+
+
+def test_an_image_too_large_is_skipped(release, tmp_path):
+    Image.new("1", (12000, 9000)).save(release / "JPEGImages" / f"{STEMS[0]}.jpg", "PNG")
+    (skipped,) = convert(release, tmp_path / "store").skipped
+    assert skipped.detail == (
+        f"{STEMS[0]}.jpg: a photo must have at most 100 megapixels, got 12000x9000; make it smaller"
+    )
+
+
+def test_the_real_photos_give_the_known_counts(samples, tmp_path):
+    prepared = convert(samples / "pascal_part", tmp_path / "store", preview=0)
+    assert (prepared.found, prepared.converted) == (18, {"train": 15, "val": 1})
+    assert prepared.reasons() == Counter({"no part of the 116": 2})
+    assert not any(item.is_defect for item in prepared.skipped)
+
+
+# strict
+
+
+def test_strict_refuses_a_broken_release_and_leaves_no_store(broken_release, tmp_path):
+    message = (
+        r"^pascal-part-116: --strict allows no broken file, got 3, first Annotations_Part/2008_000652\.mat: "
+        r"annotation is no \.mat file \(an HTML page\); mend the source, or leave --strict out to skip them$"
+    )
+    with pytest.raises(DataError, match=message):
+        convert(broken_release, tmp_path / "store", strict=True)
+    assert contents(tmp_path / "store") == {}
+
+
+def test_strict_keeps_the_store_that_was_there(release, tmp_path):
+    convert(release, tmp_path / "store")
+    before = contents(tmp_path / "store")
+    (release / "Annotations_Part" / f"{STEMS[0]}.mat").write_text("<!DOCTYPE html>")
+    with pytest.raises(DataError):
+        convert(release, tmp_path / "store", strict=True)
+    assert contents(tmp_path / "store") == before
+
+
+def test_strict_allows_images_that_have_just_nothing_for_us(samples, tmp_path):
+    prepared = convert(samples / "pascal_part", tmp_path / "store", strict=True)
+    assert len(prepared.skipped) == 2
+
+
+def test_a_release_without_one_usable_image_is_refused(release, tmp_path):
+    for path in (release / "Annotations_Part").iterdir():
+        path.write_text("<html>")
+    message = (
+        "^pascal-part-116: at least one image must convert, got none of 4 "
+        r"\(annotation is no \.mat file: 4\)$"
+    )
+    with pytest.raises(DataError, match=message):
+        convert(release, tmp_path / "store")
+    assert contents(tmp_path / "store") == {}
+
+
+def test_the_command_shows_each_defect_and_exits_3_when_strict(partseg, broken_release, tmp_path):
+    words = ("prepare", "pascal-part-116", "--source", broken_release, "--out", tmp_path / "store")
+    ended = partseg(*words)
+    assert ended.code == 0
+    assert f"skipped Annotations_Part/{STEMS[0]}.mat: annotation is no .mat file (an HTML page)" in ended.err
+    assert len([line for line in ended.err.splitlines() if line.startswith("skipped ")]) == 3
+    for text in ("converted, train", "-8,431", "skipped: photo is missing"):
+        assert text in ended.out
+    assert partseg(*words, "--strict").code == 3
+
+
+# the same bytes
+
+
+def test_a_rerun_gives_the_same_bytes(release, tmp_path):
+    convert(release, tmp_path / "store", preview=4)
+    before = contents(tmp_path / "store")
+    convert(release, tmp_path / "store", preview=4)
+    assert list(before) == FILES
+    assert contents(tmp_path / "store") == before
+
+
+def test_another_out_folder_gives_the_same_bytes(release, tmp_path):
+    for name in ("one", "another/deeper"):
+        convert(release, tmp_path / name, preview=4)
+    assert contents(tmp_path / "one") == contents(tmp_path / "another/deeper")
+
+
+def test_drawing_again_gives_the_same_bytes(tmp_path):
+    for name in ("one", "another"):
+        prepare("cartoon-part", out=tmp_path / name, preview=3, drawing=Drawing(images=6, seed=3, size=64))
+    before = contents(tmp_path / "one")
+    assert len(before) == len(FILES) + 6
+    assert contents(tmp_path / "another") == before
+
+
+# copies of the photos
+
+
+def test_without_copies_photos_are_read_where_they_are(release, tmp_path):
+    convert(release, tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    photos = {store.photo(record) for _, record in iterate(store)}
+    assert photos == {release / "JPEGImages" / f"{stem}.jpg" for stem in STEMS}
+
+
+def test_a_store_with_copies_needs_no_source_and_may_move(release, tmp_path):
+    convert(release, tmp_path / "store", copy_images=True, preview=2)
+    before = {stem: (release / "JPEGImages" / f"{stem}.jpg").read_bytes() for stem in STEMS}
+    shutil.rmtree(release)
+    shutil.move(tmp_path / "store", tmp_path / "moved")
+    store = Store.open(tmp_path / "moved")
+    assert {r.image_id: store.photo(r).read_bytes() for _, r in iterate(store)} == before
+    assert {open_photo(store.photo(r), upright=False).size for _, r in iterate(store)} == {(WIDTH, HEIGHT)}
+
+
+def test_a_drawn_store_may_be_asked_for_copies_too(tmp_path):
+    prepare("cartoon-part", out=tmp_path / "store", copy_images=True, drawing=Drawing(images=3, seed=0, size=64))
+    store = Store.open(tmp_path / "store")
+    sizes = [open_photo(store.photo(record), upright=False).size for _, record in iterate(store)]
+    assert sizes == [(64, 64)] * 3
+
+
+# the contact sheet
+
+
+def test_the_contact_sheet_holds_as_many_tiles_as_asked(release, tmp_path):
+    widths = {}
+    for count in (1, 2, 4, 9):
+        convert(release, tmp_path / "store", preview=count)
+        with Image.open(tmp_path / "store/preview.png") as sheet:
+            widths[count] = sheet.width
+    assert widths[1] < widths[2] < widths[4] == widths[9]
+
+
+def test_the_contact_sheet_shows_parts_in_colour(release, tmp_path):
+    for path in (release / "JPEGImages").iterdir():
+        Image.new("RGB", (WIDTH, HEIGHT), "black").save(path)
+    convert(release, tmp_path / "store", preview=4)
+    with Image.open(tmp_path / "store/preview.png") as sheet:
+        pixels = np.asarray(sheet).astype(int)
+    spread = pixels.max(-1) - pixels.min(-1)
+    assert 0.01 < (spread > 60).mean() < 0.5
+
+
+def test_no_contact_sheet_is_drawn_unless_asked(release, tmp_path):
+    convert(release, tmp_path / "store", preview=0)
+    assert sorted(contents(tmp_path / "store")) == [name for name in FILES if name != "preview.png"]
+
+
+def test_a_former_contact_sheet_does_not_outlive_its_store(release, tmp_path):
+    convert(release, tmp_path / "store", preview=4)
+    convert(release, tmp_path / "store", preview=0)
+    assert "preview.png" not in contents(tmp_path / "store")
