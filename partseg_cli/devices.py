@@ -30,6 +30,8 @@ def choose_device(name: str, gpus: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from error
+    if device.type not in {"cpu", "cuda", "mps"} or (device.type == "cpu" and device.index is not None):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= present:
         raise UsageError(f"--device: this machine has {present} CUDA devices, got {name!r}; use --device cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():

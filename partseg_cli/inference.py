@@ -76,7 +76,7 @@ def oracle_obj(
     """
     rows = [index for index, owner in enumerate(vocabulary.object_of) if owner in objects]
     winner = strongest(logits.pairs[0, rows], size).labels
-    return torch.tensor(rows, device=winner.device)[winner]
+    return torch.tensor([*rows, -1], device=winner.device)[winner]
 
 
 def strongest(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from partseg_cli.errors import PartsegError
+from partseg_cli.files import disk_error
 
 PACKAGE = Path(__file__).parent
 
@@ -36,5 +37,7 @@ def new_run(verb: str, name: str) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             number += 1
+        except OSError as error:
+            raise disk_error(folder, error) from error
         else:
             return folder

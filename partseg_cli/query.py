@@ -74,6 +74,7 @@ def resolve(words: Sequence[Word], known: Vocabulary, others: Sequence[Vocabular
     notes = [f"{w.text!r} is no known object or part: taken as an object" for w in told if _is_guess(w, known)]
     asked: dict[tuple[str, str], int] = {}
     whole: dict[str, int] = {}
+    bare: dict[str, int] = {}
     for position, word in enumerate(told):
         if word.object is not None and word.part is not None:
             _claim(asked, (word.object, word.part), position, told)
@@ -81,6 +82,7 @@ def resolve(words: Sequence[Word], known: Vocabulary, others: Sequence[Vocabular
             _claim(whole, word.object, position, told)
     for position, word in enumerate(told):
         if word.object is None and word.part is not None:
+            _claim(bare, word.part, position, told)
             asked |= {pair: position for pair in _pairs_of_part(word.part, known) if pair not in asked}
     silent = _silent(asked, known, others, context)
     pairs = tuple(Pair(*names) for names in [*asked, *silent])
@@ -141,7 +143,8 @@ def _silent(
     silent = []
     for name in dict.fromkeys(owner for owner, _ in asked):
         if isinstance(context, Vocabulary):
-            parts = context.parts_of(name)
+            spelled = _spelling(name, context.objects) or name
+            parts = tuple(_spelling(part, known.parts) or part for part in context.parts_of(spelled))
         else:
             parts = known.parts_of(name) or (wider.parts_of(name) if wider else known.parts)
         silent += [(name, part) for part in parts if (name, part) not in asked]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -119,7 +120,7 @@ def find_recipe(name: str) -> Path:
     if path.is_file():
         return path
     candidate = packaged("recipes") / f"{path.stem}.yaml"
-    if candidate.is_file():
+    if candidate.is_file() and str(path.parent) in {".", "recipes"}:
         return candidate
     known = sorted(file.stem for file in packaged("recipes").glob("*.yaml"))
     near = difflib.get_close_matches(path.stem, known, n=1) or known
@@ -164,6 +165,15 @@ def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe:
     return recipe
 
 
+def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds
+    """Check a `model` section that stands alone, as in a checkpoint's header.
+
+    Raises:
+        RecipeError: as `load_recipe`.
+    """
+    return _section(ModelSection, raw, "model", where)
+
+
 def _override(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     section, dot, name = key.partition(".")
@@ -179,16 +189,25 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 def _check_keys(raw: Mapping[str, Any], known: Iterable[str], prefix: str, where: str) -> None:
     known = list(known)
-    every = [f"{section}.{key.name}" for section, kind in SECTIONS.items() for key in fields(kind)]
     for key in raw:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            guess = [prefix + near[0]] if near else difflib.get_close_matches(f"{prefix}{key}", every, n=1)
-            advice = f"did you mean {guess[0]}?" if guess else f"known are {', '.join(known)}"
+            guess = _guess(str(key), known, prefix)
+            advice = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
             raise RecipeError(f"{where}: unknown key {prefix}{key}; {advice}")
     for key in known:
         if key not in raw:
             raise RecipeError(f"{where}: needs the key {prefix}{key}; add it (recipes are complete)")
+
+
+def _guess(key: str, known: list[str], prefix: str) -> str | None:
+    """Give the key that was probably meant: the same one of another section, else the nearest here, else anywhere."""
+    every = {name.name: section for section, kind in SECTIONS.items() for name in fields(kind)}
+    if key in every:
+        return f"{every[key]}.{key}"
+    for names in (known, list(every)):
+        if near := difflib.get_close_matches(key, names, n=1):
+            return prefix + near[0] if names is known else f"{every[near[0]]}.{near[0]}"
+    return None
 
 
 def _section(kind: type[Section], raw: Any, name: str, where: str) -> Section:  # noqa: ANN401 - whatever YAML holds
@@ -231,6 +250,8 @@ def _number(value: Any) -> Any:  # noqa: ANN401
 
 
 def _check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:  # noqa: ANN401
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{where} must be finite, got {value:g}")
     holds = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b}
     for sign, bound in bounds.items():
         if bound is not None and not holds[sign](value, bound):

@@ -213,7 +213,7 @@ def read_words(entries: Iterable[str]) -> list[Word]:
 
 def _read_file(path: Path) -> list[Word]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyError(
             f"{path}: cannot be read as a vocabulary file ({error}); name a UTF-8 text or YAML file"
@@ -229,25 +229,43 @@ def _read_file(path: Path) -> list[Word]:
 
 
 def _read_yaml(path: Path, value: object) -> list[Word]:
-    """Read a list of entries or {object, part} mappings, or a mapping of objects to their parts."""
+    """Read a list of entries or {object, part} mappings, or a mapping of objects to lists of their parts."""
     if isinstance(value, dict):
-        return [
-            Word(f"{name}'s {part}", str(name), str(part)) if part else Word(str(name), str(name))
-            for name, parts in value.items()
-            for part in (parts or [None])
-        ]
+        return [word for name, parts in value.items() for word in _read_parts(path, name, parts)]
     if isinstance(value, list):
         return [_read_entry(path, entry) for entry in value]
-    raise VocabularyError(
-        f"{path}: must be a list of entries or a mapping of objects to parts, got {value!r}; see the README"
-    )
+    raise _misread(path, value)
+
+
+def _read_parts(path: Path, name: object, parts: object) -> list[Word]:
+    """Read one object with a list of its parts, or with nothing: the object itself."""
+    if parts is None:
+        return [_word(path, name, None)]
+    if not isinstance(parts, list) or not parts:
+        raise _misread(path, {name: parts})
+    return [_word(path, name, part) for part in parts]
 
 
 def _read_entry(path: Path, entry: object) -> Word:
     if isinstance(entry, str):
         return parse_word(entry)
     if isinstance(entry, dict) and entry and set(entry) <= {"object", "part"}:
-        name, part = entry.get("object"), entry.get("part")
-        text = f"{name}'s {part}" if name and part else str(name or part)
-        return Word(text, name, part)
-    raise VocabularyError(f"{path}: an entry is text or {{object: ..., part: ...}}, got {entry!r}; mend it")
+        names = [entry[key] for key in ("object", "part") if key in entry]
+        if all(names):
+            return _word(path, entry.get("object"), entry.get("part"))
+    raise _misread(path, entry)
+
+
+def _word(path: Path, name: object, part: object) -> Word:
+    names = [" ".join(text.split()) for text in (name, part) if isinstance(text, str)]
+    if len(names) != sum(text is not None for text in (name, part)) or not names or not all(names):
+        raise _misread(path, {"object": name, "part": part})
+    known = iter(names)
+    return Word("'s ".join(names), *(None if text is None else next(known) for text in (name, part)))
+
+
+def _misread(path: Path, got: object) -> VocabularyError:
+    return VocabularyError(
+        f"{path}: must be a list of entries or {{object: ..., part: ...}}, or map objects to lists of "
+        f"parts, got {got!r}; put names that YAML reads as something else in quotes"
+    )

@@ -8,6 +8,9 @@ import pytest
 from partseg_cli.errors import VocabularyError
 from partseg_cli.vocabulary import Pair, Vocabulary, Word, check_known, parse_word, read_words
 
+RULE = "must be a list of entries or {object: ..., part: ...}, or map objects to lists of parts"
+ADVICE = "put names that YAML reads as something else in quotes"
+
 
 def words_of(*names: str, **flags: bool) -> Vocabulary:
     """Pairs from "object part" texts; `flags` say which objects are seen."""
@@ -236,7 +239,7 @@ def test_a_file_of_comments_alone_is_empty(tmp_path):
 def test_a_yaml_file_of_one_value_is_refused(tmp_path, text):
     file = written(tmp_path, "words.yaml", text)
     got = {"5": "5", "": "None", "'cat'": "'cat'"}[text]
-    with refused(f"{file}: must be a list of entries or a mapping of objects to parts, got {got}; see the README"):
+    with refused(f"{file}: {RULE}, got {got}; {ADVICE}"):
         read_words([file])
 
 
@@ -256,7 +259,7 @@ def test_a_yaml_file_of_one_value_is_refused(tmp_path, text):
 )
 def test_a_yaml_entry_that_is_no_word_is_refused(tmp_path, text, got):
     file = written(tmp_path, "words.yaml", text)
-    with refused(f"{file}: an entry is text or {{object: ..., part: ...}}, got {got}; mend it"):
+    with refused(f"{file}: {RULE}, got {got}; {ADVICE}"):
         read_words([file])
 
 

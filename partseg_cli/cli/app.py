@@ -27,7 +27,10 @@ app.command()(run.predict)
 app.command()(run.demo)
 
 
-def _show_version(wanted: bool) -> None:
+INTERRUPTED = 130
+
+
+def _show_version(wanted: bool | None) -> None:
     if wanted:
         from partseg_cli import __version__
 
@@ -38,8 +41,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = None,
 ) -> None:
     """Take the options that stand before a command."""
 
@@ -50,8 +53,12 @@ def main() -> None:
         app()
     except PartsegError as error:
         sys.exit(_complain(f"error: {error}", error.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_complain("interrupted", 130))
+    except OSError as error:
+        sys.exit(_complain(f"error: {error}", 1))
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _complain("interrupted", INTERRUPTED)
+        raise
 
 
 def _complain(text: str, code: int) -> int:

@@ -58,16 +58,17 @@ def train(
     from partseg_cli.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
-    trained = story.train(
-        loaded,
-        out=out,
-        device=device,
-        gpus=gpus,
-        command=shlex.join(["partseg", *sys.argv[1:]]),
-        on_start=lambda folder, images: show.note(f"{folder}: training on {images:,} images"),
-        on_step=show.Steps(loaded.train.iterations),
-        on_score=_note_score,
-    )
+    with show.Steps(loaded.train.iterations) as steps:
+        trained = story.train(
+            loaded,
+            out=out,
+            device=device,
+            gpus=gpus,
+            command=shlex.join(["partseg", *sys.argv[1:]]),
+            on_start=lambda folder, images: show.note(f"{folder}: training on {images:,} images"),
+            on_step=steps,
+            on_score=_note_score,
+        )
     if loaded.train.select == "best":
         show.note("the checkpoint was picked on val; where val is the test set, its score there is optimistic")
     typer.echo(str(trained.checkpoint))
@@ -223,15 +224,16 @@ def demo(
     from partseg_cli.pipeline import demo as story
     from partseg_cli.report import class_table, summary_table
 
-    done = story.demo(
-        out=out,
-        images=images,
-        iterations=iterations,
-        seed=seed,
-        on_stage=show.note,
-        on_step=show.Steps(iterations),
-        track=show.track,
-    )
+    with show.Steps(iterations) as steps:
+        done = story.demo(
+            out=out,
+            images=images,
+            iterations=iterations,
+            seed=seed,
+            on_stage=show.note,
+            on_step=steps,
+            track=show.track,
+        )
     show.table(class_table(done.evaluations[0].result))
     for evaluation in done.evaluations:
         show.table(summary_table(evaluation.result, f"cartoon-part, val, {evaluation.result.protocol}"))

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from tqdm import tqdm
 
     from partseg_cli.training.loop import Step
 
@@ -58,19 +59,27 @@ class Steps:
     LINES = 20
 
     def __init__(self, iterations: int) -> None:
-        from tqdm import tqdm
-
-        self.bar = tqdm(total=iterations, desc="train", file=sys.stderr, disable=None, unit="step")
+        self.iterations = iterations
         self.every = max(1, iterations // self.LINES)
+        self.bar: tqdm[Any] | None = None
 
     def __call__(self, step: Step) -> None:
         """Show one step."""
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=self.iterations, desc="train", file=sys.stderr, disable=None, unit="step")
         losses = " ".join(f"{SHORT[name]} {step.losses[name]:.4f}" for name in SHORT if name in step.losses)
         if self.bar.disable:
-            if step.number % self.every == 0 or step.number == self.bar.total:
-                note(f"step {step.number}/{self.bar.total} lr {step.lr:.2e} {losses} grad {step.grad_norm:.3g}")
+            if step.number % self.every == 0 or step.number == self.iterations:
+                note(f"step {step.number}/{self.iterations} lr {step.lr:.2e} {losses} grad {step.grad_norm:.3g}")
             return
         self.bar.set_postfix_str(losses, refresh=False)
         self.bar.update()
-        if step.number == self.bar.total:
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
             self.bar.close()

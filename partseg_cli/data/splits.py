@@ -118,13 +118,29 @@ def load_split(store: Store, name: str) -> Split:
         raise DataError(
             f"{path}: must be a split file of format {FORMAT!r}, got something else; make it: partseg split"
         )
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-    try:
-        split = Split(**fields)
-    except TypeError as error:
-        raise DataError(f"{path}: is no whole split file ({error}); make it again: partseg split") from error
+    split = _parse(path, value)
     _check_belongs(path, split, store)
     return split
+
+
+def _parse(path: Path, value: dict[Any, Any]) -> Split:
+    """Check the type of every field."""
+    kinds = {"dataset": str, "rule": str, "seed": int, "unseen_objects": list, "train": list, "val": list}
+    for key in sorted(kinds.keys() | value.keys(), key=str):
+        if key not in kinds or key not in value:
+            raise DataError(f"{path}: must hold exactly {', '.join(kinds)}, got {key!r} wrong; make it: partseg split")
+        got = value[key]
+        texts = got if isinstance(got, list) else []
+        if type(got) is not kinds[key] or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: {key} must be {_KINDS[kinds[key]]}, got {got!r}; make it again: partseg split")
+    fields: dict[str, Any] = {key: tuple(got) if isinstance(got, list) else got for key, got in value.items()}
+    split = Split(**fields)
+    if both := sorted(set(split.train) & set(split.val)):
+        raise DataError(f"{path}: no image may be in train and val, got {len(both)} such as {both[0]}; make it again")
+    return split
+
+
+_KINDS = {str: "text", int: "a whole number", list: "a list of texts"}
 
 
 def select(store: Store, ids: Sequence[str]) -> list[tuple[str, int]]:

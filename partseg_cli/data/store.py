@@ -11,7 +11,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from partseg_cli.data.rle import Mask, paint
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, PartsegError, VocabularyError
 from partseg_cli.files import disk_error, whole_file, write_json
 from partseg_cli.vocabulary import Vocabulary
 
@@ -182,7 +182,10 @@ class Records(Sequence[Record]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         start, end = (int(offset) for offset in self.offsets[index % len(self) :][:2])
-        return Record.from_json(self._bytes()[start:end])
+        try:
+            return Record.from_json(self._bytes()[start:end])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{self.path}: line {index + 1} must be a record, got {error!r}; prepare again") from error
 
     def _bytes(self) -> mmap.mmap:
         if self._map is None:
@@ -233,8 +236,8 @@ class Store:
                 homepage=value["homepage"],
                 images=tuple(value["images"].items()),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: is incomplete ({error!r}); prepare it again") from error
+        except (KeyError, TypeError, AttributeError, VocabularyError) as error:
+            raise DataError(f"{path}: is incomplete or broken ({error!r}); prepare it again") from error
         return cls(folder, info)
 
     @property
@@ -253,7 +256,7 @@ class Store:
         path = self.folder / f"{split}.jsonl"
         try:
             return Records(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path}: cannot be read ({_why(error)}); prepare it again") from error
 
     def photo(self, record: Record) -> Path:
@@ -291,6 +294,7 @@ class StoreWriter:
         if error[0] is not None:
             self._stack.__exit__(*error)
             return
+        self._flush()
         (self.folder / "dataset.json").unlink(missing_ok=True)
         self._stack.close()
         for split, offsets in self.offsets.items():
@@ -299,13 +303,26 @@ class StoreWriter:
         images = {split: len(offsets) - 1 for split, offsets in self.offsets.items()}
         write_json(self.folder / "dataset.json", {**self.info.to_json(), "images": images})
 
+    def _flush(self) -> None:
+        """Bring every line to the disk while the former store can still be kept."""
+        for split, file in self._files.items():
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                with suppress(PartsegError):
+                    self._stack.__exit__(OSError, error, None)
+                raise disk_error(self.folder / f"{split}.jsonl", error) from error
+
 
 def _refuse_other(folder: Path, name: str) -> None:
-    """Do not overwrite a store of another name."""
-    if (folder / "dataset.json").exists():
-        other = Store.open(folder).info.name
-        if other != name:
-            raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
+    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced."""
+    try:
+        other = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if other != name:
+        raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
 
 
 def iterate(store: Store, splits: Sequence[str] | None = None) -> Iterator[tuple[str, Record]]:

@@ -33,7 +33,7 @@ def shortest_edge_size(height: int, width: int, shortest: int, longest: int) -> 
     (800, 1067)
     """
     scale = min(shortest / min(height, width), longest / max(height, width))
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def nearest_rows(before: int, after: int) -> Int[np.ndarray, "{after}"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,7 @@ from partseg_cli.vocabulary import Vocabulary
 RULE = "ref-v2"
 
 
+@runtime_checkable
 class Model(Protocol):
     """Anything that segments; see DECISIONS "Model call"."""
 

@@ -55,8 +55,8 @@ def start_clip(clip: Clip) -> None:
 
 def _start_layers(decoder: Decoder) -> None:
     for layer in decoder.layers:
-        nn.init.zeros_(layer.out_proj.weight)
-        nn.init.zeros_(layer.fc2.weight)
+        for branch in (layer.out_proj, layer.fc2):
+            nn.init.zeros_(branch.weight)  # type: ignore[union-attr, arg-type]
 
 
 def _start_film(film: FiLM) -> None:

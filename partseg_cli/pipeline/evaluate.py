@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import nn
 from partseg_cli.data.splits import Split, load_split, select
 from partseg_cli.data.store import Store
 from partseg_cli.devices import choose_device, memory_watch
-from partseg_cli.errors import CheckpointError
+from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.evaluators.runner import Result, count_images, summarise
 from partseg_cli.model.weights import build_model, load_checked
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.places import data_folder, new_run
-from partseg_cli.recipe import DataSection, Recipe
+from partseg_cli.recipe import DataSection, Recipe, check_model
 from partseg_cli.report import write_result
 from partseg_cli.training.checkpoint import Header, load_checkpoint
 
@@ -111,8 +111,9 @@ def open_model(checkpoint: Path, device: torch.device) -> tuple[nn.Module, Heade
     """Build the model of a checkpoint, with the checkpoint's switches, in evaluation mode."""
     header, tensors = load_checkpoint(checkpoint)
     try:
-        model = build_model(**{**header.model, "init": "random"})
-    except (TypeError, ValueError, KeyError) as error:
+        section = check_model(header.model, str(checkpoint))
+        model = build_model(**{**asdict(section), "init": "random"})
+    except (RecipeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: names a model that this version cannot build ({error})") from error
     load_checked(model, tensors, checkpoint)
     return model.to(device).eval(), header

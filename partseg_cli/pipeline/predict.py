@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor, nn
 
 from partseg_cli.data.images import find_photos, open_photo
@@ -17,7 +19,7 @@ from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.transforms import photo_tensor
 from partseg_cli.devices import choose_device, memory_watch
-from partseg_cli.errors import CheckpointError, DataError, PartsegError
+from partseg_cli.errors import CheckpointError, DataError, PartsegError, VocabularyError
 from partseg_cli.files import write_json
 from partseg_cli.inference import pred_all
 from partseg_cli.model.weights import build_model
@@ -26,10 +28,10 @@ from partseg_cli.pipeline.evaluate import open_model
 from partseg_cli.places import new_run
 from partseg_cli.query import Query, resolve
 from partseg_cli.recipe import load_recipe
-from partseg_cli.training.checkpoint import load_checkpoint
+from partseg_cli.training.checkpoint import read_header
 from partseg_cli.vocabulary import Pair, Vocabulary, Word, read_words
 
-CACHE = Path("~/.cache/partseg")
+CACHE = "~/.cache/partseg"
 RANDOM_WARNING = "random weights: this picture means nothing"
 
 
@@ -97,10 +99,10 @@ def open_predictor(
     """
     words = read_words(vocab)
     where = choose_device(device)
-    if checkpoint is None and allow_random:
+    path = checkpoint or find_checkpoint(required=not allow_random)
+    if path is None:
         model, known, header = _random_model(where)
     else:
-        path = checkpoint or find_checkpoint()
         model, loaded = open_model(path, where)
         known = loaded.vocabulary
         header = {"checkpoint": str(path), "model": loaded.model, "step": loaded.step, "random_weights": False}
@@ -117,8 +119,9 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
         photos: files, folders and patterns.
         out: folder for the results; default `runs/predict/photos-N`.
     """
-    folder = out or new_run("predict", "photos")
+    seen: dict[str, Path] = {}
     taken: set[str] = set()
+    folder = out
     for path in photos:
         try:
             found = find_photos([path])
@@ -126,40 +129,51 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
             yield Prediction(path, error=error)
             continue
         for photo in found:
+            if os.path.abspath(photo) in seen:  # noqa: PTH100 - resolve() would follow links
+                continue
+            seen[os.path.abspath(photo)] = photo  # noqa: PTH100
             try:
-                yield _predict_one(predictor, photo, folder, _free_name(photo.stem, taken))
+                picture = open_photo(photo, upright=True)
             except DataError as error:
                 yield Prediction(photo, error=error)
+                continue
+            folder = folder or new_run("predict", "photos")
+            yield _predict_one(predictor, photo, picture, folder / _free_name(photo.stem, taken))
 
 
-def find_checkpoint() -> Path:
-    """Give the one checkpoint in `$PARTSEG_WEIGHTS` (a file or a folder), else in the user's cache.
+def find_checkpoint(*, required: bool) -> Path | None:
+    """Give the one checkpoint in `$PARTSEG_WEIGHTS` (a file, a run or a folder of files), else in the user's cache.
 
     Raises:
-        CheckpointError: there is none, or more than one to choose from.
+        CheckpointError: there are several to choose from, or none although one is `required`.
     """
-    home = Path(os.environ.get("PARTSEG_WEIGHTS") or CACHE).expanduser()
-    if home.is_file():
-        return home
-    found = [path for path in sorted(home.glob("*.safetensors")) if _is_ours(path)] if home.is_dir() else []
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise CheckpointError(f"{home}: holds several checkpoints ({names}); choose one with --checkpoint")
-    if not found:
-        raise CheckpointError(
-            f"predict needs trained PartCLIPSeg weights, got none (looked in {home}): train some with `partseg train "
-            "recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, and pass --checkpoint RUN_FOLDER; "
-            "--allow-random tries the command without any"
-        )
-    return found[0]
+    homes = [Path(home).expanduser() for home in (os.environ.get("PARTSEG_WEIGHTS"), CACHE) if home]
+    for home in homes:
+        found = _checkpoints(home)
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise CheckpointError(f"{home}: holds several checkpoints ({names}); choose one with --checkpoint")
+        if found:
+            return found[0]
+    if not required:
+        return None
+    raise CheckpointError(
+        f"predict needs trained PartCLIPSeg weights, got none (looked in {', '.join(map(str, homes))}): train some "
+        "with `partseg train recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, and pass --checkpoint "
+        "RUN_FOLDER; --allow-random tries the command without any"
+    )
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        load_checkpoint(path)
-    except CheckpointError:
-        return False
-    return True
+def _checkpoints(home: Path) -> list[Path]:
+    """List the checkpoints of this tool at `home`: itself, or those right in the folder."""
+    found = []
+    for path in [home, *sorted(home.glob("*.safetensors"))]:
+        with suppress(CheckpointError):
+            read_header(path)
+            found.append(path)
+            if path == home:
+                break
+    return found
 
 
 def _random_model(device: torch.device) -> tuple[nn.Module, Vocabulary, dict[str, Any]]:
@@ -179,7 +193,9 @@ def _context(text: str) -> str | Vocabulary:
 
 def _pair(word: Word) -> Pair:
     if word.object is None or word.part is None:
-        raise DataError(f'--context: a file of pairs such as "cat\'s ear" is wanted, got {word.text!r}; complete it')
+        raise VocabularyError(
+            f'--context: a file of pairs such as "cat\'s ear" is wanted, got {word.text!r}; complete it'
+        )
     return Pair(word.object, word.part)
 
 
@@ -193,15 +209,15 @@ def _free_name(stem: str, taken: set[str]) -> str:
     return name
 
 
-def _predict_one(predictor: Predictor, path: Path, folder: Path, name: str) -> Prediction:
-    photo = open_photo(path, upright=True)
+def _predict_one(predictor: Predictor, path: Path, photo: Image.Image, stem: Path) -> Prediction:
+    """Predict one photo and write its files, whose names begin with `stem`."""
     query = predictor.query
     with torch.inference_mode(), memory_watch("ask for fewer words, or choose another --device"):
         image = photo_tensor(photo, predictor.image_size)[None].to(predictor.device)
         decision = pred_all(predictor.model(image, query.vocabulary), query.vocabulary, (photo.height, photo.width))
         labels, scores = (plane.cpu() for plane in query.paint(decision))
     classes = tuple(_describe(word, position, labels, scores) for position, word in enumerate(query.words))
-    files = tuple(folder / f"{name}{suffix}" for suffix in ("_overlay.png", "_labels.png", ".json"))
+    files = tuple(stem.with_name(stem.name + suffix) for suffix in ("_overlay.png", "_labels.png", ".json"))
     colours = palette(len(query.words))
     entries = [(colours[row["index"]].tolist(), _legend(row)) for row in classes]
     title = RANDOM_WARNING if predictor.is_random else path.name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from partseg_cli.data import cartoon, pascal_part
@@ -23,6 +24,7 @@ from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.places import data_folder
 
 COPIED = "images"
+PREVIEW = "preview.png"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def prepare(
         for outcome in track(conversion.outcomes, f"prepare {name}", conversion.found):
             if isinstance(outcome, Converted):
                 if copy_images:
-                    _copy(Path(conversion.image_root), folder / COPIED, outcome.record)
+                    _copy(folder / conversion.image_root, folder / COPIED, outcome.record)
                 writer.add(outcome.split, outcome.record)
                 converted[outcome.split] += 1
             else:
@@ -119,6 +121,7 @@ def prepare(
         _check(name, conversion, converted, skipped, strict)
     prepared = Prepared(folder, name, conversion.found, dict(converted), manifest.expected, tuple(skipped))
     write_json(folder / "report.json", prepared.to_json())
+    (folder / PREVIEW).unlink(missing_ok=True)
     if preview:
         draw_preview(Store.open(folder), preview)
     return prepared
@@ -134,6 +137,9 @@ def _open(manifest: Manifest, source: Path, folder: Path, drawing: Drawing) -> C
 
 
 def _copy(before: Path, after: Path, record: Record) -> None:
+    """Copy one photo into the store; a drawn one is there already."""
+    if before == after:
+        return
     with whole_file(after / record.file_name) as temporary:
         shutil.copyfile(before / record.file_name, temporary)
 
@@ -155,7 +161,7 @@ def draw_preview(store: Store, count: int) -> Path:
     """Draw `preview.png` into the store: photos, evenly chosen, with their parts in colour."""
     places = [(split, index) for split in store.splits for index in range(len(store.records(split)))]
     chosen = [places[i * len(places) // min(count, len(places))] for i in range(min(count, len(places)))]
-    path = store.folder / "preview.png"
+    path = store.folder / PREVIEW
     save_picture(path, contact_sheet([_tile(store, store.records(split)[index]) for split, index in chosen]))
     return path
 
@@ -163,8 +169,10 @@ def draw_preview(store: Store, count: int) -> Path:
 def _tile(store: Store, record: Record) -> Image.Image:
     labels = record.flat_pairs().astype("int64")
     labels[labels == NONE] = -1
-    colours = palette(len(store.info.vocabulary.pairs))
     photo = open_photo(store.photo(record), upright=False)
-    present = [index for index in sorted({part.pair for part in record.parts}) if (labels == index).any()]
-    entries = [(colours[index].tolist(), store.info.vocabulary.pairs[index].name) for index in present]
-    return with_legend(colour(photo, labels, colours), entries, record.image_id)
+    present = np.unique(labels[labels >= 0])
+    colours = palette(len(present))
+    rows = np.where(labels >= 0, np.searchsorted(present, labels), -1)
+    words = [store.info.vocabulary.pairs[index].name for index in present]
+    entries = [(fill.tolist(), word) for fill, word in zip(colours, words, strict=True)]
+    return with_legend(colour(photo, rows, colours), entries, record.image_id)

@@ -47,9 +47,17 @@ def save_checkpoint(path: Path, model: nn.Module, header: Header) -> None:
         try:
             save_file(tensors, temporary, {"format": FORMAT, "partseg": json.dumps(about, ensure_ascii=False)})
         except SafetensorError as error:
-            raise PartsegError(
-                f"{path}: cannot be written ({error}); free some space or choose another --out"
-            ) from error
+            raise _unwritten(path, error) from error
+        temporary.chmod(0o644)  # safetensors makes files that only their owner may read
+
+
+def read_header(path: Path) -> Header:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    return _load(path, weights=False)[0]
 
 
 def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
@@ -58,13 +66,17 @@ def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     Raises:
         CheckpointError: no such file, not whole, or not a checkpoint of this tool.
     """
+    return _load(path, weights=True)
+
+
+def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
     path = selected(path) if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a training run")
     try:
         with safe_open(path, framework="pt") as file:
             header = _header(path, file.metadata() or {})
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return header, {name: file.get_tensor(name) for name in (file.keys() if weights else ())}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
 
@@ -79,8 +91,18 @@ def selected(folder: Path) -> Path:
         for name in ("selected.json", "last.safetensors"):
             path = place / name
             if path.is_file():
-                return place / json.loads(path.read_text(encoding="utf-8"))["file"] if path.suffix == ".json" else path
+                return _chosen(path) if path.suffix == ".json" else path
     raise CheckpointError(f"{folder}: no checkpoint in it; name a .safetensors file or the folder of a training run")
+
+
+def _chosen(path: Path) -> Path:
+    try:
+        name: str = json.loads(path.read_text(encoding="utf-8"))["file"]
+        return path.parent / name
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: must name the selected file, got {error!r}; name the checkpoint itself"
+        ) from error
 
 
 def _header(path: Path, metadata: dict[str, str]) -> Header:
@@ -99,7 +121,15 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write what a run needs to go on, beside its weights; whole or not at all."""
     with whole_file(path) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:
+            raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: Exception) -> PartsegError:
+    reason = " ".join(str(error).split())[:200]
+    return PartsegError(f"{path}: cannot be written ({reason}); free some space or choose another --out")
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -110,8 +140,11 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: is no readable training state ({' '.join(str(error).split())[:200]})"
+            f"{path}: is no readable training state (it holds more than tensors and plain values); train again"
         ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200] or "it is cut off"
+        raise CheckpointError(f"{path}: is no readable training state ({reason}); train again") from error
     return state

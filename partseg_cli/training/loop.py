@@ -77,6 +77,11 @@ class Loop:
                     sums[name] = sums.get(name, 0.0) + value.item() / self.accumulate
             scaler.unscale_(self.optimizer)
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            if not (norm.isfinite() or scaler.is_enabled()):
+                raise PartsegError(
+                    f"step {number}: the gradient must be finite, got {norm.item()} with a finite loss; "
+                    "lower train.lr or use train.precision=fp32"
+                )
             lr = float(self.schedule.get_last_lr()[0])
             scaler.step(self.optimizer)
             scaler.update()

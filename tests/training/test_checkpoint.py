@@ -259,7 +259,9 @@ def plain_pickle(value: object, path: Path) -> None:
 def test_a_state_that_would_run_code_is_refused_and_runs_none(tmp_path, write):
     path = tmp_path / "last.state"
     write({"step": Trap(tmp_path / "sprung")}, path)
-    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\)$"):
+    with pytest.raises(
+        CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\); train again$"
+    ):
         load_state(path)
     assert not (tmp_path / "sprung").exists()
 
@@ -275,7 +277,9 @@ def test_a_truncated_state_is_refused(tmp_path, kept):
     path = tmp_path / "last.state"
     save_state(path, trained_state())
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\)$"):
+    with pytest.raises(
+        CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\); train again$"
+    ):
         load_state(path)
 
 
@@ -283,12 +287,16 @@ def test_a_truncated_state_is_refused(tmp_path, kept):
 def test_a_file_of_something_else_is_no_state(tmp_path, content):
     path = tmp_path / "last.state"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\)$"):
+    with pytest.raises(
+        CheckpointError, match=rf"^{re.escape(str(path))}: is no readable training state \([^\n]+\); train again$"
+    ):
         load_state(path)
 
 
 def test_a_missing_state_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"last\.state: is no readable training state \(.*No such file.*\)$"):
+    with pytest.raises(
+        CheckpointError, match=r"last\.state: is no readable training state \(.*No such file.*\); train again$"
+    ):
         load_state(tmp_path / "last.state")
 
 
