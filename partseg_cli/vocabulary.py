@@ -239,9 +239,9 @@ def _read_yaml(path: Path, value: object) -> list[Word]:
 
 def _read_parts(path: Path, name: object, parts: object) -> list[Word]:
     """Read one object with a list of its parts, or with nothing: the object itself."""
-    if parts is None:
+    if parts is None or parts == []:
         return [_word(path, name, None)]
-    if not isinstance(parts, list) or not parts:
+    if not isinstance(parts, list):
         raise _misread(path, {name: parts})
     return [_word(path, name, part) for part in parts]
 

@@ -29,9 +29,9 @@ OBJECTS = ("bird", "bus", "car", "cat", "dog", "person")
 CAT_PARTS = ("tail", "head", "eye", "torso", "neck", "leg", "nose", "paw", "ear")
 RANDOM_WARNING = "warning: random weights: this picture means nothing\n"
 NO_WEIGHTS = (
-    "error: predict needs trained PartCLIPSeg weights, got none (looked in {}): train some with `partseg train "
-    "recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, and pass --checkpoint RUN_FOLDER; "
-    "--allow-random tries the command without any\n"
+    "error: predict needs trained PartCLIPSeg weights, got none (looked in {}, ~/.cache/partseg): train some "
+    "with `partseg train recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, "
+    "and pass --checkpoint RUN_FOLDER; --allow-random tries the command without any\n"
 )
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 """Escape codes, and the carriage returns of bars."""
@@ -168,7 +168,14 @@ def test_evaluate_json_is_one_document_with_the_agreed_keys(partseg, trained, tm
     assert document == json.loads((tmp_path / "results.json").read_text())
     assert ended.err == f"{tmp_path}: results.json, results.csv\n"
     about = [document[key] for key in ("protocol", "rule", "split", "dataset", "model", "checkpoint")]
-    assert about == [protocol, "ref-v2", "val", "cartoon-part", "partclipseg", str(trained.run)]
+    assert about == [
+        protocol,
+        "ref-v2",
+        "val",
+        "cartoon-part",
+        "partclipseg",
+        str(trained.run / "checkpoints/last.safetensors"),
+    ]
 
 
 def test_the_means_of_a_result_follow_from_its_classes(partseg, trained, tmp_path):
@@ -428,6 +435,7 @@ def test_an_unknown_word_is_said_to_be_taken_as_an_object(partseg, trained, tmp_
 
 def test_predict_without_weights_says_how_to_get_them(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
     ended = partseg("predict", scene(trained), "--vocab", "cat", "--out", tmp_path / "out")
     assert ended == (4, "", NO_WEIGHTS.format(tmp_path))
     assert not (tmp_path / "out").exists()

@@ -217,7 +217,7 @@ def test_every_section_is_needed():
         ("train.batch_size=0", "train.batch_size must be >= 1, got 0"),
         ("train.micro_batch=0", "train.micro_batch must be >= 1, got 0"),
         ("train.lr=0", "train.lr must be > 0, got 0"),
-        ("train.lr=nan", "train.lr must be > 0, got nan"),
+        ("train.lr=nan", "train.lr must be finite, got nan"),
         ("train.weight_decay=-1", "train.weight_decay must be >= 0, got -1"),
         ("train.power=-1", "train.power must be >= 0, got -1"),
         ("train.clip_norm=0", "train.clip_norm must be > 0, got 0"),

@@ -19,7 +19,7 @@ from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.places import data_folder, new_run
 from partseg_cli.recipe import DataSection, Recipe, check_model
 from partseg_cli.report import write_result
-from partseg_cli.training.checkpoint import Header, load_checkpoint
+from partseg_cli.training.checkpoint import Header, checkpoint_file, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def evaluate(
         "data_split": recipe.data.split,
         "model": header.model["name"],
         "backbone": header.model["backbone"],
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(checkpoint_file(checkpoint)),
         "step": header.step,
         "samples": "image" if per_image else "image x object",
     }

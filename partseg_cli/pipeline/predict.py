@@ -28,7 +28,7 @@ from partseg_cli.pipeline.evaluate import open_model
 from partseg_cli.places import new_run
 from partseg_cli.query import Query, resolve
 from partseg_cli.recipe import load_recipe
-from partseg_cli.training.checkpoint import read_header
+from partseg_cli.training.checkpoint import checkpoint_file, read_header
 from partseg_cli.vocabulary import Pair, Vocabulary, Word, read_words
 
 CACHE = "~/.cache/partseg"
@@ -105,7 +105,12 @@ def open_predictor(
     else:
         model, loaded = open_model(path, where)
         known = loaded.vocabulary
-        header = {"checkpoint": str(path), "model": loaded.model, "step": loaded.step, "random_weights": False}
+        header = {
+            "checkpoint": str(checkpoint_file(path)),
+            "model": loaded.model,
+            "step": loaded.step,
+            "random_weights": False,
+        }
     others = [load_manifest(name).vocabulary for name in manifest_names()]
     query = resolve(words, known, others, _context(context))
     return Predictor(model, query, header["model"]["image_size"], where, header)
@@ -147,9 +152,9 @@ def find_checkpoint(*, required: bool) -> Path | None:
     Raises:
         CheckpointError: there are several to choose from, or none although one is `required`.
     """
-    homes = [Path(home).expanduser() for home in (os.environ.get("PARTSEG_WEIGHTS"), CACHE) if home]
+    homes = [home for home in (os.environ.get("PARTSEG_WEIGHTS"), CACHE) if home]
     for home in homes:
-        found = _checkpoints(home)
+        found = _checkpoints(Path(home).expanduser())
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise CheckpointError(f"{home}: holds several checkpoints ({names}); choose one with --checkpoint")
@@ -158,7 +163,7 @@ def find_checkpoint(*, required: bool) -> Path | None:
     if not required:
         return None
     raise CheckpointError(
-        f"predict needs trained PartCLIPSeg weights, got none (looked in {', '.join(map(str, homes))}): train some "
+        f"predict needs trained PartCLIPSeg weights, got none (looked in {', '.join(homes)}): train some "
         "with `partseg train recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, and pass --checkpoint "
         "RUN_FOLDER; --allow-random tries the command without any"
     )

@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
-    path = selected(path) if path.is_dir() else path
+    path = checkpoint_file(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a training run")
     try:
@@ -81,12 +81,15 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
 
 
-def selected(folder: Path) -> Path:
-    """Give the checkpoint that the run in `folder` selected.
+def checkpoint_file(path: Path) -> Path:
+    """Give `path`, or the checkpoint that the run in this folder selected.
 
     Raises:
         CheckpointError: the folder has none.
     """
+    if not path.is_dir():
+        return path
+    folder = path
     for place in (folder / "checkpoints", folder):
         for name in ("selected.json", "last.safetensors"):
             path = place / name

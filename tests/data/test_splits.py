@@ -210,13 +210,13 @@ def test_a_yaml_file_of_something_else_is_refused(small_store, tmp_path, text):
 @pytest.mark.parametrize("key", ["dataset", "rule", "seed", "unseen_objects", "train", "val"])
 def test_a_file_without_a_key_is_refused(small_store, changed, key):
     path = changed(**{key: ...})
-    with pytest.raises(DataError, match=rf"^{re.escape(path)}: is no whole split file \(.+'{key}'\); make it again: "):
+    with pytest.raises(DataError, match=rf"^{re.escape(path)}: must hold exactly .+, got '{key}' wrong; make it: "):
         load_split(small_store, path)
 
 
 def test_a_file_with_a_strange_key_is_refused(small_store, changed):
     path = changed(colour="red")
-    with pytest.raises(DataError, match=rf"^{re.escape(path)}: is no whole split file \(.+'colour'\); make it again: "):
+    with pytest.raises(DataError, match=rf"^{re.escape(path)}: must hold exactly .+, got 'colour' wrong; make it: "):
         load_split(small_store, path)
 
 

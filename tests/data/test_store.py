@@ -251,7 +251,7 @@ def test_a_description_without_a_key_is_refused(tmp_path, key):
     value = json.loads(path.read_text(encoding="utf-8"))
     del value[key]
     path.write_text(json.dumps(value))
-    with refused(f"{path}: is incomplete (KeyError({key!r})); prepare it again"):
+    with refused(f"{path}: is incomplete or broken (KeyError({key!r})); prepare it again"):
         Store.open(tmp_path)
 
 

@@ -1,6 +1,5 @@
 """The confusion matrix against counting pixel by pixel."""
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor

@@ -17,11 +17,11 @@ from partseg_cli.errors import CheckpointError, PartsegError
 from partseg_cli.model.weights import load_checked
 from partseg_cli.training.checkpoint import (
     Header,
+    checkpoint_file,
     load_checkpoint,
     load_state,
     save_checkpoint,
     save_state,
-    selected,
 )
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -159,7 +159,7 @@ def test_a_run_folder_stands_for_the_checkpoint_that_it_selected(tmp_path, below
     assert load_checkpoint(tmp_path)[0].step == 20
     (folder / "selected.json").write_text('{"file": "best.safetensors", "rule": "best"}')
     assert load_checkpoint(tmp_path)[0].step == 10
-    assert selected(tmp_path).name == "best.safetensors"
+    assert checkpoint_file(tmp_path).name == "best.safetensors"
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):

@@ -1,0 +1,157 @@
+"""What holds for any weights: shapes, switches, caches, starts."""
+
+from dataclasses import asdict
+
+import pytest
+import torch
+from torch import nn
+
+from partseg_cli.errors import CheckpointError, VocabularyError
+from partseg_cli.model.backbones import BACKBONES
+from partseg_cli.model.clip import Clip
+from partseg_cli.model.decoder import DecoderLayer
+from partseg_cli.model.partclipseg import PartCLIPSeg
+from partseg_cli.model.weights import build_model, load_checked
+from partseg_cli.recipe import load_recipe
+from partseg_cli.vocabulary import Pair, Vocabulary
+
+WORDS = Vocabulary((Pair("dog", "head"), Pair("cat", "head"), Pair("cat", "ear"), Pair("bus", "license plate")))
+IMAGES = torch.linspace(-2, 2, 2 * 3 * 48 * 64).reshape(2, 3, 48, 64)
+
+
+def tiny(**changes) -> PartCLIPSeg:
+    switches = {"object_text_index": "paper", "background_embedding": "frozen", "trained": "published"} | changes
+    torch.manual_seed(0)
+    return PartCLIPSeg(BACKBONES["tiny"], **switches).eval()
+
+
+def test_logits_have_a_channel_for_each_word_and_the_background():
+    with torch.no_grad():
+        logits = tiny()(IMAGES, WORDS, with_attention=True)
+    side = (48 // 8 * 4, 64 // 8 * 4)
+    assert logits.pairs.shape == (2, 4 + 1, *side)
+    assert logits.objects.shape == (2, 3 + 1, *side)
+    assert logits.parts.shape == (2, 3, *side)
+    assert logits.attention.shape == (2, 3 + 3 + 1, 48, 48)
+
+
+def test_the_tiny_model_is_tiny_and_its_logits_large_enough():
+    section = load_recipe("tiny").model
+    model = build_model(**asdict(section))
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, section.image_size, section.image_size), WORDS)
+    assert min(logits.pairs.shape[2:]) >= 48
+
+
+def test_attention_is_the_same_computed_either_way():
+    layer = DecoderLayer(16, 2, 24).eval()
+    x = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        fused, none = layer(x, with_attention=False)
+        plain, attention = layer(x, with_attention=True)
+    assert none is None
+    assert torch.allclose(fused, plain, atol=1e-6)
+    assert torch.allclose(attention.sum(-1), torch.ones(3, 7))
+
+
+def test_pairs_in_another_order_give_the_same_logits():
+    order = [2, 0, 3, 1]
+    model = tiny()
+    with torch.no_grad():
+        straight = model(IMAGES, WORDS).pairs
+        turned = model(IMAGES, Vocabulary(tuple(WORDS.pairs[i] for i in order))).pairs
+    assert torch.allclose(straight[:, [*order, 4]], turned, atol=1e-5)
+
+
+class Taken(nn.Linear):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(128, 64)
+
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        self.text = text
+        return super().forward(text)
+
+
+def test_the_published_index_takes_a_row_of_the_joined_list():
+    """object_of counts from the first *part*: bus, cat, dog read the embeddings of ear, head, license plate."""
+    paper, published = tiny(), tiny(object_text_index="published")
+    with torch.no_grad():
+        text = torch.cat([paper.clip.text_embeddings(WORDS.prompts), paper.background])
+        taken = Taken()
+        published.compose_text = taken
+        published(IMAGES, WORDS)
+    parts = [1, 1, 0, 2, 6]
+    assert torch.allclose(taken.text, torch.cat([text[[2, 1, 1, 0, 6]], text[parts]], dim=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("switch", "is_trained"), [("frozen", False), ("learned", True)])
+def test_the_background_embedding_is_trained_only_where_asked(switch, is_trained):
+    assert tiny(background_embedding=switch).background.requires_grad is is_trained
+
+
+def test_published_training_leaves_both_towers_alone():
+    trained = {name for name, parameter in tiny().clip.named_parameters() if parameter.requires_grad}
+    assert trained == {"clip.token_embedding.weight", "clip.positional_embedding"}
+    assert all(parameter.requires_grad for parameter in tiny(trained="all").clip.parameters())
+
+
+def test_prompts_are_the_same_alone_and_beside_longer_ones():
+    clip = Clip(BACKBONES["tiny"]).eval()
+    with torch.no_grad():
+        alone = clip.text_embeddings(("cat",))
+        beside = clip.text_embeddings(("cat", "a much longer name of many words"))
+    assert torch.allclose(alone[0], beside[0], atol=1e-6)
+
+
+def test_a_name_too_long_for_clip_is_refused():
+    with pytest.raises(VocabularyError, match=r"^vocabulary: a name has at most 75 tokens, got 80: 'cat cat.+'$"):
+        Clip(BACKBONES["tiny"]).text_embeddings((" ".join(["cat"] * 80),))
+
+
+def test_kept_text_embeddings_are_forgotten_with_the_weights_they_came_from():
+    model, other = tiny(), tiny()
+    with torch.no_grad():
+        first = model(IMAGES, WORDS).pairs
+        assert torch.equal(first, model(IMAGES, WORDS).pairs)
+        other.clip.clip.token_embedding.weight.mul_(3).add_(0.1)
+        model.load_state_dict(other.state_dict())
+        assert not torch.allclose(first, model(IMAGES, WORDS).pairs)
+        assert torch.allclose(other(IMAGES, WORDS).pairs, model(IMAGES, WORDS).pairs)
+
+
+def test_every_trained_parameter_gets_a_gradient():
+    model = build_model(**asdict(load_recipe("tiny").model)).train()
+    logits = model(IMAGES, WORDS)
+    sum(plane.square().mean() for plane in (logits.pairs, logits.objects, logits.parts)).backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_at_a_random_start_both_stages_say_the_same_of_nothing():
+    model = build_model(**asdict(load_recipe("tiny").model))
+    for first, second in ((model.decoder.film, model.pair_film), (model.guidance_head, model.pair_head)):
+        for ours, theirs in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_an_absent_start_names_the_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("partseg_cli.model.weights.try_to_load_from_cache", lambda *_: None)
+    section = asdict(load_recipe("pascal_zeroshot").model)
+    with pytest.raises(CheckpointError) as caught:
+        build_model(**section)
+    assert str(caught.value) == (
+        "model.init: rd64-refined needs model.safetensors of CIDAS/clipseg-rd64-refined, not found in "
+        f"{tmp_path}/clipseg-rd64-refined/model.safetensors, $PARTSEG_WEIGHTS or the Hugging Face cache; run "
+        "`hf download CIDAS/clipseg-rd64-refined` where there is a network, or choose model.init=clip, "
+        "model.init=random"
+    )
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    module = nn.Linear(3, 2)
+    with pytest.raises(CheckpointError, match=r"w: weight must be \(2, 3\), got \(2, 4\); these weights belong"):
+        load_checked(module, {"weight": torch.zeros(2, 4), "bias": torch.zeros(2)}, tmp_path / "w")
