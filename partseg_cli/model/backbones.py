@@ -42,7 +42,7 @@ BACKBONES = {
         width=64,
         heads=2,
         mlp=128,
-        strides=(2, 2),
+        strides=(2, 4),
     ),
 }
 """ViT-B/16 with quick-GELU is the published one; `tiny` (< 2 M parameters) is for tests and trials on a CPU."""

@@ -1,0 +1,46 @@
+"""That training learns: shortly on drawn scenes, and longer on real photos."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from partseg_cli.data.splits import published_split
+from partseg_cli.data.store import Store
+from partseg_cli.pipeline.evaluate import open_model, score
+from partseg_cli.pipeline.prepare import Drawing, prepare
+from partseg_cli.pipeline.train import train
+from partseg_cli.recipe import load_recipe
+
+CPU = torch.device("cpu")
+
+
+def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
+    """Give the seen Oracle-Obj mIoU on the training photos, before and after."""
+    store = Store.open(data)
+    scores = []
+    for name, more in (("before", ["train.iterations=1", "train.lr=1e-9"]), ("after", [])):
+        recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
+        trained = train(recipe, out=out / name, device="cpu")
+        model, header = open_model(trained.checkpoint, CPU)
+        size = header.model["image_size"]
+        result = score(model, store, published_split(store), size, CPU, "oracle-obj", split="train")
+        scores.append(result.miou["seen"])
+    return scores[0], scores[1]
+
+
+def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_thread):
+    prepare("cartoon-part", out=tmp_path / "data", drawing=Drawing(images=4, seed=3, size=96))
+    overrides = ["train.iterations=60", "train.batch_size=2", "train.micro_batch=2"]
+    before, after = overfit(tmp_path / "data", tmp_path, overrides)
+    assert before < 15
+    assert after > 30
+
+
+@pytest.mark.slow
+def test_the_tiny_model_learns_the_real_photos_by_heart(samples, tmp_path):
+    prepare("pascal-part-116", source=samples / "pascal_part", out=tmp_path / "data")
+    before, after = overfit(tmp_path / "data", tmp_path, ["train.iterations=450"])
+    print(f"seen Oracle-Obj mIoU on the training photos: {before:.2f} before, {after:.2f} after")
+    assert before < 10
+    assert after > 60

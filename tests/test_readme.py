@@ -1,0 +1,57 @@
+"""The README's promises that a machine can check."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from partseg_cli.cli.app import app
+from partseg_cli.recipe import find_recipe, load_recipe
+
+PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = [line for line in SHELL if line.startswith("partseg ")]
+
+
+def test_there_are_two_set_up_commands_and_five_more():
+    assert len([line for line in SHELL if line.startswith("python3 -m venv")]) == 2
+    assert [line.split()[1] for line in COMMANDS] == ["prepare", "split", "train", "evaluate", "predict"]
+
+
+def test_the_first_command_ends_with_the_demo_and_the_second_with_all_checks():
+    first, second = (line for line in SHELL if line.startswith("python3 -m venv"))
+    assert first.endswith(" && partseg demo")
+    assert second.endswith(" && bash .ci/check")
+    assert (PROJECT / ".ci/check").is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_each_command_is_one_that_the_tool_understands(line):
+    words = shlex.split(line)[1:]
+    command = get_command(app).commands[words[0]]
+    context = command.make_context(words[0], words[1:], resilient_parsing=False)
+    assert not context.args
+
+
+def test_the_recipes_that_are_named_exist():
+    named = set(re.findall(r"recipes/(\w+)\.yaml", README))
+    assert named == {"pascal_zeroshot", "tiny"}
+    for name in named:
+        assert find_recipe(name).is_file()
+
+
+def test_the_switch_table_tells_the_defaults():
+    values = load_recipe("pascal_zeroshot").to_dict()
+    rows = re.findall(r"^\| `(\w+)\.(\w+)` \| `(\w+)` \|", README, re.MULTILINE)
+    assert len(rows) == 9
+    for section, key, default in rows:
+        assert values[section][key] == default
+
+
+def test_every_key_that_is_set_in_the_text_exists():
+    values = load_recipe("pascal_zeroshot").to_dict()
+    for section, key in re.findall(r"\b(data|model|loss|train)\.(\w+)=", README):
+        assert key in values[section]
