@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,8 @@ WORDS = (
     "bus's window",
     "car's wheel",
 )
-SHOWN = 8
+SHOWN = 4
+"""Scenes of train, and of val, on the picture."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Demonstrated:
 def demo(
     *,
     out: Path | None = None,
-    images: int = 240,
-    iterations: int = 300,
+    images: int = 60,
+    iterations: int = 350,
     seed: int = 0,
     on_stage: Callable[[str], None] = lambda text: None,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -64,7 +65,7 @@ def demo(
     folder = out or new_run("demo", "cartoon")
     data = folder / "data"
     on_stage(f"prepare: draw {images} cartoon scenes with exact part masks")
-    prepare("cartoon-part", out=data, preview=SHOWN, drawing=Drawing(images=images, seed=seed), track=track)
+    prepare("cartoon-part", out=data, preview=2 * SHOWN, drawing=Drawing(images=images, seed=seed), track=track)
     on_stage("split: bird, car and dog stay unseen")
     divided = split(data)
     overrides = [
@@ -89,19 +90,20 @@ def demo(
         )
         for protocol in ("oracle-obj", "pred-all")
     )
-    on_stage(f"predict: {', '.join(WORDS)}")
-    picture = _predict(folder, trained.checkpoint, Store.open(data), divided.split.val)
+    on_stage(f"predict, on {SHOWN} scenes of train and {SHOWN} new ones: {', '.join(WORDS)}")
+    shown = [*divided.split.train[:SHOWN], *divided.split.val[:SHOWN]]
+    picture = _predict(folder, trained.checkpoint, Store.open(data), shown)
     return Demonstrated(folder, evaluations, (data / "preview.png", picture))
 
 
-def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: tuple[str, ...]) -> Path:
-    """Predict some val scenes and put the overlays on one sheet."""
-    photos = [store.photo(store.records(name)[index]) for name, index in select(store, image_ids)[:SHOWN]]
+def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[str]) -> Path:
+    """Predict scenes and put the overlays on one sheet: in the upper row trained ones, in the lower row new ones."""
+    photos = [store.photo(store.records(name)[index]) for name, index in select(store, image_ids)]
     tiles = []
     for prediction in predict(open_predictor(WORDS, checkpoint=checkpoint, device="cpu"), photos, folder / "predict"):
         if prediction.error is not None:
             raise PartsegError(f"{prediction.photo}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))
     path = folder / "predictions.png"
-    save_picture(path, contact_sheet(tiles))
+    save_picture(path, contact_sheet(tiles, columns=SHOWN))
     return path
