@@ -11,8 +11,9 @@ import pytest
 from command_line import one_thread, partseg, trained  # noqa: F401 - fixtures
 from PIL import Image
 
+from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.store import DatasetInfo, Instance, Part, Record, Store, StoreWriter
+from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 PROJECT = Path(__file__).parent.parent

@@ -21,8 +21,8 @@ from partseg_cli.data.cartoon_scenery import paint_backdrop
 from partseg_cli.data.cartoon_vehicles import bus, car
 from partseg_cli.data.conversion import Conversion, Converted
 from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.store import Instance, Part, Record
 from partseg_cli.errors import UsageError
 from partseg_cli.files import whole_file
 

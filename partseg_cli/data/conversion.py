@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from partseg_cli.data.store import Record
+from partseg_cli.data.record import Record
 
 
 @dataclass(frozen=True)

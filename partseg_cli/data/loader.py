@@ -13,9 +13,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from partseg_cli.data.images import open_photo
+from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits import select
-from partseg_cli.data.store import Record, Store
+from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import nearest_rows, photo_tensor, shortest_edge_size
 from partseg_cli.errors import DataError
 from partseg_cli.records import Batch, Labels

@@ -20,8 +20,9 @@ from scipy.io import loadmat
 from partseg_cli.data.conversion import Conversion, Converted, Skipped
 from partseg_cli.data.images import check_photo, looks_like
 from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.store import Instance, Part, Record, image_root
+from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 
 ANNOTATION_FOLDERS = (

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from partseg_cli.data.store import Record, Store, iterate
+from partseg_cli.data.record import Record
+from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError, UsageError, VocabularyError
 from partseg_cli.files import write_text
 from partseg_cli.vocabulary import Vocabulary

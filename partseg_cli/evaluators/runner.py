@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from partseg_cli.data.images import open_photo
+from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.store import Record, Store
+from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import photo_tensor
 from partseg_cli.evaluators.confusion import confusion
 from partseg_cli.evaluators.metrics import class_scores, group_mean, harmonic_mean

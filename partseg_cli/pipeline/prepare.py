@@ -15,8 +15,9 @@ from partseg_cli.data import cartoon, pascal_part
 from partseg_cli.data.conversion import Conversion, Converted, Skipped
 from partseg_cli.data.images import open_photo
 from partseg_cli.data.manifest import Manifest, load_manifest
+from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.store import DatasetInfo, Record, Store, StoreWriter
+from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.errors import DataError
 from partseg_cli.files import whole_file, write_json
 from partseg_cli.overlay import colour, contact_sheet, palette, save_picture, with_legend

@@ -12,8 +12,8 @@ from partseg_cli.data import pascal_part
 from partseg_cli.data.conversion import Converted, Skipped
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.pascal_part import Translation, convert
+from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.store import Record
 from partseg_cli.errors import DataError
 
 MANIFEST = load_manifest("pascal-part-116")

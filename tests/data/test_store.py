@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
-from partseg_cli.data.store import DatasetInfo, Instance, Part, Record, Records, Store, StoreWriter, image_root, iterate
+from partseg_cli.data.store import DatasetInfo, Records, Store, StoreWriter, image_root, iterate
 from partseg_cli.errors import DataError, PartsegError
 from partseg_cli.vocabulary import Pair, Vocabulary
 
