@@ -220,7 +220,7 @@ def _read_file(path: Path) -> list[Word]:
         ) from error
     if path.suffix.lower() == ".txt":
         lines = (line.split("#")[0].strip() for line in text.splitlines())
-        return [parse_word(line) for line in lines if line]
+        return [parse_word(piece) for line in lines for piece in line.split(",") if piece.strip()]
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

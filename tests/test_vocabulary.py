@@ -284,3 +284,8 @@ def test_a_missing_or_binary_file_is_refused(tmp_path, name):
             match=rf"^{re.escape(file)}: cannot be read as a vocabulary file \(.+\); name a UTF-8 text or YAML file$",
         ):
             read_words([file])
+
+
+def test_a_line_of_a_text_file_may_hold_several_entries(tmp_path):
+    file = written(tmp_path, "words.txt", "cat's ear, dog's ear\nbus # whole\n")
+    assert names_in(file) == [("cat", "ear", "cat's ear"), ("dog", "ear", "dog's ear"), (None, None, "bus")]
