@@ -80,8 +80,9 @@ def count_images(
         image_size: pixels, the square that the model reads.
         device: where to compute.
     """
+    records = {split: store.records(split) for split in store.splits}
     for split, index in places:
-        record: Record = store.records(split)[index]
+        record: Record = records[split][index]
         image = photo_tensor(open_photo(store.photo(record), upright=False), image_size)
         with torch.inference_mode():
             logits = model(image[None].to(device), vocabulary)

@@ -5,7 +5,6 @@ Axes: T prompts, N = 1 + n tokens (CLS first), n = h*w, D image width, E text wi
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -122,4 +121,4 @@ class VisualAdapter(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Give adapted tokens."""
-        return torch.lerp(x, F.relu(self.up(F.relu(self.down(x)))), self.SHARE)
+        return self.SHARE * F.relu(self.up(F.relu(self.down(x)))) + (1 - self.SHARE) * x

@@ -130,6 +130,19 @@ def test_every_trained_parameter_gets_a_gradient():
     assert without == []
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_gives_nearly_the_same_logits_and_has_gradients(dtype):
+    model = build_model(**asdict(load_recipe("tiny").model)).train()
+    full = model(IMAGES, WORDS, with_attention=True)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = model(IMAGES, WORDS, with_attention=True)
+    for plain, half in zip(full, mixed, strict=True):
+        plain, half = plain.detach(), half.detach().float()
+        assert float((plain - half).abs().max()) < 0.1 * float(plain.abs().max())
+    mixed.pairs.float().square().mean().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
 def test_at_a_random_start_both_stages_say_the_same_of_nothing():
     model = build_model(**asdict(load_recipe("tiny").model))
     for first, second in ((model.decoder.film, model.pair_film), (model.guidance_head, model.pair_head)):
