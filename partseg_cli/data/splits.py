@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def draw_split(
     split = published_split(store)
     rules = ["seen objects published" if unseen is None else "seen objects chosen"]
     if unseen is not None:
-        split = _replace(split, unseen_objects=_checked_unseen(store, unseen))
+        split = replace(split, unseen_objects=_checked_unseen(store, unseen))
     rng = np.random.default_rng(seed)
     if val_fraction is not None:
         split = _draw_val(store, split, val_fraction, rng)
@@ -90,7 +90,7 @@ def draw_split(
     if shots is not None:
         split = _draw_shots(store, split, shots, rng)
         rules.append(f"train drawn as {shots} images of each seen object")
-    return _replace(split, rule=", ".join(rules), seed=seed)
+    return replace(split, rule=", ".join(rules), seed=seed)
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -155,10 +155,6 @@ def select(store: Store, ids: Sequence[str]) -> list[tuple[str, int]]:
     ]
 
 
-def _replace(split: Split, **changes: Any) -> Split:  # noqa: ANN401 - fields of Split
-    return Split(**{**vars(split), **changes})
-
-
 def _checked_unseen(store: Store, unseen: Sequence[str]) -> tuple[str, ...]:
     chosen = store.info.vocabulary.with_unseen(unseen)
     if not any(chosen.is_seen):
@@ -170,13 +166,14 @@ def _draw_val(store: Store, split: Split, fraction: float, rng: np.random.Genera
     if not 0 < fraction < 1:
         raise UsageError(f"--val-fraction must lie between 0 and 1, got {fraction:g}")
     groups: dict[bool, list[str]] = {True: [], False: []}
+    everything = []
     for _, record in iterate(store):
+        everything.append(record.image_id)
         groups[not _objects_with_parts(store, record).isdisjoint(split.unseen_objects)].append(record.image_id)
     val: set[str] = set()
     for ids in groups.values():
         val.update(rng.permutation(ids)[: round(fraction * len(ids))].tolist())
-    everything = [record.image_id for _, record in iterate(store)]
-    return _replace(
+    return replace(
         split, train=tuple(i for i in everything if i not in val), val=tuple(i for i in everything if i in val)
     )
 
@@ -194,7 +191,7 @@ def _draw_shots(store: Store, split: Split, shots: int, rng: np.random.Generator
         missing = shots - sum(image in kept for image in candidates)
         fresh = [image for image in rng.permutation(candidates).tolist() if image not in kept]
         kept.update(fresh[: max(missing, 0)])
-    return _replace(split, train=tuple(image for image in split.train if image in kept))
+    return replace(split, train=tuple(image for image in split.train if image in kept))
 
 
 def _objects_with_parts(store: Store, record: Record) -> set[str]:

@@ -124,7 +124,7 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
         photos: files, folders and patterns.
         out: folder for the results; default `runs/predict/photos-N`.
     """
-    seen: dict[str, Path] = {}
+    seen: set[str] = set()
     taken: set[str] = set()
     folder = out
     for path in photos:
@@ -134,9 +134,10 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
             yield Prediction(path, error=error)
             continue
         for photo in found:
-            if os.path.abspath(photo) in seen:  # noqa: PTH100 - resolve() would follow links
+            place = os.path.abspath(photo)  # noqa: PTH100 - resolve() would follow links
+            if place in seen:
                 continue
-            seen[os.path.abspath(photo)] = photo  # noqa: PTH100
+            seen.add(place)
             try:
                 picture = open_photo(photo, upright=True)
             except DataError as error:
