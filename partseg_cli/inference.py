@@ -1,24 +1,28 @@
 """Logits -> label maps under a protocol; `evaluate` and `predict` share it.
 
 Scores are float32 sigmoids of logits enlarged to the photo's size (bilinear, align_corners False), as in the published
-code: where several saturate at 1 the first one wins, so comparing logits instead would move labels. Planes are enlarged
-one at a time, so memory does not grow with the vocabulary.
+code: where several saturate at 1 the first one wins, so comparing logits instead would move labels. Few planes are
+enlarged at a time, so memory does not grow with the vocabulary and they stay in the processor's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Vocabulary
 
 PROTOCOLS = ("pred-all", "oracle-obj")
+
+SCORES_AT_ONCE = 2**20
+"""Planes are enlarged together up to so many scores, 4 MB: a processor's cache holds them. Of a small map that is the
+whole stack, as it must be: up to 128 pixels of height plus width PyTorch rounds a stack otherwise than one plane."""
 
 
 class Choice(NamedTuple):
@@ -59,8 +63,7 @@ def pred_all(logits: Logits, vocabulary: Vocabulary, size: tuple[int, int]) -> P
     if logits.objects is None:
         return PredAll(_but_last(strongest(logits.pairs[0], size), logits.pairs.shape[1]), None)
     gate = _but_last(strongest(logits.objects[0], size), logits.objects.shape[1])
-    admitted = [gate.labels == owner for owner in vocabulary.object_of]
-    return PredAll(strongest(logits.pairs[0, :-1], size, admitted), gate)
+    return PredAll(_parts_of_the_gate(logits.pairs[0], vocabulary, gate), gate)
 
 
 def oracle_obj(
@@ -74,34 +77,60 @@ def oracle_obj(
         size: height and width in pixels of the label map.
         objects: indices of the objects that are there.
     """
-    rows = [index for index, owner in enumerate(vocabulary.object_of) if owner in objects]
+    rows = _pairs_of(objects, vocabulary)
     winner = strongest(logits.pairs[0, rows], size).labels
     return torch.tensor([*rows, -1], device=winner.device)[winner]
 
 
-def strongest(
-    planes: Float[Tensor, "C h w"], size: tuple[int, int], admitted: Sequence[Bool[Tensor, "H W"]] | None = None
-) -> Choice:
+def strongest(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> Choice:
     """Give the channel with the largest score at each pixel; the first of equals, as argmax does.
 
     Args:
         planes: logits of each channel.
         size: height and width to enlarge to.
-        admitted: for each channel the pixels where it may win; None = everywhere.
     """
-    labels = torch.full(size, -1, dtype=torch.long, device=planes.device)
-    best = torch.full(size, -1.0, device=planes.device)
-    for channel, plane in enumerate(planes):
-        if admitted is not None and not admitted[channel].any():
-            continue
-        enlarged = F.interpolate(plane[None, None].float(), size=size, mode="bilinear", align_corners=False)
-        score = enlarged[0, 0].sigmoid()
-        wins = score > best
-        if admitted is not None:
-            wins &= admitted[channel]
-        best = torch.where(wins, score, best)
-        labels = labels.masked_fill(wins, channel)
-    return Choice(labels, best.clamp(min=0))
+    labels, scores = _compete(planes, size)
+    return Choice(labels.view(size), scores.view(size))
+
+
+def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Choice) -> Choice:
+    """Give the strongest pair of each pixel's own object: a pair is only scored at the pixels of its object."""
+    size = (gate.labels.shape[0], gate.labels.shape[1])
+    owners = gate.labels.flatten()
+    labels, scores = torch.full_like(owners, -1), torch.zeros_like(gate.scores).flatten()
+    for owner in owners.unique().tolist():
+        rows = _pairs_of({owner}, vocabulary)
+        pixels = (owners == owner).nonzero()[:, 0]
+        winner, scores[pixels] = _compete(planes[rows], size, pixels)
+        labels[pixels] = torch.tensor([*rows, -1], device=winner.device)[winner]
+    return Choice(labels.view(size), scores.view(size))
+
+
+def _pairs_of(objects: Collection[int], vocabulary: Vocabulary) -> list[int]:
+    return [pair for pair, owner in enumerate(vocabulary.object_of) if owner in objects]
+
+
+def _compete(
+    planes: Float[Tensor, "C h w"], size: tuple[int, int], pixels: Int[Tensor, "N"] | None = None
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"]]:
+    """Give the winner, -1 = none, and its score at `pixels` of the enlarged map, counted row by row; None = at all.
+
+    Who wins is a float32 plane of 0 and 1, and the winner a running maximum: bool planes and writes through them run
+    pixel by pixel in PyTorch on a processor, and cost as much as enlarging does.
+    """
+    best = torch.full((size[0] * size[1] if pixels is None else len(pixels),), -1.0, device=planes.device)
+    winner = torch.zeros_like(best)  # its number, counted from 1; 0 = none
+    wins = torch.empty_like(best)
+    at_once = max(1, SCORES_AT_ONCE // (size[0] * size[1]))
+    for first in range(0, len(planes), at_once):
+        group = planes[None, first : first + at_once].detach().float()
+        enlarged = F.interpolate(group, size=size, mode="bilinear", align_corners=False)[0].flatten(1)
+        scores = (enlarged if pixels is None else enlarged.index_select(1, pixels)).sigmoid_()
+        for number, score in enumerate(scores, first + 1):
+            torch.gt(score, best, out=wins)
+            torch.maximum(best, score, out=best)
+            torch.maximum(winner, wins.mul_(number), out=winner)  # numbers rise: the last to win counts
+    return winner.long() - 1, best.clamp_(min=0)
 
 
 def _but_last(choice: Choice, channels: int) -> Choice:

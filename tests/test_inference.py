@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partseg_cli import inference
 from partseg_cli.inference import oracle_obj, pred_all, strongest
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -105,6 +106,82 @@ def test_saturated_planes_agree_with_the_plain_version_too():
     certain = labels != 0  # where no score of the gate's object is above 0 the plain version says 0, see below
     got = pred_all(logits, WORDS, (11, 17)).pairs.labels
     assert torch.equal(got[certain], background_to_none(labels, K)[certain])
+
+
+# ---- the strongest channel against argmax over the whole stack
+
+
+def draw_planes(kind: str, channels: int = 11, height: int = 33, width: int = 26) -> Tensor:
+    generator = torch.Generator().manual_seed(channels)
+    noise = torch.randn(1, channels, height, width, generator=generator)
+    coarse = torch.randn(1, channels, 4, 3, generator=generator)
+    return {
+        "smooth": 6 * F.interpolate(coarse, size=(height, width), mode="bilinear") + 0.1 * noise,
+        "patches": 6 * F.interpolate(coarse, size=(height, width)) * noise[:, :, :1],
+        "noise": noise,
+        "saturated": 40 * noise,
+        "whole numbers": (10 * noise).round(),
+        "all equal": torch.full_like(noise, -3.7),
+        "extreme": 100 * noise.sign(),
+        "twins": noise[:, torch.arange(channels) // 2],
+    }[kind]
+
+
+KINDS = ["smooth", "patches", "noise", "saturated", "whole numbers", "all equal", "extreme", "twins"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(83, 97), (33, 26), (45, 26), (17, 50), (5, 4), (1, 60), (1, 1)])
+def test_the_strongest_channel_is_the_first_that_argmax_over_the_stack_finds(kind, size):
+    for channels in (1, 2, 11):
+        drawn = draw_planes(kind, channels)
+        best, choice = scores(drawn, size), strongest(drawn[0], size)
+        assert torch.equal(choice.labels, best.argmax(0))
+        torch.testing.assert_close(choice.scores, best.amax(0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["saturated", "all equal", "extreme", "twins"])
+def test_these_kinds_have_ties_for_the_first_place(kind):
+    best = scores(draw_planes(kind), (83, 97))
+    assert ((best == best.amax(0)).sum(0) > 1).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(83, 97), (17, 50), (5, 4)])
+def test_the_parts_of_the_gate_are_those_of_masking_the_whole_stack(kind, size):
+    logits = Logits(draw_planes(kind, K + 1), draw_planes("smooth", O + 1))
+    gate = scores(logits.objects, size).argmax(0)
+    inside = torch.stack([gate == owner for owner in WORDS.object_of])
+    masked = scores(logits.pairs, size)[:-1].masked_fill(~inside, -1)
+    pairs = pred_all(logits, WORDS, size).pairs
+    assert torch.equal(pairs.labels, torch.where(gate == O, -1, masked.argmax(0)))
+    torch.testing.assert_close(pairs.scores, masked.amax(0).clamp(min=0), rtol=0, atol=1e-6)
+
+
+def test_more_channels_than_a_byte_counts_keep_their_numbers():
+    drawn = draw_planes("noise", 300, 6, 5)
+    labels = strongest(drawn[0], (7, 9)).labels
+    assert torch.equal(labels, scores(drawn, (7, 9)).argmax(0))
+    assert labels.max() > 255
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at_once", [1, 5])
+def test_planes_that_are_enlarged_in_turns_give_the_same(kind, at_once, monkeypatch):
+    size = (83, 97)
+    drawn, logits = draw_planes(kind), Logits(draw_planes(kind, K + 1), draw_planes("smooth", O + 1))
+    whole, decision = strongest(drawn[0], size), pred_all(logits, WORDS, size)
+    monkeypatch.setattr(inference, "SCORES_AT_ONCE", at_once * size[0] * size[1])
+    assert torch.equal(strongest(drawn[0], size).labels, whole.labels)
+    assert torch.equal(pred_all(logits, WORDS, size).pairs.labels, decision.pairs.labels)
+
+
+def test_logits_may_still_have_a_graph_and_stay_as_they_are():
+    logits = Logits(draw_planes("noise", K + 1).requires_grad_(), draw_planes("smooth", O + 1).requires_grad_())
+    before = logits.pairs.detach().clone()
+    decision = pred_all(logits, WORDS, (33, 26))  # no enlarging: nothing is copied on the way
+    assert not decision.pairs.scores.requires_grad
+    assert torch.equal(logits.pairs, before)
 
 
 # ---- by hand

@@ -1,0 +1,52 @@
+"""What the benchmarks share: fair timing, peak memory, and a full-size model with random weights."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+def rounds(jobs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
+    """Give each job's best time in seconds, after one round that does not count.
+
+    Jobs take turns, so that a busy machine slows all of them alike.
+    """
+    best = dict.fromkeys(jobs, float("inf"))
+    for turn in range(repeats + 1):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            if turn:
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def peak_memory() -> float:
+    """Give the most memory that this process has had, libraries and all, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+@contextmanager
+def random_checkpoint(**model: object) -> Iterator[Path]:
+    """Write a full-size checkpoint with random weights, in another process, so that its memory does not count."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "random.safetensors"
+        process = multiprocessing.get_context("spawn").Process(target=_write, args=(path, model))
+        process.start()
+        process.join()
+        yield path
+
+
+def _write(path: Path, model: dict[str, object]) -> None:
+    from partseg_cli.data.manifest import load_manifest
+    from partseg_cli.pipeline.models import construct
+    from partseg_cli.recipe import check_model
+    from partseg_cli.training.checkpoint import Header, save_checkpoint
+
+    section = {"backbone": "ViT-B-16-quickgelu", "init": "random", "image_size": 352, "trained": "published", **model}
+    words = load_manifest("pascal-part-116").vocabulary
+    header = Header(section, words, "pascal-part-116", "benchmark", 0)
+    save_checkpoint(path, construct(check_model(section, "benchmark")), header)
