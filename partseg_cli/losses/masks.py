@@ -25,17 +25,19 @@ def object_part_loss(
     an object but without a part are left out. A mean over no pixel is 0, where the published code gives NaN for an
     image without outside pixels. As published, the second mean is left out where every pixel is outside.
     """
-    channels = logits.shape[1]
     weights = _channel_weights(logits, background_weight)
-    loss = _cross_entropy(logits, pairs, pairs >= 0, weights)
+    absent = _all_absent(logits, weights)
+    loss = _cross_entropy(logits, pairs, pairs >= 0, weights, absent)
     if outside.all():
         return loss
-    return loss + _cross_entropy(logits, torch.full_like(pairs, channels - 1), outside, weights)
+    background = torch.full_like(pairs, logits.shape[1] - 1)
+    return loss + _cross_entropy(logits, background, outside, weights, absent)
 
 
 def part_loss(logits: Float[Tensor, "B P H W"], parts: Int[Tensor, "B H W"]) -> Float[Tensor, ""]:
     """Give the loss of the generalised parts, over part-labelled pixels; 0 if there are none."""
-    return _cross_entropy(logits, parts, parts >= 0, logits.new_ones(logits.shape[1]))
+    weights = logits.new_ones(logits.shape[1])
+    return _cross_entropy(logits, parts, parts >= 0, weights, _all_absent(logits, weights))
 
 
 def object_loss(
@@ -47,7 +49,8 @@ def object_loss(
 ) -> Float[Tensor, ""]:
     """Give the loss of the O objects and the background, over pixels in an object or `outside`."""
     target = torch.where(objects >= 0, objects, logits.shape[1] - 1)
-    return _cross_entropy(logits, target, (objects >= 0) | outside, _channel_weights(logits, background_weight))
+    weights = _channel_weights(logits, background_weight)
+    return _cross_entropy(logits, target, (objects >= 0) | outside, weights, _all_absent(logits, weights))
 
 
 def _channel_weights(logits: Float[Tensor, "B C H W"], background_weight: float) -> Float[Tensor, "C"]:
@@ -56,15 +59,21 @@ def _channel_weights(logits: Float[Tensor, "B C H W"], background_weight: float)
     return weights
 
 
+def _all_absent(logits: Float[Tensor, "B C H W"], weights: Float[Tensor, "C"]) -> Float[Tensor, "B H W"]:
+    """Give each pixel's cross-entropy, summed over channels, as if it had no label."""
+    absent: Float[Tensor, "B H W"] = torch.einsum("bchw,c->bhw", F.softplus(logits), weights)
+    return absent
+
+
 def _cross_entropy(
     logits: Float[Tensor, "B C H W"],
     target: Int[Tensor, "B H W"],
     labelled: Bool[Tensor, "B H W"],
     weights: Float[Tensor, "C"],
+    absent: Float[Tensor, "B H W"],
 ) -> Float[Tensor, ""]:
-    """Give the weighted binary cross-entropy, mean over labelled pixels x channels."""
+    """Give the weighted binary cross-entropy, mean over labelled pixels x channels; `absent` is what its name says."""
     channel = target.clamp(min=0)
-    absent = torch.einsum("bchw,c->bhw", F.softplus(logits), weights)
     present = logits.gather(1, channel[:, None])[:, 0] * weights[channel]
     total = torch.where(labelled, absent - present, 0).sum()
     return total / (labelled.sum().clamp(min=1) * logits.shape[1])

@@ -23,7 +23,9 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
         if parameter.requires_grad:
             groups[id(parameter) not in norms and not name.endswith(TABLES)].append(parameter)
     return torch.optim.AdamW(
-        [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}], lr=lr
+        [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}],
+        lr=lr,
+        fused=True,
     )
 
 
