@@ -4,11 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
 
 from partseg_cli.errors import OutOfMemoryError, UsageError
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions below float32; "fp32" is the other one."""
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Give a context in which models compute in "fp32", "bf16" or "fp16"."""
+    half = HALF.get(precision)
+    context: AbstractContextManager[None] = torch.autocast(device.type, dtype=half, enabled=half is not None)
+    return context
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a trained model is run.
+
+    Attributes:
+        device: where.
+        precision: "fp32", "bf16" or "fp16".
+        prompt_chunk: prompts that the decoder takes at once, None = what suits the device.
+        batch: images in one forward pass.
+    """
+
+    device: torch.device
+    precision: str = "fp32"
+    prompt_chunk: int | None = None
+    batch: int = 1
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Give a context in which the model computes in this precision."""
+        return autocast(self.device, self.precision)
 
 
 def choose_device(name: str, gpus: str | None = None) -> torch.device:

@@ -28,6 +28,12 @@ def data_folder() -> Path:
     return Path(os.environ.get("PARTSEG_DATA") or "data")
 
 
+def cache_folder() -> Path:
+    """Give the user's cache: `$XDG_CACHE_HOME/partseg`, else `~/.cache/partseg`."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "partseg"
+
+
 def new_run(verb: str, name: str) -> Path:
     """Make and give the first free folder `runs/<verb>/<name>-N`."""
     number = 1

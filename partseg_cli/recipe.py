@@ -41,15 +41,32 @@ class DataSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """What the model is."""
+    """What every model is built from; `name` decides which of the sections below it is."""
 
-    name: Literal["partclipseg"]
+    name: str
     backbone: Literal["ViT-B-16-quickgelu", "tiny"]
     init: Literal["rd64-refined", "clip", "random"]
     image_size: int = number(at_least=32)
-    object_text_index: Literal["paper", "published"]
-    background_embedding: Literal["frozen", "learned"]
+    background_embedding: str
     trained: Literal["published", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCLIPSegSection(ModelSection):
+    """What PartCLIPSeg is built from."""
+
+    name: Literal["partclipseg"]
+    background_embedding: Literal["frozen", "learned"]
+    object_text_index: Literal["paper", "published"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLIPSegSection(ModelSection):
+    """What CLIPSeg is built from; the original has neither adapter nor background embedding, OV-PARTS has both."""
+
+    name: Literal["clipseg"]
+    background_embedding: Literal["frozen", "learned", "none"]
+    visual_adapter: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +99,7 @@ class TrainSection:
     power: float = number(at_least=0)
     clip_norm: float = number(above=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    recompute_decoder: bool
     save_every: int = number(at_least=1)
     evaluate_every: int = number(at_least=0)
     select: Literal["last", "best"]
@@ -107,7 +125,13 @@ class Recipe:
         return text
 
 
-SECTIONS: dict[str, type] = {"data": DataSection, "model": ModelSection, "loss": LossSection, "train": TrainSection}
+SECTIONS: dict[str, type] = {
+    "data": DataSection,
+    "model": PartCLIPSegSection,
+    "loss": LossSection,
+    "train": TrainSection,
+}
+MODELS: dict[str, type[ModelSection]] = {"partclipseg": PartCLIPSegSection, "clipseg": CLIPSegSection}
 
 
 def find_recipe(name: str) -> Path:
@@ -148,7 +172,10 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
 def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe:
     """Check plain values and give the recipe; `where` opens each error message."""
     _check_keys(raw, SECTIONS, "", where)
-    sections: dict[str, Any] = {key: _section(kind, raw[key], key, where) for key, kind in SECTIONS.items()}
+    sections: dict[str, Any] = {
+        key: check_model(raw[key], where) if key == "model" else _section(kind, raw[key], key, where)
+        for key, kind in SECTIONS.items()
+    }
     recipe = Recipe(name=name, **sections)
     train = recipe.train
     if train.batch_size % train.micro_batch:
@@ -171,7 +198,10 @@ def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whateve
     Raises:
         RecipeError: as `load_recipe`.
     """
-    return _section(ModelSection, raw, "model", where)
+    name = raw.get("name") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and "name" in raw and name not in list(MODELS):
+        raise RecipeError(f"{where}: model.name must be one of {', '.join(MODELS)}, got {name!r}")
+    return _section(MODELS.get(str(name), PartCLIPSegSection), raw, "model", where)
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -201,7 +231,8 @@ def _check_keys(raw: Mapping[str, Any], known: Iterable[str], prefix: str, where
 
 def _guess(key: str, known: list[str], prefix: str) -> str | None:
     """Give the key that was probably meant: the same one of another section, else the nearest here, else anywhere."""
-    every = {name.name: section for section, kind in SECTIONS.items() for name in fields(kind)}
+    others = {section: kind for section, kind in SECTIONS.items() if f"{section}." != prefix}
+    every = {name.name: section for section, kind in others.items() for name in fields(kind)}
     if key in every:
         return f"{every[key]}.{key}"
     for names in (known, list(every)):

@@ -95,6 +95,15 @@ class Vocabulary:
         return self.parts + self.objects
 
     @cached_property
+    def pair_prompts(self) -> tuple[str, ...]:
+        """For each pair the words that CLIPSeg reads: its name without the 's (OV-PARTS).
+
+        >>> Vocabulary((Pair("chest of drawers", "drawer"),)).pair_prompts
+        ('chest of drawers drawer',)
+        """
+        return tuple(f"{pair.object} {pair.part}" for pair in self.pairs)
+
+    @cached_property
     def is_seen(self) -> tuple[bool, ...]:
         """For each pair whether it is seen."""
         return tuple(pair.is_seen for pair in self.pairs)

@@ -121,7 +121,6 @@ def test_a_success_exits_0(partseg, trained, tmp_path):
     ("words", "message"),
     [
         (["train"], "Missing argument 'recipe'."),
-        (["evaluate", "tiny"], "Missing option '--checkpoint'."),
         (["predict", "--vocab", "cat"], "Missing argument 'IMAGE...'."),
         (["predict", "photo.jpg"], "Missing option '--vocab'."),
         (["evaluate", "tiny", "--checkpoint", "x", "--protocol", "pred-al"], "'pred-al' is not one of"),
@@ -169,7 +168,11 @@ def test_a_device_that_is_not_there_exits_2(complaint, trained, monkeypatch, wor
         ("train.lr=fast", f"{TINY}: train.lr must be of type float, got 'fast'"),
         ("train.lr=inf", f"{TINY}: train.lr must be finite, got inf"),
         ("train.batch_size=0", f"{TINY}: train.batch_size must be >= 1, got 0"),
-        ("model.image_size=50", "tiny: model.image_size must be a multiple of 8, got 50"),
+        (
+            "model.image_size=50",
+            "tiny: model.image_size must be a multiple of 8, got 50; the backbone cuts images into squares of that "
+            "size",
+        ),
     ],
 )
 def test_a_wrong_override_exits_2_and_says_the_rule(complaint, trained, tmp_path, override, message):
@@ -385,19 +388,35 @@ def test_a_file_that_is_no_whole_safetensors_file_exits_4(complaint, trained, ph
 def test_weights_that_are_no_checkpoint_of_ours_exit_4(complaint, trained, photo, tmp_path):
     save_file(load_file(trained.run / "checkpoints/last.safetensors"), tmp_path / "bare.safetensors")
     message = (
-        "bare.safetensors: must be a checkpoint of format 'partseg-checkpoint-1', got None; "
-        "name one that `partseg train` wrote"
+        "bare.safetensors: must be a checkpoint of format 'partseg-checkpoint-2', got None; "
+        "name one that `partseg train` or `partseg weights import` wrote"
     )
     assert complaint("predict", photo, "--vocab", "cat", "--checkpoint", "bare.safetensors") == (4, message)
 
 
-def test_a_checkpoint_of_another_backbone_exits_4_and_names_its_recipe(complaint, trained):
-    words = ("evaluate", "pascal_zeroshot", *tiny(trained.data), "model.image_size=48", "--checkpoint", trained.run)
-    message = (
-        f"{trained.run}: model.backbone must be 'ViT-B-16-quickgelu' as the recipe pascal_zeroshot says, got 'tiny'; "
-        "name the recipe that it was trained with (tiny)"
-    )
-    assert complaint(*words) == (4, message)
+def test_a_model_that_cannot_be_trained_exits_2_before_anything_is_written(complaint, tmp_path):
+    text = TINY.read_text().replace("name: partclipseg", "name: clipseg\n  visual_adapter: true")
+    text = "\n".join(line for line in text.splitlines() if "object_text_index" not in line)
+    (tmp_path / "mine.yaml").write_text(text)
+    message = "mine: model.name must be partclipseg to be trained, got clipseg"
+    assert complaint("train", "mine.yaml", "--device", "cpu") == (2, message)
+    assert everything_below(tmp_path) == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "0"], "Invalid value for '--batch'"),
+        (["--prompt-chunk", "0"], "Invalid value for '--prompt-chunk'"),
+        (["--prompt-chunk", "all"], "Invalid value for '--prompt-chunk'"),
+        (["--precision", "fp8"], "'fp8' is not one of"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+def test_a_way_to_compute_that_there_is_not_exits_2(refused, trained, tmp_path, verb, words, message):
+    given = {"predict": (trained.photos[0], "--vocab", "cat"), "evaluate": ("tiny", *tiny(trained.data))}
+    assert message in refused(verb, *given[verb], "--checkpoint", trained.run, *words)
+    assert everything_below(tmp_path) == []
 
 
 def test_a_checkpoint_whose_weights_do_not_fit_its_header_exits_4(complaint, altered, photo):

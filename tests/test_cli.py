@@ -29,9 +29,9 @@ OBJECTS = ("bird", "bus", "car", "cat", "dog", "person")
 CAT_PARTS = ("tail", "head", "eye", "torso", "neck", "leg", "nose", "paw", "ear")
 RANDOM_WARNING = "warning: random weights: this picture means nothing\n"
 NO_WEIGHTS = (
-    "error: predict needs trained PartCLIPSeg weights, got none (looked in {}, ~/.cache/partseg): train some "
-    "with `partseg train recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, "
-    "and pass --checkpoint RUN_FOLDER; --allow-random tries the command without any\n"
+    "error: trained weights are needed, got none (looked in {}, {}): pass --checkpoint RUN_FOLDER after "
+    "`partseg train` or `partseg demo`, bring published ones with `partseg weights import`, or, where there is a "
+    "network, let --model clipseg-rd64-refined fetch CLIPSeg's; `predict --allow-random` tries it without any\n"
 )
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 """Escape codes, and the carriage returns of bars."""
@@ -84,14 +84,14 @@ def test_the_help_of_every_command_has_an_example_of_it(partseg, command):
 def test_the_help_names_every_command(partseg):
     ended = partseg("--help")
     assert ended.code == 0
-    assert re.findall(r"^│ ([a-z]+)  ", ended.out, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^│ ([a-z]+)  ", ended.out, re.MULTILINE) == [*COMMANDS, "weights"]
 
 
 def test_no_help_waits_for_torch():
     code = (
         "import sys\n"
         "from partseg_cli.cli.app import app\n"
-        f"for words in [], *([name] for name in {COMMANDS!r}):\n"
+        f"for words in [], *([name] for name in {(*COMMANDS, 'weights')!r}):\n"
         "    app([*words, '--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'numpy', 'scipy', 'PIL', 'open_clip'} & sys.modules.keys()\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
@@ -435,9 +435,9 @@ def test_an_unknown_word_is_said_to_be_taken_as_an_object(partseg, trained, tmp_
 
 def test_predict_without_weights_says_how_to_get_them(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     ended = partseg("predict", scene(trained), "--vocab", "cat", "--out", tmp_path / "out")
-    assert ended == (4, "", NO_WEIGHTS.format(tmp_path))
+    assert ended == (4, "", NO_WEIGHTS.format(tmp_path, tmp_path / "cache/partseg"))
     assert not (tmp_path / "out").exists()
 
 
@@ -464,6 +464,79 @@ def test_allow_random_stands_in_only_where_there_are_no_weights(partseg, trained
     ended = partseg("predict", scene(trained), *words, "--out", tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert one_json(ended.out)["predictions"][0]["random_weights"] is False
+
+
+# ways to compute
+
+
+@pytest.fixture
+def album(trained, tmp_path) -> list[Path]:
+    """Five photos, no two of one size."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for number, path in enumerate(trained.photos[:5]):
+        picture(path).crop((0, 0, 64 - 3 * number, 40 + 5 * number)).save(folder / path.name)
+    return sorted(folder.iterdir())
+
+
+def label_maps(partseg, trained, album: list[Path], out: Path, *words: object) -> dict[str, np.ndarray]:
+    given = (*vocab(*OBJECTS, "cat's head", "dog's ear"), "--checkpoint", trained.run, "--device", "cpu")
+    ended = partseg("predict", *album, *given, "--out", out, *words)
+    assert ended.code == 0, ended.err
+    return {path.name: np.asarray(picture(path)) for path in sorted(out.glob("*_labels.png"))}
+
+
+def test_labels_do_not_depend_on_how_many_photos_or_prompts_are_taken_at_once(partseg, trained, album, tmp_path):
+    expected = label_maps(partseg, trained, album, tmp_path / "plain")
+    assert len(expected) == 5
+    assert len(np.unique(np.concatenate([labels.ravel() for labels in expected.values()]))) > 2
+    ways = {"batch": ("--batch", 2), "chunk": ("--prompt-chunk", 3), "both": ("--prompt-chunk", 99, "--batch", 5)}
+    for name, words in ways.items():
+        found = label_maps(partseg, trained, album, tmp_path / name, *words)
+        assert found.keys() == expected.keys()
+        for photo, labels in found.items():
+            np.testing.assert_array_equal(labels, expected[photo], err_msg=f"{name} {photo}")
+
+
+def test_half_precision_changes_few_labels(partseg, trained, album, tmp_path):
+    full, half = (label_maps(partseg, trained, album, tmp_path / p, "--precision", p) for p in ("fp32", "bf16"))
+    same = [(half[name] == labels).mean() for name, labels in full.items()]
+    assert np.mean(same) > 0.9
+
+
+def test_a_batch_with_a_bad_photo_in_it_predicts_the_others_in_order(partseg, trained, album, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    words = ("--vocab", "cat", "--checkpoint", trained.run, "--device", "cpu", "--out", tmp_path / "out", "--json")
+    photos = [album[0], tmp_path / "bad.png", *album[1:]]
+    ended = partseg("predict", *photos, *words, "--batch", 3)
+    assert ended.code == 3
+    documents = one_json(ended.out)["predictions"]
+    assert [document["image"] for document in documents] == [str(path) for path in photos]
+    assert ["error" in document for document in documents] == [False, True, False, False, False, False]
+    assert [(d["width"], d["height"]) for d in documents if "error" not in d] == [picture(p).size for p in album]
+
+
+@pytest.mark.parametrize("protocol", ["pred-all", "oracle-obj"])
+def test_scores_do_not_depend_on_how_many_photos_or_prompts_are_taken_at_once(partseg, trained, tmp_path, protocol):
+    common = ("--checkpoint", trained.run, "--protocol", protocol, "--device", "cpu", "--json", "--out", tmp_path)
+    plain, *others = (
+        one_json(partseg("evaluate", "tiny", *tiny(trained.data), *common, *words).out)
+        for words in ([], ["--batch", 3], ["--prompt-chunk", 7], ["--batch", 99, "--prompt-chunk", 1])
+    )
+    assert plain["pixels"] > 0
+    assert all(other == plain for other in others)
+    half = one_json(partseg("evaluate", "tiny", *tiny(trained.data), *common, "--precision", "bf16").out)
+    assert half["pixels"] == plain["pixels"]
+
+
+def test_the_model_and_its_picture_size_are_the_checkpoints_whatever_recipe_names_the_data(partseg, trained, tmp_path):
+    common = ("--checkpoint", trained.run, "--device", "cpu", "--json", "--out", tmp_path)
+    own, other = (
+        one_json(partseg("evaluate", recipe, *tiny(trained.data), *more, *common).out)
+        for recipe, more in (("tiny", []), ("pascal_zeroshot", ["model.image_size=352"]))
+    )
+    assert own == other
+    assert other["backbone"] == "tiny"
 
 
 # demo
@@ -507,3 +580,13 @@ def test_an_interrupted_run_exits_130_and_leaves_nothing_half_written(partseg, t
 def test_an_interrupted_run_says_so_in_its_last_line(partseg, trained, tmp_path):
     ended = partseg("train", "tiny", *tiny(trained.data), "--out", tmp_path / "run", "--device", "cpu")
     assert ended.err.splitlines()[-1] == "interrupted"
+
+
+def test_a_random_model_takes_the_chunk_asked_for(monkeypatch, tmp_path):
+    from partseg_cli.pipeline.models import choose_compute
+    from partseg_cli.pipeline.predict import open_predictor
+
+    monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compute = choose_compute("cpu", prompt_chunk=3)
+    assert open_predictor(["cat"], allow_random=True, compute=compute).model.model.prompt_chunk == 3

@@ -27,7 +27,7 @@ TABLE = {
     "model": {"vocabulary"},
     "inference": {"vocabulary"},
     "query": {"vocabulary", "inference"},
-    "training": {"vocabulary", "data", "losses"},
+    "training": {"vocabulary", "devices", "data", "losses"},
     "evaluators": {"vocabulary", "data", "inference"},
     "report": {"vocabulary", "evaluators"},
     "overlay": {"vocabulary", "evaluators"},

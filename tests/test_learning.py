@@ -7,12 +7,14 @@ import torch
 
 from partseg_cli.data.splits import published_split
 from partseg_cli.data.store import Store
-from partseg_cli.pipeline.evaluate import open_model, score
+from partseg_cli.devices import Compute
+from partseg_cli.pipeline.evaluate import score
+from partseg_cli.pipeline.models import open_model
 from partseg_cli.pipeline.prepare import Drawing, prepare
 from partseg_cli.pipeline.train import train
 from partseg_cli.recipe import load_recipe
 
-CPU = torch.device("cpu")
+CPU = Compute(torch.device("cpu"))
 
 
 def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
@@ -22,9 +24,8 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
     for name, more in (("before", ["train.iterations=1", "train.lr=1e-9"]), ("after", [])):
         recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
         trained = train(recipe, out=out / name, device="cpu")
-        model, header = open_model(trained.checkpoint, CPU)
-        size = header.model["image_size"]
-        result = score(model, store, published_split(store), size, CPU, "oracle-obj", split="train")
+        model, _ = open_model(trained.checkpoint, CPU)
+        result = score(model, store, published_split(store), "oracle-obj", split="train")
         scores.append(result.miou["seen"])
     return scores[0], scores[1]
 

@@ -10,7 +10,16 @@ import yaml
 
 from partseg_cli.errors import RecipeError
 from partseg_cli.places import packaged
-from partseg_cli.recipe import SECTIONS, find_recipe, load_recipe, parse_recipe
+from partseg_cli.recipe import (
+    MODELS,
+    SECTIONS,
+    CLIPSegSection,
+    PartCLIPSegSection,
+    check_model,
+    find_recipe,
+    load_recipe,
+    parse_recipe,
+)
 
 RECIPES = sorted(packaged("recipes").rglob("*.yaml"))
 TINY = str(packaged("recipes") / "tiny.yaml")
@@ -40,7 +49,7 @@ def test_every_packaged_recipe_loads_and_holds_what_its_file_says(path):
     assert list(written) == list(SECTIONS) == list(recipe.to_dict())
     for name, section in written.items():
         read = recipe.to_dict()[name]
-        assert list(section) == list(read), "keys stand in the order of the dataclass"
+        assert list(section) == list(read)
         assert {key: float(section[key]) if isinstance(read[key], float) else section[key] for key in read} == read
 
 
@@ -165,8 +174,8 @@ def test_an_override_of_a_section_that_is_none_is_refused(tmp_path):
         ("train.backbone=tiny", "unknown key train.backbone; did you mean model.backbone?"),
         (
             "model.qqqqqq=1",
-            "unknown key model.qqqqqq; known are name, backbone, init, image_size, object_text_index, "
-            "background_embedding, trained",
+            "unknown key model.qqqqqq; known are name, backbone, init, image_size, background_embedding, trained, "
+            "object_text_index",
         ),
     ],
 )
@@ -272,7 +281,6 @@ def test_a_value_of_another_type_is_refused(override, message):
 CHOICES = {
     "data.train_channel_order": ["rgb", "bgr"],
     "data.unlabelled_objects": ["background", "ignore"],
-    "model.name": ["partclipseg"],
     "model.backbone": ["ViT-B-16-quickgelu", "tiny"],
     "model.init": ["rd64-refined", "clip", "random"],
     "model.object_text_index": ["paper", "published"],
@@ -296,6 +304,80 @@ def test_a_choice_is_one_of_its_words(key):
     for wrong in ("Paper", 1, None, ["rgb"]):
         with refused(f"{TINY}: {key} must be one of {', '.join(CHOICES[key])}, got {wrong!r}"):
             load_recipe(TINY, [f"{key}={'null' if wrong is None else wrong}"])
+
+
+# ---- models
+
+
+def clipseg(**changes: object) -> dict:
+    """The model section of recipes/tiny.yaml turned into one of CLIPSeg."""
+    section = raw()["model"] | {"name": "clipseg", "visual_adapter": True} | changes
+    del section["object_text_index"]
+    return section
+
+
+@pytest.mark.parametrize("background", ["frozen", "learned", "none"])
+@pytest.mark.parametrize("adapter", [True, False])
+def test_a_clipseg_section_is_read(background, adapter):
+    section = check_model(clipseg(background_embedding=background, visual_adapter=adapter), "here")
+    assert isinstance(section, CLIPSegSection)
+    assert (section.background_embedding, section.visual_adapter) == (background, adapter)
+    assert parse_recipe(raw() | {"model": dataclasses.asdict(section)}, "tiny", "here").model == section
+
+
+def test_both_models_are_known_by_name():
+    assert {name: kind.__name__ for name, kind in MODELS.items()} == {
+        "partclipseg": "PartCLIPSegSection",
+        "clipseg": "CLIPSegSection",
+    }
+    assert isinstance(check_model(raw()["model"], "here"), PartCLIPSegSection)
+
+
+@pytest.mark.parametrize("name", ["catseg", "PartCLIPSeg", "", 1, None, True, ["clipseg"], {"a": 1}])
+def test_an_unknown_model_is_refused_with_the_known_ones(name):
+    with refused(f"here: model.name must be one of partclipseg, clipseg, got {name!r}"):
+        check_model(raw()["model"] | {"name": name}, "here")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (raw()["model"] | {"background_embedding": "none"}, "background_embedding must be one of frozen, learned, got"),
+        (clipseg(background_embedding="zero"), "background_embedding must be one of frozen, learned, none, got 'zero'"),
+        (clipseg(visual_adapter="on"), "visual_adapter must be of type bool, got 'on'"),
+        (clipseg(visual_adapter=1), "visual_adapter must be of type bool, got 1"),
+    ],
+)
+def test_a_switch_that_a_model_does_not_have_is_refused(section, message):
+    with pytest.raises(RecipeError, match=f"^here: model.{re.escape(message)}"):
+        check_model(section, "here")
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        (raw()["model"] | {"visual_adapter": True}, "visual_adapter"),
+        (clipseg() | {"object_text_index": "paper"}, "object_text_index"),
+    ],
+)
+def test_a_key_of_the_other_model_is_unknown(section, key):
+    other = "visual_adapter" if key == "object_text_index" else "object_text_index"
+    known = f"name, backbone, init, image_size, background_embedding, trained, {other}"
+    with refused(f"here: unknown key model.{key}; known are {known}"):
+        check_model(section, "here")
+
+
+@pytest.mark.parametrize("section", [None, 5, "tiny", []])
+def test_a_model_section_of_something_else_is_refused(section):
+    with refused(f"here: model must be a section of keys, got {section!r}"):
+        check_model(section, "here")
+
+
+def test_a_model_section_without_a_name_asks_for_it():
+    section = raw()["model"]
+    del section["name"]
+    with refused("here: needs the key model.name; add it (recipes are complete)"):
+        check_model(section, "here")
 
 
 # ---- rules that tie keys together

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import data, run
+from partseg_cli.cli import data, run, weights
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.predict)
 app.command()(run.demo)
+app.add_typer(weights.app, name="weights")
 
 
 INTERRUPTED = 130

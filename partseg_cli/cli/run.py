@@ -19,6 +19,44 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
+class PrecisionName(StrEnum):
+    """In what the model computes."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+Precision = Annotated[
+    PrecisionName, typer.Option(help="fp32: the published numbers. bf16, fp16: faster on a GPU, a few pixels differ.")
+]
+PromptChunk = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Prompts that the decoder takes at once: less memory, same labels. [default: what suits the device]",
+        show_default=False,
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .safetensors checkpoint or a run folder. [default: the one in $PARTSEG_WEIGHTS or the user's cache]",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Or its name in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is fetched if need be.",
+        show_default=False,
+    ),
+]
+Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Photos in one forward pass.")]
+
+
 class ProtocolName(StrEnum):
     """What the model is told."""
 
@@ -84,9 +122,8 @@ def evaluate(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
     ] = None,
-    checkpoint: Annotated[
-        Path, typer.Option(help="A .safetensors checkpoint, or the folder of a training run.", show_default=False)
-    ] = ...,  # type: ignore[assignment]
+    checkpoint: Checkpoint = None,
+    model: Model = None,
     protocol: Annotated[
         ProtocolName, typer.Option(help="pred-all: told nothing. oracle-obj: told which object is there.")
     ] = ProtocolName.PRED_ALL,
@@ -99,6 +136,9 @@ def evaluate(
         Path | None, typer.Option(help="Folder for results. [default: runs/evaluate/RECIPE-N]", show_default=False)
     ] = None,
     device: Device = "auto",
+    precision: Precision = PrecisionName.FP32,
+    batch: Batch = 1,
+    prompt_chunk: PromptChunk = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Score a checkpoint: mIoU and recall of seen and unseen pairs, and their harmonic mean.
@@ -110,16 +150,18 @@ def evaluate(
     """
     from partseg_cli import report
     from partseg_cli.pipeline import evaluate as story
+    from partseg_cli.pipeline.models import choose_compute
     from partseg_cli.recipe import load_recipe
 
     done = story.evaluate(
         load_recipe(recipe, overrides or []),
         checkpoint=checkpoint,
+        model=model,
         protocol=protocol.value,
         split=split.value,
         per_image=per_image,
         out=out,
-        device=device,
+        compute=choose_compute(device, precision.value, prompt_chunk, batch),
         track=show.track,
     )
     if as_json:
@@ -139,10 +181,8 @@ def predict(
             show_default=False,
         ),
     ] = ...,  # type: ignore[assignment]
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint or run folder. [default: the one in $PARTSEG_WEIGHTS]", show_default=False),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    model: Model = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results. [default: runs/predict/photos-N]", show_default=False)
     ] = None,
@@ -154,6 +194,9 @@ def predict(
         bool, typer.Option("--allow-random", help="Without weights, try the command with a random model.")
     ] = False,
     device: Device = "auto",
+    precision: Precision = PrecisionName.FP32,
+    batch: Batch = 1,
+    prompt_chunk: PromptChunk = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")] = False,
 ) -> None:
     """Find the parts you name in your photos.
@@ -165,9 +208,11 @@ def predict(
     Example: **partseg predict cat.jpg --vocab "cat's ear" --vocab "cat's tail" --checkpoint runs/train/tiny-1**
     """
     from partseg_cli.pipeline import predict as story
+    from partseg_cli.pipeline.models import choose_compute
 
+    compute = choose_compute(device, precision.value, prompt_chunk, batch)
     predictor = story.open_predictor(
-        vocab, checkpoint=checkpoint, context=context, allow_random=allow_random, device=device
+        vocab, checkpoint=checkpoint, model=model, context=context, allow_random=allow_random, compute=compute
     )
     for line in predictor.query.notes:
         show.note(line)

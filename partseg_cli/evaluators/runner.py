@@ -65,7 +65,7 @@ def count_images(
     protocol: str,
     per_image: bool,
     image_size: int,
-    device: torch.device,
+    batch: int = 1,
 ) -> Iterator[Int[Tensor, "K1 K1"]]:
     """Give the confusion counts of each photo in turn, at its own size.
 
@@ -78,17 +78,18 @@ def count_images(
         per_image: in Oracle-Obj tell the model all objects of a photo at once; else one class after the other, as
             published (a sample is a photo and an object class).
         image_size: pixels, the square that the model reads.
-        device: where to compute.
+        batch: photos in one forward pass; groups follow the order of `places` alone.
     """
-    records = {split: store.records(split) for split in store.splits}
-    for split, index in places:
-        record: Record = records[split][index]
-        image = photo_tensor(open_photo(store.photo(record), upright=False), image_size)
+    stored = {split: store.records(split) for split in store.splits}
+    for start in range(0, len(places), batch):
+        records: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
+        photos = [open_photo(store.photo(record), upright=False) for record in records]
         with torch.inference_mode():
-            logits = model(image[None].to(device), vocabulary)
-            target = _target(record).to(device)
-            prediction = _predict(logits, target, vocabulary, protocol, per_image)
-            yield confusion(prediction, target, len(vocabulary.pairs)).cpu()
+            logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
+            for index, record in enumerate(records):
+                target = _target(record).to(logits.pairs.device)
+                prediction = _predict(logits.image(index), target, vocabulary, protocol, per_image)
+                yield confusion(prediction, target, len(vocabulary.pairs)).cpu()
 
 
 def _target(record: Record) -> Int[Tensor, "H W"]:

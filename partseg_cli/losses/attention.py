@@ -1,6 +1,10 @@
 """Attention control: parts of an object must not overlap, and none may vanish (Eq. 6-9).
 
-Axes: T prompts (parts, then objects, then the background), n = h*w patch tokens, M maps of the parts in question.
+Axes: T prompts (parts, then objects, then the background), n = h*w patch tokens, N = 1 + n with CLS first, M maps of
+the parts in question, G heads of width d.
+
+Attention comes as queries and keys. Only rows inside masks of parts that are there are ever multiplied out: at most n
+rows of two maps an image, where all maps would be T n rows.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from partseg_cli.records import Attention
 
 SIGMA = 0.5
 """Of the 3x3 Gaussian, in tokens (published code)."""
@@ -33,7 +39,7 @@ class AttentionTerms(NamedTuple):
 
 
 def attention_losses(
-    attention: Float[Tensor, "B T n n"],
+    attention: Attention,
     pairs: Int[Tensor, "B H W"],
     objects: Int[Tensor, "B H W"],
     *,
@@ -49,7 +55,7 @@ def attention_losses(
     """Give the attention losses, averaged over the objects of the batch that have a part; 0 without any.
 
     Args:
-        attention: of the decoder's last layer, averaged over heads, without CLS.
+        attention: of the decoder's last layer.
         pairs: labels at full size, -1 = none.
         objects: labels at full size, -1 = none.
         grid: h, w of the patch tokens.
@@ -63,15 +69,16 @@ def attention_losses(
             parts of the image, the last entry of the label list is dropped in the belief that it means "ignore", and
             the sum is divided by images x objects.
     """
-    total = [attention.new_zeros(()) for _ in AttentionTerms._fields]
+    total = [attention.queries.new_zeros((), dtype=torch.float32) for _ in AttentionTerms._fields]
     count = 0
-    for maps, labels, things in zip(attention, pairs, objects, strict=True):
+    for index, (labels, things) in enumerate(zip(pairs, objects, strict=True)):
         present = labels[labels >= 0].unique()
         if present.numel() == 0:
             continue
         coarse, coarse_things = (_nearest(value, grid) for value in (labels, things))
         masks = (coarse.flatten() == present[:, None]).view(len(present), -1)
-        rows = part_attention(maps, masks, part_of[present], parts + object_of[present], mask_mean=mask_mean)
+        prompts = (part_of[present], parts + object_of[present])
+        rows = part_attention(attention.of_image(index), masks, *prompts, mask_mean=mask_mean)
         activation = rows.unflatten(1, grid)
         for thing, own in _objects_and_parts(things, object_of[present], parts_per_object):
             count += 1
@@ -79,7 +86,7 @@ def attention_losses(
             total[0] = total[0] + active_share(activation[own], inside, gamma=gamma, tau=tau)
             total[1] = total[1] + active_share(activation[own].detach(), inside, gamma=gamma, tau=None)
             total[2] = total[2] + weakest_part(activation[own])
-    divisor = max(count, 1) * (len(attention) if parts_per_object == "image" else 1)
+    divisor = max(count, 1) * (len(pairs) if parts_per_object == "image" else 1)
     return AttentionTerms(*(term / divisor for term in total))
 
 
@@ -97,7 +104,7 @@ def _objects_and_parts(
 
 
 def part_attention(
-    attention: Float[Tensor, "T n n"],
+    attention: Attention,
     masks: Bool[Tensor, "M n"],
     part_rows: Int[Tensor, "M"],
     object_rows: Int[Tensor, "M"],
@@ -106,13 +113,31 @@ def part_attention(
 ) -> Float[Tensor, "M n"]:
     """Give each part's attention: rows inside its mask, averaged, of the mean of part and object map (Eq. 6).
 
-    `mask_mean` is "paper" (divide by the mask's size) or "published" (divide by all n tokens). Eq. 6 does not halve
-    the sum of the two maps; the published code does, and so do we. An empty mask gives zeros.
+    Args:
+        attention: of one image, queries and keys [T, G, N, d].
+        masks: of each part.
+        part_rows: prompt of each part.
+        object_rows: prompt of each part's object.
+        mask_mean: "paper" (divide by the mask's size) or "published" (divide by all n tokens).
+
+    Eq. 6 does not halve the sum of the two maps; the published code does, and so do we. An empty mask gives zeros.
     """
-    weights = masks.to(attention.dtype)[:, None]
-    rows = ((weights @ attention[part_rows] + weights @ attention[object_rows]) / 2)[:, 0]
+    queries, keys = (value.unbind(0) for value in attention)
+    rows = []
+    for mask, *prompts in zip(masks, part_rows.tolist(), object_rows.tolist(), strict=True):
+        inside = 1 + mask.nonzero()[:, 0]
+        maps = [attend(queries[prompt][:, inside], keys[prompt]) for prompt in prompts]
+        rows.append(torch.stack(maps).mean(0).sum(0)[1:])
     size = masks.sum(1, keepdim=True).clamp(min=1) if mask_mean == "paper" else masks.shape[1]
-    return rows / size
+    return torch.stack(rows) / size
+
+
+def attend(queries: Float[Tensor, "G m d"], keys: Float[Tensor, "G N d"]) -> Float[Tensor, "m N"]:
+    """Give the attention that some tokens pay to all, averaged over heads, in float32 or better."""
+    precise = torch.promote_types(queries.dtype, torch.float32)
+    scores = queries.to(precise) @ keys.to(precise).transpose(1, 2) * queries.shape[-1] ** -0.5
+    maps: Float[Tensor, "m N"] = scores.softmax(-1).mean(0)
+    return maps
 
 
 def active_share(

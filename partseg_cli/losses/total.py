@@ -11,7 +11,7 @@ from torch import Tensor
 
 from partseg_cli.losses.attention import attention_losses
 from partseg_cli.losses.masks import object_loss, object_part_loss, part_loss
-from partseg_cli.records import Labels, Logits
+from partseg_cli.records import Attention, Labels, Logits
 
 
 class PartSegLoss:
@@ -85,13 +85,11 @@ class PartSegLoss:
             parts = torch.where(pairs >= 0, self.part_of[pairs.clamp(min=0)], -1)
             terms["part"] = part_loss(logits.parts.float(), parts)
         if logits.attention is not None and logits.parts is not None:
-            terms |= self._attention_terms(logits.attention.float(), logits.parts.shape[1], labels)
+            terms |= self._attention_terms(logits.attention, logits.parts.shape[1], labels)
         return terms
 
-    def _attention_terms(
-        self, attention: Float[Tensor, "B T n n"], parts: int, labels: Labels
-    ) -> dict[str, Float[Tensor, ""]]:
-        side = math.isqrt(attention.shape[-1])
+    def _attention_terms(self, attention: Attention, parts: int, labels: Labels) -> dict[str, Float[Tensor, ""]]:
+        side = math.isqrt(attention.queries.shape[-2])
         terms = attention_losses(
             attention,
             labels.pairs,

@@ -7,12 +7,15 @@ from functools import cache
 import open_clip
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
 from partseg_cli.errors import VocabularyError
 from partseg_cli.model.backbones import Backbone
+
+PACK = 128
+"""Prompts in one pass of the text tower, so that its attention stays small beside its linear layers."""
 
 
 class Clip(nn.Module):
@@ -30,6 +33,7 @@ class Clip(nn.Module):
         if isinstance(config, str):
             config = open_clip.get_model_config(config)
         self.clip = CLIP(**config)
+        self.clip.attn_mask = None  # made to measure in `text_embeddings`
         self.taps = backbone.taps
         self.width: int = config["vision_cfg"]["width"]
         self.embedding_width: int = config["embed_dim"]
@@ -69,15 +73,25 @@ class Clip(nn.Module):
     def text_embeddings(self, prompts: tuple[str, ...]) -> Float[Tensor, "T E"]:
         """Give each prompt's embedding: at its first end-of-text token, projected, not normalised.
 
-        Prompts are encoded at the length of the longest one; the text tower is causal, so this is exact.
+        The text tower is causal, so padding behind a prompt changes nothing and is left out, and the start token, which
+        sees only itself, is the same in every prompt and is computed once.
         """
-        clip = self.clip
-        tokens = _tokens(prompts, clip.context_length).to(clip.token_embedding.weight.device)
-        length = tokens.shape[1]
-        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        x = clip.ln_final(x)
-        embeddings: Float[Tensor, "T E"] = x[torch.arange(len(x)), tokens.argmax(1)] @ clip.text_projection
+        rows = [prompt_ids(prompt, self.clip.context_length) for prompt in prompts]
+        packs = [self._encode(rows[start : start + PACK]) for start in range(0, len(rows), PACK)]
+        return torch.cat(packs)
+
+    def _encode(self, rows: list[list[int]]) -> Float[Tensor, "T E"]:
+        """Encode prompts as one sequence: the start token, then what follows it in each prompt."""
+        clip, device = self.clip, self.clip.token_embedding.weight.device
+        start, tails = rows[0][0], [row[1:] for row in rows]
+        tokens = torch.tensor([start, *(token for tail in tails for token in tail)], device=device)
+        places = torch.tensor([0, *(place for row in rows for place in range(1, len(row)))], device=device)
+        owner = torch.tensor([-1, *(prompt for prompt, tail in enumerate(tails) for _ in tail)], device=device)
+        x = clip.token_embedding(tokens) + clip.positional_embedding[places]
+        seen = ((owner[:, None] == owner) | (owner == -1)).tril()
+        x = clip.transformer(x[None], attn_mask=x.new_zeros(seen.shape).masked_fill(~seen, -torch.inf))[0]
+        ends = torch.tensor([len(tail) for tail in tails], device=device).cumsum(0)
+        embeddings: Float[Tensor, "T E"] = clip.ln_final(x[ends]) @ clip.text_projection
         return embeddings
 
 
@@ -86,13 +100,17 @@ def _tokenizer() -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer()
 
 
-def _tokens(prompts: tuple[str, ...], context: int) -> Int[Tensor, "T L"]:
-    """Give BPE ids, padded with 0 to the longest prompt; the end-of-text id is the largest of all."""
+def prompt_ids(prompt: str, context: int = 77) -> list[int]:
+    """Give the BPE ids of a prompt, start and end included.
+
+    >>> prompt_ids("ear")
+    [49406, 8373, 49407]
+
+    Raises:
+        VocabularyError: there are more than `context`.
+    """
     tokenizer = _tokenizer()
-    rows = [[tokenizer.sot_token_id, *tokenizer.encode(prompt), tokenizer.eot_token_id] for prompt in prompts]
-    for prompt, row in zip(prompts, rows, strict=True):
-        if len(row) > context:
-            raise VocabularyError(
-                f"vocabulary: a name has at most {context - 2} tokens, got {len(row) - 2}: {prompt!r}"
-            )
-    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    words = tokenizer.encode(prompt)
+    if len(words) > context - 2:
+        raise VocabularyError(f"vocabulary: a name has at most {context - 2} tokens, got {len(words)}: {prompt!r}")
+    return [tokenizer.sot_token_id, *words, tokenizer.eot_token_id]

@@ -1,9 +1,10 @@
-"""Names of tensors in published files (Hugging Face's CLIPSeg layout and its descendants) -> our names."""
+"""Layouts of published weights: how a file is recognised, and what its tensors are called here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ RENAMES = [
     (r"^clip\.clip\.vision\.", "clip.clip.visual."),
     (r"^decoder\.film_(mul|add)\.", r"decoder.film.\1."),
     (r"^decoder\.cond_film_(mul|add)\.", r"pair_film.\1."),
-    (r"^decoder\.transposed_convolution\.", "guidance_head.layers."),
+    (r"^decoder\.transposed_convolution\.", "head.layers."),
     (r"^decoder\.part_obj_with_cond_embed\.", "pair_head.layers."),
     (r"^decoder\.part_obj_mlp\.0\.", "compose."),
     (r"^decoder\.reduce_cond_embed\.", "compose_text."),
@@ -41,35 +42,189 @@ RENAMES = [
     (r"^visual_adapter\.fc\.0\.", "visual_adapter.down."),
     (r"^visual_adapter\.fc\.2\.", "visual_adapter.up."),
 ]
-"""Applied in this order; `:q`, `:k`, `:v` mark thirds that are joined to one tensor."""
+"""Hugging Face's CLIPSeg and its descendants, applied in this order; `:q`, `:k`, `:v` mark thirds of a tensor."""
 
-UNUSED = re.compile(r"position_ids$|^text_adapter\.|^tunable_linear\.")
-"""Counters, and layers whose output the published code multiplies by 0 or never reads."""
+TIMOJL_RENAMES = [
+    (r"^film_(mul|add)\.", r"decoder.film.\1."),
+    (r"^reduces\.", "decoder.reduces."),
+    (r"^blocks\.(\d)\.self_attn\.in_proj_", r"decoder.layers.\1.in_proj."),
+    (r"^blocks\.(\d)\.self_attn\.out_proj\.", r"decoder.layers.\1.out_proj."),
+    (r"^blocks\.(\d)\.linear([12])\.", r"decoder.layers.\1.fc\2."),
+    (r"^blocks\.(\d)\.norm([12])\.", r"decoder.layers.\1.norm\2."),
+    (r"^trans_conv\.(\d)\.", r"head.layers.\1."),
+]
+"""timojl/clipseg, decoder only."""
+
+UNUSED = {
+    r"position_ids$": "consecutive numbers, not weights",
+    r"^text_adapter\.": "the published code multiplies its output by 0",
+    r"^tunable_linear\.": "the published code never reads it",
+    r"^reduce\.": "the published code never reads it",
+}
+"""Names that no model needs -> why."""
 
 TRANSPOSED = ("clip.text_projection.weight", "clip.visual_projection.weight")
 
+Shape = tuple[int, ...]
 
-def our_name(name: str) -> str:
+
+@dataclass(frozen=True)
+class Layout:
+    """How published weights are laid out.
+
+    Attributes:
+        name: as in `partseg weights import --as`.
+        prefix: before every name, in the authors' own files; a bare state dict has none.
+        marks: starts of names that no layout further down in `LAYOUTS` has.
+        renames: to our names.
+        holds_clip: or CLIP comes from another file.
+    """
+
+    name: str
+    prefix: str
+    marks: tuple[str, ...]
+    renames: list[tuple[str, str]] = field(default_factory=lambda: RENAMES)
+    holds_clip: bool = True
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "partclipseg",
+            "partclipseg_model.",
+            ("decoder.cond_film_", "decoder.part_obj_", "decoder.reduce_cond_embed."),
+        ),
+        Layout("ovparts-clipseg", "clipseg_model.", ("visual_adapter.", "non_object_embedding")),
+        Layout("clipseg-rd64-refined", "", ("decoder.film_", "decoder.layers.")),
+        Layout("timojl-clipseg", "", ("film_", "trans_conv."), TIMOJL_RENAMES, holds_clip=False),
+    )
+}
+"""In the order in which files are compared with them."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How the tensors of a file fill a model.
+
+    Attributes:
+        tensors: our name -> a whole tensor of the right shape, float32.
+        used: how many tensors of the file they are made of.
+        ignored: name in the file -> why it is not needed.
+        unknown: names in the file that mean nothing here.
+        wrong: name in the file -> what it must be, and what it is.
+        missing: our names that nothing fills.
+    """
+
+    tensors: dict[str, Tensor]
+    used: int
+    ignored: dict[str, str]
+    unknown: list[str]
+    wrong: dict[str, str]
+    missing: list[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything in the file is understood and nothing is missing."""
+        return not (self.unknown or self.wrong or self.missing)
+
+    def complaint(self) -> str:
+        """Say what does not fit, a few names of each kind."""
+        wrong = [f"{name} {why}" for name, why in self.wrong.items()]
+        kinds = ((wrong, "wrong"), (self.missing, "missing"), (self.unknown, "unknown"))
+        return "; ".join(f"{len(names)} {kind}: {_few(names)}" for names, kind in kinds if names)
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def recognise(names: Iterable[str]) -> Layout | None:
+    """Give the layout of a file with these names: by their prefix, else by what only that layout has."""
+    names = list(names)
+    for layout in LAYOUTS.values():
+        if layout.prefix and any(name.startswith(layout.prefix) for name in names):
+            return layout
+    for layout in LAYOUTS.values():
+        if any(name.startswith(layout.marks) for name in names):
+            return layout
+    return None
+
+
+def our_name(name: str, layout: Layout = LAYOUTS["partclipseg"]) -> str:
     """Give our name of a published tensor; a third of a joined tensor ends in :q, :k or :v.
 
     >>> our_name("clip.vision_model.encoder.layers.3.self_attn.k_proj.bias")
     'clip.clip.visual.transformer.resblocks.3.attn.in_proj_bias:k'
     """
-    for pattern, replacement in RENAMES:
+    for pattern, replacement in layout.renames:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_published(tensors: Mapping[str, Tensor], layout: Layout = LAYOUTS["partclipseg"]) -> dict[str, Tensor]:
     """Give the tensors of a published state dict under our names; unused ones are left out."""
     ours: dict[str, Tensor] = {}
-    thirds: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if UNUSED.search(name):
-            continue
-        target, _, third = our_name(name).partition(":")
-        if third:
-            thirds.setdefault(target, {})[third] = tensor
+        if _unused(name) is None:
+            ours[our_name(name, layout)] = tensor.T if name in TRANSPOSED else tensor
+    thirds = {name.partition(":")[0] for name in ours if ":" in name}
+    joined = {name: torch.cat([ours[f"{name}:{third}"] for third in "qkv"]) for name in sorted(thirds)}
+    return {name: tensor for name, tensor in ours.items() if ":" not in name} | joined
+
+
+def cover(layout: Layout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> Coverage:
+    """Compare a published state dict with the tensors that a model wants.
+
+    Args:
+        layout: of the file.
+        tensors: of the file, with or without the layout's prefix.
+        wanted: our names -> shapes.
+    """
+    good: dict[str, Tensor] = {}
+    ignored: dict[str, str] = {}
+    unknown: list[str] = []
+    wrong: dict[str, str] = {}
+    prefixed = bool(layout.prefix) and any(name.startswith(layout.prefix) for name in tensors)
+    for full, tensor in tensors.items():
+        name = full.removeprefix(layout.prefix)
+        reason = _unused(name)
+        want = _shape_in_file(name, our_name(name, layout), wanted)
+        if (prefixed and name == full) or (reason is None and want is None):
+            unknown.append(full)
+        elif reason is not None:
+            ignored[full] = reason
+        elif want != tuple(tensor.shape):
+            wrong[full] = f"must be {want}, got {tuple(tensor.shape)}"
+        elif not tensor.is_floating_point():
+            wrong[full] = f"must hold floats, got {tensor.dtype}"
         else:
-            ours[target] = tensor.T if name in TRANSPOSED else tensor
-    return ours | {name: torch.cat([third[key] for key in "qkv"]) for name, third in thirds.items()}
+            good[name] = tensor
+    ours = {our_name(name, layout): name for name in good}
+    filled = {target: _sources(target, ours) for target in wanted}
+    missing = [target for target, sources in filled.items() if not sources]
+    whole = {name: good[name].float() for sources in filled.values() for name in sources}
+    return Coverage(from_published(whole, layout), len(whole), ignored, unknown, wrong, missing)
+
+
+def _unused(name: str) -> str | None:
+    return next((reason for pattern, reason in UNUSED.items() if re.search(pattern, name)), None)
+
+
+def _shape_in_file(name: str, ours: str, wanted: Mapping[str, Shape]) -> Shape | None:
+    """Give the shape that a tensor of the file must have, None if no model wants it."""
+    target, _, third = ours.partition(":")
+    shape = wanted.get(target)
+    if shape is None:
+        return None
+    if third:
+        return (shape[0] // len("qkv"), *shape[1:])
+    return shape[::-1] if name in TRANSPOSED else shape
+
+
+def _sources(target: str, ours: Mapping[str, str]) -> list[str]:
+    """Give the names in the file that make up one of our tensors; none if one of them is not there."""
+    if target in ours:
+        return [ours[target]]
+    thirds = [f"{target}:{third}" for third in "qkv"]
+    return [ours[third] for third in thirds] if all(third in ours for third in thirds) else []

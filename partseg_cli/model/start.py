@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from partseg_cli.model.clip import Clip
+from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.decoder import Decoder, FiLM, Head
 from partseg_cli.model.partclipseg import PartCLIPSeg
 
@@ -19,25 +20,28 @@ FILM_GAIN = 4.0
 """On torch's default FiLM weights: prompts must differ from the first step on."""
 
 
-def start_decoder(model: PartCLIPSeg) -> None:
-    """Begin the decoder: layers as identities, heads kept in scale, the second stage as a copy of the first one.
+def start_decoder(model: CLIPSeg) -> None:
+    """Begin the decoder: layers as identities, heads kept in scale.
 
-    Part and object are composed by their average. Copying the first FiLM and head is what published training does.
+    In a second stage part and object are composed by their average, and FiLM and head are copies of the first ones.
     """
     with torch.no_grad():
         _start_layers(model.decoder)
         _start_film(model.decoder.film)
-        _start_head(model.guidance_head)
-        for layer in (model.compose, model.compose_text):
-            half = torch.eye(layer.out_features) / 2
-            layer.weight.copy_(torch.cat([half, half], dim=1))
+        _start_head(model.head)
+        if isinstance(model, PartCLIPSeg):
+            for layer in (model.compose, model.compose_text):
+                half = torch.eye(layer.out_features) / 2
+                layer.weight.copy_(torch.cat([half, half], dim=1))
     copy_first_stage(model)
 
 
-def copy_first_stage(model: PartCLIPSeg) -> None:
-    """Let the second FiLM and head begin as copies of the first ones (published code)."""
+def copy_first_stage(model: CLIPSeg) -> None:
+    """Let FiLM and head of a second stage, if there is one, begin as copies of the first ones (published code)."""
+    if not isinstance(model, PartCLIPSeg):
+        return
     model.pair_film.load_state_dict(model.decoder.film.state_dict())
-    model.pair_head.load_state_dict(model.guidance_head.state_dict())
+    model.pair_head.load_state_dict(model.head.state_dict())
 
 
 def start_clip(clip: Clip) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
+from partseg_cli.devices import Compute
 from partseg_cli.errors import PartsegError
 from partseg_cli.overlay import contact_sheet, save_picture
 from partseg_cli.pipeline.evaluate import Evaluated, evaluate
@@ -88,7 +90,7 @@ def demo(
             checkpoint=trained.checkpoint,
             protocol=protocol,
             out=folder / "evaluate" / protocol,
-            device="cpu",
+            compute=Compute(torch.device("cpu")),
             track=track,
         )
         for protocol in ("oracle-obj", "pred-all")
@@ -102,8 +104,11 @@ def demo(
 def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[str]) -> Path:
     """Predict scenes and put the overlays on one sheet: in the upper row trained ones, in the lower row new ones."""
     photos = [store.photo(store.records(name)[index]) for name, index in select(store, image_ids)]
+    compute = Compute(torch.device("cpu"))
     tiles = []
-    for prediction in predict(open_predictor(WORDS, checkpoint=checkpoint, device="cpu"), photos, folder / "predict"):
+    for prediction in predict(
+        open_predictor(WORDS, checkpoint=checkpoint, compute=compute), photos, folder / "predict"
+    ):
         if prediction.error is not None:
             raise PartsegError(f"{prediction.photo}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from partseg_cli.data.splits import Split, load_split, select
 from partseg_cli.data.store import Store
-from partseg_cli.devices import choose_device, memory_watch
-from partseg_cli.errors import CheckpointError, RecipeError
+from partseg_cli.devices import Compute, memory_watch
 from partseg_cli.evaluators.runner import Result, count_images, summarise
-from partseg_cli.model.weights import build_model, load_checked
+from partseg_cli.pipeline.find import find_weights
+from partseg_cli.pipeline.models import Opened, open_model
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.places import data_folder, new_run
-from partseg_cli.recipe import DataSection, Recipe, check_model
+from partseg_cli.recipe import DataSection, Recipe
 from partseg_cli.report import write_result
-from partseg_cli.training.checkpoint import Header, checkpoint_file, load_checkpoint
+from partseg_cli.training.checkpoint import checkpoint_file
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,23 @@ class Evaluated:
 def evaluate(
     recipe: Recipe,
     *,
-    checkpoint: Path,
+    checkpoint: Path | None = None,
+    model: str | None = None,
     protocol: str,
     split: str = "val",
     per_image: bool = False,
     out: Path | None = None,
-    device: str = "auto",
+    compute: Compute,
     track: Track = silent,
 ) -> Evaluated:
-    """Score a checkpoint on the data of a recipe; the model and its switches are the checkpoint's."""
-    where = choose_device(device)
-    model, header = open_model(checkpoint, where)
-    _check_model(checkpoint, header, recipe)
+    """Score a checkpoint on the data of a recipe; the model and its switches are the checkpoint's.
+
+    Which checkpoint `checkpoint` and `model` mean is told in `find_checkpoint`.
+    """
+    checkpoint = find_weights(checkpoint, model)
+    opened, header = open_model(checkpoint, compute)
     store, division = open_data(recipe.data)
-    result = score(model, store, division, header.model["image_size"], where, protocol, split, per_image, track)
+    result = score(opened, store, division, protocol, split, per_image, track)
     about = {
         "split": split,
         "dataset": store.info.name,
@@ -70,11 +72,9 @@ def evaluate(
 
 
 def score(
-    model: nn.Module,
+    model: Opened,
     store: Store,
     division: Split,
-    image_size: int,
-    device: torch.device,
     protocol: str,
     split: str = "val",
     per_image: bool = False,
@@ -84,7 +84,6 @@ def score(
     vocabulary = division.vocabulary(store)
     places = select(store, division.images(split))
     counts = torch.zeros(len(vocabulary.pairs) + 1, len(vocabulary.pairs) + 1, dtype=torch.long)
-    model.eval()
     images = count_images(
         model,
         store,
@@ -92,10 +91,10 @@ def score(
         vocabulary,
         protocol=protocol,
         per_image=per_image,
-        image_size=image_size,
-        device=device,
+        image_size=model.section.image_size,
+        batch=model.compute.batch,
     )
-    with memory_watch("close other programs or choose another --device"):
+    with memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
         for image in track(images, f"evaluate {protocol}", len(places)):
             counts += image
     return summarise(counts, vocabulary, protocol)
@@ -105,25 +104,3 @@ def open_data(data: DataSection) -> tuple[Store, Split]:
     """Open the store and the split of a recipe's `data` section."""
     store = Store.open(Path(data.root) if data.root else data_folder() / data.dataset)
     return store, load_split(store, data.split)
-
-
-def open_model(checkpoint: Path, device: torch.device) -> tuple[nn.Module, Header]:
-    """Build the model of a checkpoint, with the checkpoint's switches, in evaluation mode."""
-    header, tensors = load_checkpoint(checkpoint)
-    try:
-        section = check_model(header.model, str(checkpoint))
-        model = build_model(**{**asdict(section), "init": "random"})
-    except (RecipeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint}: names a model that this version cannot build ({error})") from error
-    load_checked(model, tensors, checkpoint)
-    return model.to(device).eval(), header
-
-
-def _check_model(checkpoint: Path, header: Header, recipe: Recipe) -> None:
-    for key in ("name", "backbone", "image_size"):
-        wanted, got = getattr(recipe.model, key), header.model.get(key)
-        if wanted != got:
-            raise CheckpointError(
-                f"{checkpoint}: model.{key} must be {wanted!r} as the recipe {recipe.name} says, got {got!r}; "
-                f"name the recipe that it was trained with ({header.recipe})"
-            )

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from partseg_cli.data.images import find_photos, open_photo
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.transforms import photo_tensor
-from partseg_cli.devices import choose_device, memory_watch
-from partseg_cli.errors import CheckpointError, DataError, PartsegError, VocabularyError
+from partseg_cli.devices import Compute, memory_watch
+from partseg_cli.errors import DataError, PartsegError, VocabularyError
 from partseg_cli.files import write_json
 from partseg_cli.inference import pred_all
-from partseg_cli.model.weights import build_model
 from partseg_cli.overlay import colour, palette, save_labels, save_picture, with_legend
-from partseg_cli.pipeline.evaluate import open_model
+from partseg_cli.pipeline.find import find_checkpoint, find_weights
+from partseg_cli.pipeline.models import Opened, build_model, open_model
 from partseg_cli.places import new_run
 from partseg_cli.query import Query, resolve
 from partseg_cli.recipe import load_recipe
-from partseg_cli.training.checkpoint import checkpoint_file, read_header
+from partseg_cli.training.checkpoint import checkpoint_file
 from partseg_cli.vocabulary import Pair, Vocabulary, Word, read_words
 
-CACHE = "~/.cache/partseg"
 RANDOM_WARNING = "random weights: this picture means nothing"
 
 
@@ -40,23 +38,26 @@ class Predictor:
     """A model and a question.
 
     Attributes:
-        model: in evaluation mode.
+        model: ready to segment.
         query: the words asked for and what competes with them.
-        image_size: pixels, the square that the model reads.
-        device: where to compute.
         about: checkpoint and model, for the JSON.
     """
 
-    model: nn.Module
+    model: Opened
     query: Query
-    image_size: int
-    device: torch.device
     about: dict[str, Any]
 
     @property
     def is_random(self) -> bool:
         """Whether the weights were never trained."""
         return bool(self.about["random_weights"])
+
+
+class Shot(NamedTuple):
+    """A photo that could be read."""
+
+    path: Path
+    picture: Image.Image
 
 
 @dataclass(frozen=True)
@@ -80,40 +81,32 @@ def open_predictor(
     vocab: Sequence[str],
     *,
     checkpoint: Path | None = None,
+    model: str | None = None,
     context: str = "auto",
     allow_random: bool = False,
-    device: str = "auto",
+    compute: Compute,
 ) -> Predictor:
     """Read the words, find the weights, and resolve what is asked.
 
     Args:
         vocab: words, or files of them.
-        checkpoint: a file or run folder; None = what is on this machine.
+        checkpoint: a file or run folder.
+        model: or the name of a checkpoint, see `find_checkpoint`; neither = what is on this machine.
         context: "auto", "none", or a file of pairs: which parts compete silently.
         allow_random: whether a tiny random model may stand in where there are no weights.
-        device: auto, cpu, cuda, cuda:N or mps.
+        compute: how to run the model.
 
     Raises:
         CheckpointError: there are no weights.
         VocabularyError: the words are empty, doubled or unreadable.
     """
     words = read_words(vocab)
-    where = choose_device(device)
-    path = checkpoint or find_checkpoint(required=not allow_random)
-    if path is None:
-        model, known, header = _random_model(where)
-    else:
-        model, loaded = open_model(path, where)
-        known = loaded.vocabulary
-        header = {
-            "checkpoint": str(checkpoint_file(path)),
-            "model": loaded.model,
-            "step": loaded.step,
-            "random_weights": False,
-        }
+    find = find_checkpoint if allow_random else find_weights
+    path = find(checkpoint, model)
+    opened, known, about = _random_model(compute) if path is None else _open(path, compute)
     others = [load_manifest(name).vocabulary for name in manifest_names()]
     query = resolve(words, known, others, _context(context))
-    return Predictor(model, query, header["model"]["image_size"], where, header)
+    return Predictor(opened, query, about)
 
 
 def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = None) -> Iterator[Prediction]:
@@ -124,9 +117,25 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
         photos: files, folders and patterns.
         out: folder for the results; default `runs/predict/photos-N`.
     """
-    seen: set[str] = set()
-    taken: set[str] = set()
     folder = out
+    taken: set[str] = set()
+    group: list[Shot] = []
+    for shot in _shots(photos):
+        if isinstance(shot, Shot):
+            folder = folder or new_run("predict", "photos")
+            group.append(shot)
+        if group and (isinstance(shot, Prediction) or len(group) == predictor.model.compute.batch):
+            yield from _predict_group(predictor, group, folder, taken)
+            group = []
+        if isinstance(shot, Prediction):
+            yield shot
+    if group:
+        yield from _predict_group(predictor, group, folder, taken)
+
+
+def _shots(photos: Sequence[Path]) -> Iterator[Shot | Prediction]:
+    """Open each photo once; one that cannot be read becomes a failed prediction."""
+    seen: set[str] = set()
     for path in photos:
         try:
             found = find_photos([path])
@@ -139,55 +148,30 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
                 continue
             seen.add(place)
             try:
-                picture = open_photo(photo, upright=True)
+                yield Shot(photo, open_photo(photo, upright=True))
             except DataError as error:
                 yield Prediction(photo, error=error)
-                continue
-            folder = folder or new_run("predict", "photos")
-            yield _predict_one(predictor, photo, picture, folder / _free_name(photo.stem, taken))
 
 
-def find_checkpoint(*, required: bool) -> Path | None:
-    """Give the one checkpoint in `$PARTSEG_WEIGHTS` (a file, a run or a folder of files), else in the user's cache.
-
-    Raises:
-        CheckpointError: there are several to choose from, or none although one is `required`.
-    """
-    homes = [home for home in (os.environ.get("PARTSEG_WEIGHTS"), CACHE) if home]
-    for home in homes:
-        found = _checkpoints(Path(home).expanduser())
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
-            raise CheckpointError(f"{home}: holds several checkpoints ({names}); choose one with --checkpoint")
-        if found:
-            return found[0]
-    if not required:
-        return None
-    raise CheckpointError(
-        f"predict needs trained PartCLIPSeg weights, got none (looked in {', '.join(homes)}): train some "
-        "with `partseg train recipes/pascal_zeroshot.yaml`, or in minutes with `partseg demo`, and pass --checkpoint "
-        "RUN_FOLDER; --allow-random tries the command without any"
-    )
+def _open(path: Path, compute: Compute) -> tuple[Opened, Vocabulary, dict[str, Any]]:
+    """Give a trained or imported model, the words that it knows, and what the JSON says of it."""
+    opened, header = open_model(path, compute)
+    about = {
+        "checkpoint": str(checkpoint_file(path)),
+        "model": header.model,
+        "step": header.step,
+        "licence": header.imported.get("licence"),
+        "random_weights": False,
+    }
+    return opened, header.vocabulary, about
 
 
-def _checkpoints(home: Path) -> list[Path]:
-    """List the checkpoints of this tool at `home`: itself, or those right in the folder."""
-    found = []
-    for path in [home, *sorted(home.glob("*.safetensors"))]:
-        with suppress(CheckpointError):
-            read_header(path)
-            found.append(path)
-            if path == home:
-                break
-    return found
-
-
-def _random_model(device: torch.device) -> tuple[nn.Module, Vocabulary, dict[str, Any]]:
+def _random_model(compute: Compute) -> tuple[Opened, Vocabulary, dict[str, Any]]:
     """Give an untrained tiny model that knows Pascal-Part's words."""
-    section = asdict(load_recipe("tiny").model)
+    section = load_recipe("tiny").model
     torch.manual_seed(0)
-    model = build_model(**section).to(device).eval()
-    header = {"checkpoint": None, "model": section, "step": 0, "random_weights": True}
+    model = Opened.ready(build_model(section), section, compute)
+    header = {"checkpoint": None, "model": asdict(section), "step": 0, "licence": None, "random_weights": True}
     return model, load_manifest("pascal-part-116").vocabulary, header
 
 
@@ -215,13 +199,27 @@ def _free_name(stem: str, taken: set[str]) -> str:
     return name
 
 
-def _predict_one(predictor: Predictor, path: Path, photo: Image.Image, stem: Path) -> Prediction:
-    """Predict one photo and write its files, whose names begin with `stem`."""
-    query = predictor.query
-    with torch.inference_mode(), memory_watch("ask for fewer words, or choose another --device"):
-        image = photo_tensor(photo, predictor.image_size)[None].to(predictor.device)
-        decision = pred_all(predictor.model(image, query.vocabulary), query.vocabulary, (photo.height, photo.width))
-        labels, scores = (plane.cpu() for plane in query.paint(decision))
+def _predict_group(
+    predictor: Predictor, shots: Sequence[Shot], folder: Path | None, taken: set[str]
+) -> Iterator[Prediction]:
+    """Predict photos in one forward pass, decide and write one after the other."""
+    model, query = predictor.model, predictor.query
+    with torch.inference_mode(), memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
+        images = torch.stack([photo_tensor(shot.picture, model.section.image_size) for shot in shots])
+        logits = model(images, query.vocabulary)
+    for index, shot in enumerate(shots):
+        with torch.inference_mode():
+            size = (shot.picture.height, shot.picture.width)
+            decision = pred_all(logits.image(index), query.vocabulary, size)
+            labels, scores = (plane.cpu() for plane in query.paint(decision))
+        yield _write(predictor, shot, labels, scores, (folder or Path()) / _free_name(shot.path.stem, taken))
+
+
+def _write(
+    predictor: Predictor, shot: Shot, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"], stem: Path
+) -> Prediction:
+    """Write one photo's files, whose names begin with `stem`."""
+    query, path, photo = predictor.query, shot.path, shot.picture
     classes = tuple(_describe(word, position, labels, scores) for position, word in enumerate(query.words))
     files = tuple(stem.with_name(stem.name + suffix) for suffix in ("_overlay.png", "_labels.png", ".json"))
     colours = palette(len(query.words))

@@ -17,13 +17,13 @@ from torch import nn
 from partseg_cli.data.loader import TrainSet, Views
 from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
-from partseg_cli.devices import choose_device, memory_watch
+from partseg_cli.devices import Compute, choose_device, memory_watch
 from partseg_cli.errors import RecipeError, UsageError
 from partseg_cli.evaluators.runner import Result
 from partseg_cli.files import disk_error, write_json, write_text
 from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.model.weights import build_model
 from partseg_cli.pipeline.evaluate import open_data, score
+from partseg_cli.pipeline.models import Opened, build_model
 from partseg_cli.places import new_run
 from partseg_cli.recipe import Recipe
 from partseg_cli.report import versions
@@ -77,6 +77,8 @@ def train(
         on_score: told of every evaluation on val.
     """
     where = choose_device(device, gpus)
+    if recipe.model.name != "partclipseg":
+        raise RecipeError(f"{recipe.name}: model.name must be partclipseg to be trained, got {recipe.model.name}")
     _check_free(out)
     store, division = open_data(recipe.data)
     vocabulary = division.vocabulary(store)
@@ -127,13 +129,13 @@ def _build(recipe: Recipe, training: Vocabulary, device: torch.device) -> Loop:
     """Build model, loss, optimizer and schedule, and hand them to the loop."""
     torch.manual_seed(recipe.train.seed)
     try:
-        model = build_model(**asdict(recipe.model)).to(device)
-    except ValueError as error:
+        model = build_model(recipe.model).to(device)
+    except RecipeError as error:
         raise RecipeError(f"{recipe.name}: {error}") from error
     index = (torch.tensor(rows, device=device) for rows in (training.part_of, training.object_of))
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     return Loop(
-        forward=partial(model, vocabulary=training, with_attention=True),
+        forward=partial(model, vocabulary=training, for_loss=True, recompute=recipe.train.recompute_decoder),
         model=model,
         loss=PartSegLoss(*index, **asdict(recipe.loss)),
         optimizer=optimizer,
@@ -151,7 +153,7 @@ def _is_due(step: int, recipe: Recipe) -> bool:
 
 
 def _score(model: nn.Module, store: Store, division: Split, recipe: Recipe, device: torch.device) -> Result:
-    return score(model, store, division, recipe.model.image_size, device, BEST_BY)
+    return score(Opened(model.eval(), recipe.model, Compute(device)), store, division, BEST_BY)
 
 
 class Run:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from partseg_cli.errors import CheckpointError, PartsegError
 from partseg_cli.files import whole_file
 from partseg_cli.vocabulary import Vocabulary
 
-FORMAT = "partseg-checkpoint-1"
+FORMAT = "partseg-checkpoint-2"
+PUBLISHED = (".pth", ".pt", ".bin")
+"""How files of published weights end that are no safetensors."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Header:
         dataset: name of that data set.
         recipe: name of the recipe.
         step: after which it was written.
+        digest: SHA-256 of the tensors, see `weights_digest`; filled in when it is written.
+        imported: where imported weights come from: format, file, SHA-256, licence, notes; empty after training.
     """
 
     model: dict[str, Any]
@@ -37,15 +43,28 @@ class Header:
     dataset: str
     recipe: str
     step: int
+    digest: str = ""
+    imported: dict[str, Any] = field(default_factory=dict)
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of names, shapes, types and values, whatever the order and the file around them."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_checkpoint(path: Path, model: nn.Module, header: Header) -> None:
-    """Write weights and header, whole or not at all."""
-    about = {**vars(header), "vocabulary": header.vocabulary.to_json()}
+    """Write weights and header, whole or not at all; the same weights and header give the same bytes."""
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    header = replace(header, digest=weights_digest(tensors))
+    about = {"format": FORMAT, **vars(header), "vocabulary": header.vocabulary.to_json()}
     with whole_file(path) as temporary:
         try:
-            save_file(tensors, temporary, {"format": FORMAT, "partseg": json.dumps(about, ensure_ascii=False)})
+            save_file(tensors, temporary, {"partseg": json.dumps(about, ensure_ascii=False)})
         except SafetensorError as error:
             raise _unwritten(path, error) from error
         temporary.chmod(0o644)  # safetensors makes files that only their owner may read
@@ -78,7 +97,8 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
             header = _header(path, file.metadata() or {})
             return header, {name: file.get_tensor(name) for name in (file.keys() if weights else ())}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
+        advice = "bring it here with `partseg weights import`" if path.suffix in PUBLISHED else "copy or train it again"
+        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); {advice}") from error
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -109,16 +129,24 @@ def _chosen(path: Path) -> Path:
 
 
 def _header(path: Path, metadata: dict[str, str]) -> Header:
-    if metadata.get("format") != FORMAT:
+    try:
+        about = json.loads(metadata.get("partseg", "{}"))
+        given = about.pop("format", None) or metadata.get("format")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _broken_header(path, error) from error
+    if given != FORMAT:
         raise CheckpointError(
-            f"{path}: must be a checkpoint of format {FORMAT!r}, got {metadata.get('format')!r}; "
-            "name one that `partseg train` wrote"
+            f"{path}: must be a checkpoint of format {FORMAT!r}, got {given!r}; name one that `partseg train` or "
+            "`partseg weights import` wrote"
         )
     try:
-        about = json.loads(metadata["partseg"])
         return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
     except (KeyError, TypeError, ValueError, PartsegError) as error:
-        raise CheckpointError(f"{path}: its header is broken ({error!r}); train it again") from error
+        raise _broken_header(path, error) from error
+
+
+def _broken_header(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: its header is broken ({error!r}); train or import it again")
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from partseg_cli.devices import autocast
 from partseg_cli.errors import PartsegError
 from partseg_cli.records import Batch, Labels, Logits
 
@@ -90,9 +91,8 @@ class Loop:
             yield Step(number, lr, sums, norm.item())
 
     def _terms(self, batch: Batch, number: int) -> Terms:
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         labels = Labels(*(plane.to(self.device) for plane in batch.labels))
-        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+        with autocast(self.device, self.precision):
             logits = self.forward(batch.images.to(self.device))
         terms = self.loss(logits, labels)
         for name, value in terms.items():

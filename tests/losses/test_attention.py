@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from partseg_cli.losses.attention import (
     AttentionTerms,
     active_share,
+    attend,
     attention_losses,
     part_attention,
     smooth,
     weakest_part,
 )
+from partseg_cli.records import Attention
 
 NONE = -1
 GAMMA, TAU = 0.3, 0.1
@@ -62,7 +65,23 @@ def draw_attention(images: int = 2, grid: tuple[int, int] = GRID, seed: int = 0)
     return (6 * draw(images, PROMPTS, tokens, tokens, seed=seed)).softmax(dim=-1)
 
 
-def losses(attention: Tensor, pairs: Tensor = PAIR_LABELS, objects: Tensor = OBJECT_LABELS, **changes: Any):
+def to_attention(maps: Tensor) -> Attention:
+    """One head whose softmax gives exactly the rows of `maps` [..., n, n]; what a row lacks to 1 is paid to CLS."""
+    tokens = maps.shape[-1] + 1
+    rows = torch.cat([1 - maps.sum(-1, keepdim=True), maps], dim=-1)
+    logs = torch.where(rows > 1e-12, rows.clamp(min=1e-12).log(), -1e4)
+    queries = tokens**0.5 * F.pad(logs, (0, 0, 1, 0))  # what CLS pays is never read
+    keys = torch.eye(tokens, dtype=maps.dtype).expand_as(queries)
+    return Attention(queries.unsqueeze(-3), keys.unsqueeze(-3))
+
+
+def part_maps(maps: Tensor, masks: Tensor, part_rows: Tensor, object_rows: Tensor, mask_mean: str) -> Tensor:
+    return part_attention(to_attention(maps), masks, part_rows, object_rows, mask_mean=mask_mean)
+
+
+def losses(attention: Tensor | Attention, pairs: Tensor = PAIR_LABELS, objects: Tensor = OBJECT_LABELS, **changes: Any):
+    """Of maps [B, T, n, n], or of queries and keys."""
+    attention = to_attention(attention) if isinstance(attention, Tensor) else attention
     keywords = {
         "grid": GRID,
         "part_of": PART_OF,
@@ -263,7 +282,7 @@ MASKS[3, 13] = True
 @pytest.mark.parametrize("mask_mean", ["paper", "published"])
 def test_part_attention_agrees_with_loops_over_tokens(mask_mean: str):
     attention = draw_attention(images=1)[0]
-    maps = part_attention(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean=mask_mean)
+    maps = part_maps(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean)
     assert maps.shape == MASKS.shape
     for m, mask in enumerate(MASKS):
         row = loop_part_attention(
@@ -274,14 +293,14 @@ def test_part_attention_agrees_with_loops_over_tokens(mask_mean: str):
 
 def test_part_attention_of_one_token_is_that_tokens_row_of_part_and_object():
     attention = draw_attention(images=1)[0]
-    maps = part_attention(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean="paper")
+    maps = part_maps(attention, MASKS, PART_ROWS, OBJECT_ROWS, "paper")
     assert torch.allclose(maps[3], (attention[3, 13] + attention[7, 13]) / 2)
 
 
 def test_part_attention_stays_a_distribution_with_the_papers_mean_alone():
     attention = draw_attention(images=1)[0]
-    paper = part_attention(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean="paper")
-    published = part_attention(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean="published")
+    paper = part_maps(attention, MASKS, PART_ROWS, OBJECT_ROWS, "paper")
+    published = part_maps(attention, MASKS, PART_ROWS, OBJECT_ROWS, "published")
     assert paper.sum(dim=1).tolist() == pytest.approx([1, 1, 1, 1])
     assert published.sum(dim=1).tolist() == pytest.approx([3 / 20, 2 / 20, 20 / 20, 1 / 20])
 
@@ -290,7 +309,7 @@ def test_part_attention_stays_a_distribution_with_the_papers_mean_alone():
 def test_part_attention_of_an_empty_mask_is_0(mask_mean: str):
     attention = draw_attention(images=1)[0].requires_grad_()
     masks = torch.zeros(4, 20, dtype=torch.bool)
-    maps = part_attention(attention, masks, PART_ROWS, OBJECT_ROWS, mask_mean=mask_mean)
+    maps = part_maps(attention, masks, PART_ROWS, OBJECT_ROWS, mask_mean)
     assert torch.equal(maps, torch.zeros(4, 20, dtype=torch.float64))
     (gradient,) = torch.autograd.grad((maps + 0 * attention.sum()).sum(), attention)
     assert torch.equal(gradient, torch.zeros_like(attention))
@@ -298,12 +317,10 @@ def test_part_attention_of_an_empty_mask_is_0(mask_mean: str):
 
 @pytest.mark.parametrize("mask_mean", ["paper", "published"])
 def test_part_attention_gradient_agrees_with_finite_differences(mask_mean: str):
-    attention = draw(4, 6, 6).requires_grad_()
+    attention = (0.9 * (6 * draw(4, 6, 6)).softmax(dim=-1)).requires_grad_()
     masks = torch.tensor([[1, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
     rows = torch.tensor([0, 1, 0]), torch.tensor([2, 3, 3])
-    assert torch.autograd.gradcheck(
-        lambda attention: part_attention(attention, masks, *rows, mask_mean=mask_mean), (attention,)
-    )
+    assert torch.autograd.gradcheck(lambda attention: part_maps(attention, masks, *rows, mask_mean), (attention,))
 
 
 # ---- separation of one object
@@ -483,6 +500,120 @@ def test_enhancement_gradient_agrees_with_finite_differences():
     assert torch.autograd.gradcheck(weakest_part, (draw(3, 4, 5).requires_grad_(),))
 
 
+# ---- queries and keys of several heads
+
+HEADS, WIDTH = 3, 7
+
+
+def draw_heads(images: int = 2, grid: tuple[int, int] = GRID, seed: int = 0) -> Attention:
+    """Queries and keys of several heads, far from symmetric."""
+    size = (images, PROMPTS, HEADS, 1 + grid[0] * grid[1], WIDTH)
+    return Attention(*(6 * draw(*size, seed=2 * seed + offset) - 3 for offset in (0, 1)))
+
+
+def all_maps(attention: Attention) -> Tensor:
+    """Softmax over all tokens, mean over heads, then without row and column of CLS: [B, T, n, n]."""
+    scores = torch.einsum("...gid,...gjd->...gij", *attention) / math.sqrt(WIDTH)
+    return (scores.exp() / scores.exp().sum(dim=-1, keepdim=True)).mean(dim=-3)[..., 1:, 1:]
+
+
+def plain_losses(
+    attention: Attention, pairs: Tensor, objects: Tensor, mask_mean: str, parts_per_object: str
+) -> tuple[Tensor, Tensor]:
+    """Soft separation and enhancement from all maps of all prompts, with their graph."""
+    maps, sums, counted = all_maps(attention), [0, 0], 0
+    for b in range(len(maps)):
+        pair_grid, object_grid = (torch.tensor(at_grid(labels[b], GRID)) for labels in (pairs, objects))
+        for o, present in {"own": own_groups, "image": published_groups}[parts_per_object](pairs[b], objects[b]):
+            masks = torch.stack([pair_grid == k for k in present]).flatten(1).to(maps.dtype)
+            both = torch.stack([maps[b, PART_OF[k]] + maps[b, PARTS + OBJECT_OF[k]] for k in present]) / 2
+            divisor = masks.sum(dim=1).clamp(min=1) if mask_mean == "paper" else masks.new_full((1,), masks.shape[1])
+            rows = (torch.einsum("mt,mtu->mu", masks, both) / divisor[:, None]).unflatten(1, GRID)
+            sums[0] = sums[0] + active_share(rows, object_grid == o, gamma=GAMMA, tau=TAU)
+            sums[1] = sums[1] + weakest_part(rows)
+            counted += 1
+    divisor = counted * (len(maps) if parts_per_object == "image" else 1)
+    return sums[0] / divisor, sums[1] / divisor
+
+
+def test_crafted_queries_and_keys_give_the_maps_that_were_asked_for():
+    """Guards every case on crafted maps: the helper is right."""
+    maps = draw_attention(images=1)[0] * torch.tensor([1.0, 0.3] * 10)
+    queries, keys = to_attention(maps)
+    found = torch.stack([attend(queries[t], keys[t]) for t in range(PROMPTS)])
+    assert torch.allclose(found[:, 1:, 1:], maps, rtol=0, atol=1e-12)
+    assert torch.allclose(found.sum(dim=-1), torch.ones(PROMPTS, 21, dtype=torch.float64))
+
+
+def test_attention_of_several_heads_is_their_mean_over_all_tokens_without_cls():
+    attention = draw_heads(images=1).of_image(0)
+    maps = all_maps(attention)
+    for t in (0, 4, 8):
+        found = attend(attention.queries[t], attention.keys[t])
+        assert torch.allclose(found[1:, 1:], maps[t], rtol=0, atol=1e-12)
+        assert found[1:, 0].mean() > 0.01  # CLS takes its share
+        some = attend(attention.queries[t][:, [5, 2]], attention.keys[t])
+        assert torch.allclose(some[:, 1:], maps[t][[4, 1]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mask_mean", ["paper", "published"])
+def test_part_attention_of_several_heads_agrees_with_loops_over_all_maps(mask_mean: str):
+    attention = draw_heads(images=1).of_image(0)
+    found = part_attention(attention, MASKS, PART_ROWS, OBJECT_ROWS, mask_mean=mask_mean)
+    for m, mask in enumerate(MASKS):
+        tokens = mask.nonzero()[:, 0].tolist()
+        row = loop_part_attention(all_maps(attention), tokens, int(PART_ROWS[m]), int(OBJECT_ROWS[m]), mask_mean)
+        assert found[m].tolist() == pytest.approx(row)
+
+
+@pytest.mark.parametrize("parts_per_object", ["own", "image"])
+@pytest.mark.parametrize("mask_mean", ["paper", "published"])
+def test_batch_of_several_heads_agrees_with_loops_over_all_maps(mask_mean: str, parts_per_object: str):
+    attention, switches = draw_heads(), {"mask_mean": mask_mean, "parts_per_object": parts_per_object}
+    expected = loop_losses(all_maps(attention), **switches)
+    assert all(value > 1e-3 for value in expected.values())
+    assert values(losses(attention, **switches)) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("parts_per_object", ["own", "image"])
+@pytest.mark.parametrize("mask_mean", ["paper", "published"])
+def test_queries_and_keys_get_the_gradients_that_all_maps_would_give_them(mask_mean: str, parts_per_object: str):
+    attention = Attention(*(value.requires_grad_() for value in draw_heads(seed=4)))
+    terms = losses(attention, mask_mean=mask_mean, parts_per_object=parts_per_object)
+    plain = plain_losses(attention, PAIR_LABELS, OBJECT_LABELS, mask_mean, parts_per_object)
+    for ours, theirs in zip((terms.separation_soft, terms.enhancement), plain, strict=True):
+        assert ours.item() == pytest.approx(theirs.item())
+        found, expected = (torch.autograd.grad(term, attention, retain_graph=True) for term in (ours, theirs))
+        for one, other in zip(found, expected, strict=True):
+            assert other.abs().max() > 1e-6
+            assert torch.allclose(one, other, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("term", ["separation_soft", "enhancement"])
+def test_gradients_in_queries_and_keys_agree_with_finite_differences(term: str):
+    grid = (2, 3)
+    attention = [value.requires_grad_() for value in draw_heads(grid=grid, seed=2)]
+    pairs = torch.tensor([[[0, 1, -1], [2, 3, 3]], [[-1, 4, 4], [-1, 2, -1]]])
+    objects = torch.tensor([[[0, 0, -1], [1, 1, 1]], [[-1, 1, 1], [1, 1, -1]]])
+    assert torch.autograd.gradcheck(
+        lambda *attention: getattr(losses(Attention(*attention), pairs, objects, grid=grid), term),
+        attention,
+        fast_mode=True,
+    )
+
+
+def test_only_queries_inside_the_masks_of_present_parts_get_a_gradient():
+    attention = Attention(*(value.requires_grad_() for value in draw_heads(images=1)))
+    pairs, objects = torch.full((1, *IMAGE_SIZE), NONE), torch.full((1, *IMAGE_SIZE), NONE)
+    objects[:, :4] = 0
+    pairs[:, :2, :6] = 1  # tokens 0 and 1; part 0, object 0
+    queries, keys = torch.autograd.grad(losses(attention, pairs, objects).enhancement, attention)
+    prompts, heads, rows = queries[0].abs().sum(dim=-1).nonzero(as_tuple=True)
+    places = set(zip(prompts.tolist(), heads.tolist(), rows.tolist(), strict=True))
+    assert places == set(itertools.product((0, PARTS), range(HEADS), (1, 2)))  # CLS is row 0
+    assert set(keys[0].abs().sum(dim=-1).nonzero()[:, 0].tolist()) == {0, PARTS}
+
+
 # ---- a batch
 
 
@@ -495,11 +626,14 @@ def test_batch_agrees_with_loops_over_images_objects_and_parts(gamma: float, mas
     assert values(losses(attention, **switches)) == pytest.approx(loop_losses(attention, **switches), abs=1e-6)
 
 
-def test_terms_are_single_numbers_of_the_attentions_dtype():
-    for attention in (draw_attention(), draw_attention().float()):
-        terms = losses(attention)
-        assert all(getattr(terms, name).shape == () for name in TERMS)
-        assert all(getattr(terms, name).dtype == attention.dtype for name in TERMS)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
+)
+def test_terms_are_single_numbers_in_float32_at_least(given: torch.dtype, expected: torch.dtype):
+    terms = losses(Attention(*(value.to(given) for value in draw_heads())))
+    assert all(getattr(terms, name).shape == () for name in TERMS)
+    assert all(getattr(terms, name).dtype == expected for name in TERMS)
 
 
 def test_switches_make_a_difference_in_the_case_at_hand():
@@ -692,7 +826,7 @@ def test_gradients_reach_only_the_rows_of_part_and_object_at_tokens_inside_the_p
 @pytest.mark.parametrize("parts_per_object", ["own", "image"])
 def test_batch_gradient_agrees_with_finite_differences(parts_per_object: str, term: str):
     grid = (2, 3)
-    attention = draw_attention(grid=grid, seed=3).requires_grad_()
+    attention = (0.9 * draw_attention(grid=grid, seed=3)).requires_grad_()
     pairs = torch.tensor([[[0, 1, -1], [2, 3, 3]], [[-1, 4, 4], [-1, 2, -1]]])
     objects = torch.tensor([[[0, 0, -1], [1, 1, 1]], [[-1, 1, 1], [1, 1, -1]]])
     assert torch.autograd.gradcheck(

@@ -57,7 +57,7 @@ def golden(reference) -> dict[str, np.ndarray]:
 def logits(model, reference) -> Logits:
     image = photo_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
     with torch.no_grad():
-        return model(image, PASCAL)
+        return model(image, PASCAL, for_loss=True)
 
 
 def worst(ours: Tensor, theirs: np.ndarray) -> float:
@@ -133,7 +133,7 @@ def test_losses_agree(model, reference, inputs, figures):
     images, labels = batch(reference, inputs)
     expected = json.loads((reference / f"{figures}.json").read_text())["losses"]
     with torch.no_grad():
-        given = model(images, PASCAL.seen(), with_attention=True)
+        given = model(images, PASCAL.seen(), for_loss=True)
         terms = published_loss(PASCAL.seen())(given, labels)
         others = {
             name: published_loss(PASCAL.seen(), float(name.rsplit("_", 1)[1]))(given, labels)["separation_hard"]
@@ -159,7 +159,7 @@ def test_gradients_agree(model, reference, inputs, figures, norms, image, term):
     expected = json.loads((reference / f"{figures}.json").read_text())[norms]
     model.zero_grad()
     loss = published_loss(PASCAL.seen())
-    loss(model(images[image : image + 1], PASCAL.seen(), with_attention=True), labels.image(image))[term].backward()
+    loss(model(images[image : image + 1], PASCAL.seen(), for_loss=True), labels.image(image))[term].backward()
     parameters = dict(model.named_parameters())
     for name, norm in expected.items():
         if name.endswith(KEY_BIASES) and name.startswith("decoder"):

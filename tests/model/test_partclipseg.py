@@ -1,17 +1,17 @@
 """What holds for any weights: shapes, switches, caches, starts."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 from torch import nn
 
 from partseg_cli.errors import CheckpointError, VocabularyError
+from partseg_cli.losses.attention import attend
 from partseg_cli.model.backbones import BACKBONES
 from partseg_cli.model.clip import Clip
 from partseg_cli.model.decoder import DecoderLayer
 from partseg_cli.model.partclipseg import PartCLIPSeg
-from partseg_cli.model.weights import build_model, load_checked
+from partseg_cli.model.weights import load_checked
+from partseg_cli.pipeline.models import build_model
 from partseg_cli.recipe import load_recipe
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -27,32 +27,57 @@ def tiny(**changes) -> PartCLIPSeg:
 
 def test_logits_have_a_channel_for_each_word_and_the_background():
     with torch.no_grad():
-        logits = tiny()(IMAGES, WORDS, with_attention=True)
+        logits = tiny()(IMAGES, WORDS, for_loss=True)
     side = (48, 64)
     assert logits.pairs.shape == (2, 4 + 1, *side)
     assert logits.objects.shape == (2, 3 + 1, *side)
     assert logits.parts.shape == (2, 3, *side)
-    assert logits.attention.shape == (2, 3 + 3 + 1, 48, 48)
+    queries, keys = logits.attention
+    assert queries.shape == keys.shape == (2, 3 + 3 + 1, 2, 1 + 48, 32)
+
+
+def test_only_losses_are_given_parts_and_attention():
+    with torch.no_grad():
+        plain, full = tiny()(IMAGES, WORDS), tiny()(IMAGES, WORDS, for_loss=True)
+    assert (plain.parts, plain.attention) == (None, None)
+    assert torch.equal(plain.pairs, full.pairs)
+    assert torch.equal(plain.objects, full.objects)
+
+
+def test_bare_objects_alone_have_a_gate_and_no_parts():
+    with torch.no_grad():
+        logits = tiny()(IMAGES, Vocabulary((), ("cat", "bus")), for_loss=True)
+    assert (logits.pairs.shape[1], logits.objects.shape[1], logits.parts) == (1, 3, None)
 
 
 def test_the_tiny_model_is_tiny_and_its_logits_large_enough():
     section = load_recipe("tiny").model
-    model = build_model(**asdict(section))
+    model = build_model(section)
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
     with torch.no_grad():
         logits = model(torch.zeros(1, 3, section.image_size, section.image_size), WORDS)
     assert min(logits.pairs.shape[2:]) >= 48
 
 
-def test_attention_is_the_same_computed_either_way():
-    layer = DecoderLayer(16, 2, 24).eval()
-    x = torch.randn(3, 7, 16, generator=torch.Generator().manual_seed(0))
+def test_a_decoder_layer_agrees_with_torchs_and_gives_its_attention():
+    torch.manual_seed(0)
+    layer, plain = DecoderLayer(16, 2, 24).eval(), nn.TransformerEncoderLayer(16, 2, 24, batch_first=True).eval()
+    names = {
+        "in_proj.": "self_attn.in_proj_",
+        "out_proj.": "self_attn.out_proj.",
+        "fc1.": "linear1.",
+        "fc2.": "linear2.",
+    }
+    state = plain.state_dict()
+    for ours, theirs in names.items():
+        state |= {ours + kind: state.pop(theirs + kind) for kind in ("weight", "bias")}
+    layer.load_state_dict(state)
+    x = torch.randn(3, 7, 16)
     with torch.no_grad():
-        fused, none = layer(x, with_attention=False)
-        plain, attention = layer(x, with_attention=True)
-    assert none is None
-    assert torch.allclose(fused, plain, atol=1e-6)
-    assert torch.allclose(attention.sum(-1), torch.ones(3, 7))
+        found, attention = layer(x)
+        assert torch.allclose(found, plain(x), atol=1e-6)
+        maps = torch.stack([attend(*attention.of_image(i)) for i in range(3)])
+        assert torch.allclose(maps, plain.self_attn(x, x, x)[1], atol=1e-6)
 
 
 def test_pairs_in_another_order_give_the_same_logits():
@@ -123,8 +148,8 @@ def test_kept_text_embeddings_are_forgotten_with_the_weights_they_came_from():
 
 
 def test_every_trained_parameter_gets_a_gradient():
-    model = build_model(**asdict(load_recipe("tiny").model)).train()
-    logits = model(IMAGES, WORDS)
+    model = build_model(load_recipe("tiny").model).train()
+    logits = model(IMAGES, WORDS, for_loss=True)
     sum(plane.square().mean() for plane in (logits.pairs, logits.objects, logits.parts)).backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
@@ -132,11 +157,11 @@ def test_every_trained_parameter_gets_a_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_mixed_precision_gives_nearly_the_same_logits_and_has_gradients(dtype):
-    model = build_model(**asdict(load_recipe("tiny").model)).train()
-    full = model(IMAGES, WORDS, with_attention=True)
+    model = build_model(load_recipe("tiny").model).train()
+    full = model(IMAGES, WORDS, for_loss=True)
     with torch.autocast("cpu", dtype=dtype):
-        mixed = model(IMAGES, WORDS, with_attention=True)
-    for plain, half in zip(full, mixed, strict=True):
+        mixed = model(IMAGES, WORDS, for_loss=True)
+    for plain, half in zip([*full[:3], *full.attention], [*mixed[:3], *mixed.attention], strict=True):
         plain, half = plain.detach(), half.detach().float()
         assert float((plain - half).abs().max()) < 0.1 * float(plain.abs().max())
     mixed.pairs.float().square().mean().backward()
@@ -144,24 +169,10 @@ def test_mixed_precision_gives_nearly_the_same_logits_and_has_gradients(dtype):
 
 
 def test_at_a_random_start_both_stages_say_the_same_of_nothing():
-    model = build_model(**asdict(load_recipe("tiny").model))
-    for first, second in ((model.decoder.film, model.pair_film), (model.guidance_head, model.pair_head)):
+    model = build_model(load_recipe("tiny").model)
+    for first, second in ((model.decoder.film, model.pair_film), (model.head, model.pair_head)):
         for ours, theirs in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(ours, theirs)
-
-
-def test_an_absent_start_names_the_others(monkeypatch, tmp_path):
-    monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr("partseg_cli.model.weights.try_to_load_from_cache", lambda *_: None)
-    section = asdict(load_recipe("pascal_zeroshot").model)
-    with pytest.raises(CheckpointError) as caught:
-        build_model(**section)
-    assert str(caught.value) == (
-        "model.init: rd64-refined needs model.safetensors of CIDAS/clipseg-rd64-refined, not found in "
-        f"{tmp_path}/clipseg-rd64-refined/model.safetensors, $PARTSEG_WEIGHTS or the Hugging Face cache; run "
-        "`hf download CIDAS/clipseg-rd64-refined` where there is a network, or choose model.init=clip, "
-        "model.init=random"
-    )
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):

@@ -16,17 +16,22 @@ from torch import nn
 from partseg_cli.errors import CheckpointError, PartsegError
 from partseg_cli.model.weights import load_checked
 from partseg_cli.training.checkpoint import (
+    FORMAT,
     Header,
     checkpoint_file,
     load_checkpoint,
     load_state,
+    read_header,
     save_checkpoint,
     save_state,
+    weights_digest,
 )
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 WORDS = Vocabulary((Pair("cat", "ear"), Pair("Köter", "head", is_seen=False)))
 HEADER = Header({"name": "partclipseg", "image_size": 96, "trained": "all"}, WORDS, "pets", "tiny", 40)
+
+ADVICE = "name one that `partseg train` or `partseg weights import` wrote"
 
 
 def small_model(seed: int = 0) -> nn.Module:
@@ -56,8 +61,8 @@ def saved(tmp_path) -> Path:
 
 def test_weights_and_header_come_back_as_they_were(saved):
     header, tensors = load_checkpoint(saved)
-    assert header == HEADER
     expected = small_model().state_dict()
+    assert header == replace(HEADER, digest=weights_digest(expected))
     assert set(tensors) == set(expected)
     for name, value in tensors.items():
         assert value.dtype == expected[name].dtype
@@ -67,8 +72,9 @@ def test_weights_and_header_come_back_as_they_were(saved):
 def test_the_header_of_the_file_is_plain_json(saved):
     with safe_open(saved, framework="pt") as file:
         metadata = file.metadata()
-    assert metadata["format"] == "partseg-checkpoint-1"
+    assert metadata.keys() == {"partseg"}  # with a second key the order, so the bytes, would vary
     assert json.loads(metadata["partseg"]) == {
+        "format": "partseg-checkpoint-2",
         "model": HEADER.model,
         "vocabulary": [
             {"object": "cat", "part": "ear", "seen": True},
@@ -77,7 +83,62 @@ def test_the_header_of_the_file_is_plain_json(saved):
         "dataset": "pets",
         "recipe": "tiny",
         "step": 40,
+        "digest": weights_digest(small_model().state_dict()),
+        "imported": {},
     }
+
+
+def test_where_imported_weights_come_from_is_kept(tmp_path):
+    imported = {"format": "clipseg", "file": "model.bin", "notes": ["ä"]}
+    save_checkpoint(tmp_path / "a.safetensors", small_model(), replace(HEADER, imported=imported))
+    assert read_header(tmp_path / "a.safetensors").imported == imported
+
+
+def test_the_same_weights_and_header_give_the_same_bytes(saved, tmp_path):
+    weights = small_model().state_dict()
+    other = small_model(1)
+    other.load_state_dict(weights)
+    for _ in range(5):  # safetensors draws anew in which order it writes several keys of metadata
+        save_checkpoint(tmp_path / "again.safetensors", other, HEADER)
+        assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"step": 41}, {"dataset": "zoo"}, {"imported": {"format": "clipseg"}}])
+def test_another_header_gives_other_bytes_and_the_same_digest(saved, tmp_path, change):
+    path = tmp_path / "other.safetensors"
+    save_checkpoint(path, small_model(), replace(HEADER, **change))
+    assert path.read_bytes() != saved.read_bytes()
+    assert read_header(path).digest == read_header(saved).digest
+
+
+def test_a_digest_given_beforehand_is_replaced_by_the_true_one(tmp_path):
+    save_checkpoint(tmp_path / "a.safetensors", small_model(), replace(HEADER, digest="old"))
+    header, tensors = load_checkpoint(tmp_path / "a.safetensors")
+    assert header.digest == weights_digest(tensors) == weights_digest(small_model().state_dict())
+
+
+def test_the_digest_changes_with_one_value_one_name_one_type_and_one_shape():
+    weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.zeros(4, dtype=torch.int32)}
+    one_value = weights["a"].clone()
+    one_value[1, 2] = torch.nextafter(one_value[1, 2], torch.tensor(9.0))
+    others = [
+        {**weights, "a": one_value},
+        {"A": weights["a"], "b": weights["b"]},
+        {**weights, "b": torch.zeros(4)},  # the same bytes
+        {**weights, "a": weights["a"].view(3, 2)},
+        {**weights, "c": torch.zeros(0)},
+        {"b": weights["b"]},
+    ]
+    digests = [weights_digest(tensors) for tensors in (weights, *others)]
+    assert len(set(digests)) == len(digests)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+
+
+def test_the_digest_does_not_care_about_order_or_memory_layout():
+    weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(2.0)}
+    turned = {"b": weights["b"], "a": weights["a"].T.contiguous().T}
+    assert not turned["a"].is_contiguous()
+    assert weights_digest(turned) == weights_digest(weights)
 
 
 def test_a_new_checkpoint_replaces_the_old_one_and_leaves_nothing_else(saved):
@@ -119,31 +180,38 @@ def test_weights_of_another_tool_are_refused(tmp_path, metadata):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.ones(2)}, path, metadata)
     got = None if metadata is None else metadata["format"]
-    advice = "name one that `partseg train` wrote"
-    with refused(f"{path}: must be a checkpoint of format 'partseg-checkpoint-1', got {got!r}; {advice}"):
+    with refused(f"{path}: must be a checkpoint of format 'partseg-checkpoint-2', got {got!r}; {ADVICE}"):
         load_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_old_format_is_refused(tmp_path):
+    path = tmp_path / "old.safetensors"
+    about = {**vars(HEADER), "vocabulary": WORDS.to_json()}
+    del about["digest"], about["imported"]
+    save_file({"weight": torch.ones(2)}, path, {"format": "partseg-checkpoint-1", "partseg": json.dumps(about)})
+    for read in (load_checkpoint, read_header):
+        with refused(f"{path}: must be a checkpoint of format {FORMAT!r}, got 'partseg-checkpoint-1'; {ADVICE}"):
+            read(path)
 
 
 @pytest.mark.parametrize(
     "about",
     [
-        None,
         "{",
         "[]",
         "5",
-        "{}",
-        json.dumps({"vocabulary": []}),
-        json.dumps({"vocabulary": [{"object": "cat"}]}),
-        json.dumps({"vocabulary": ["cat"], "model": {}}),
-        json.dumps({**vars(HEADER), "vocabulary": WORDS.to_json(), "colour": "red"}),
+        json.dumps({"format": FORMAT}),
+        json.dumps({"format": FORMAT, "vocabulary": []}),
+        json.dumps({"format": FORMAT, "vocabulary": [{"object": "cat"}]}),
+        json.dumps({"format": FORMAT, "vocabulary": ["cat"], "model": {}}),
+        json.dumps({"format": FORMAT, **vars(HEADER), "vocabulary": WORDS.to_json(), "colour": "red"}),
     ],
 )
 def test_a_broken_header_is_refused_in_one_line(tmp_path, about):
     path = tmp_path / "a.safetensors"
-    metadata = {"format": "partseg-checkpoint-1"} | ({} if about is None else {"partseg": about})
-    save_file({"weight": torch.ones(2)}, path, metadata)
+    save_file({"weight": torch.ones(2)}, path, {"partseg": about})
     with pytest.raises(
-        CheckpointError, match=rf"^{re.escape(str(path))}: its header is broken \(.+\); train it again$"
+        CheckpointError, match=rf"^{re.escape(str(path))}: its header is broken \([^\n]+\); train or import it again$"
     ):
         load_checkpoint(path)
 

@@ -1,0 +1,178 @@
+"""Published files of weights -> tensors; nothing in them is ever run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+import zipfile
+from collections import abc
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from partseg_cli.errors import CheckpointError
+
+STATE_KEYS = ("model", "state_dict")
+"""Where training code puts the weights: detectron2, others."""
+
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bhilqfd"},
+]
+"""Plain numbers of numpy (1 and 2), which detectron2's hooks may leave beside the weights."""
+
+STRANGERS = {
+    b"version https://git-lfs": "is a pointer of Git LFS, not the weights; run `git lfs pull` where it comes from",
+    b"<": "is a web page, not the weights; open its address in a browser and confirm the download",
+}
+"""First bytes of what is often saved in place of a download -> what to say."""
+
+
+class Published(NamedTuple):
+    """A published file.
+
+    Attributes:
+        tensors: by the names in the file.
+        step: after which it was written, 0 if it does not say.
+    """
+
+    tensors: dict[str, Tensor]
+    step: int
+
+
+def read_published(path: Path) -> Published:
+    """Read a .safetensors file, or one of `torch.save`: a state dict, or one under "model" or "state_dict".
+
+    Tensors of a file of `torch.save` stay on the disk until they are used.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        for start, complaint in STRANGERS.items():
+            if head.lstrip().startswith(start):
+                raise CheckpointError(f"{path}: {complaint}")
+        if path.suffix == ".safetensors":
+            return Published(_safetensors(path), 0)
+        return _pickled(path, _torch_load(path, head))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); download it again") from error
+
+
+def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was saved
+    is_zip = head.startswith(b"PK")
+    if is_zip and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: is cut off at {path.stat().st_size:,} bytes; download it again")
+    try:
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):  # of odd files
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        is_pickle = is_zip or head.startswith(pickle.PROTO)
+        if not is_pickle or "Unsupported" not in str(error):
+            raise _unreadable(path, error) from error
+        raise CheckpointError(
+            f"{path}: holds code or objects beside tensors and is not loaded ({_objects(error)}); ask its authors for "
+            "the tensors alone"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _objects(error: Exception) -> str:
+    """Give what torch's long message says of the object that it met."""
+    text = " ".join(str(error).split())
+    _, _, reason = text.partition("WeightsUnpickler error: ")
+    return (reason or text).split(" Please ")[0].split(" was not an allowed")[0][:120]
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())[:120] or "it is cut off"
+    return CheckpointError(f"{path}: is not a whole file of torch.save or safetensors ({reason}); download it again")
+
+
+def _pickled(path: Path, saved: Any) -> Published:  # noqa: ANN401 - whatever was saved
+    step, state = 0, saved
+    if isinstance(saved, abc.Mapping):
+        step = _step(saved)
+        state = next((saved[key] for key in STATE_KEYS if isinstance(saved.get(key), abc.Mapping)), saved)
+    if not isinstance(state, abc.Mapping) or not state:
+        raise CheckpointError(f"{path}: must hold tensors by name, got {type(state).__name__}; name a file of weights")
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.layout is not torch.strided:
+            got = value.layout if isinstance(value, Tensor) else type(value).__name__
+            raise CheckpointError(f"{path}: {name} must be a plain tensor, got {got}; name a file of weights")
+    return Published({str(name): value for name, value in state.items()}, step)
+
+
+def _step(saved: abc.Mapping[str, Any]) -> int:
+    """Give how many steps were done; detectron2 counts the last one from 0, beside the weights or under "trainer"."""
+    trainer = saved.get("trainer")
+    for place in (saved, trainer if isinstance(trainer, abc.Mapping) else {}):
+        iteration = place.get("iteration")
+        if isinstance(iteration, int) and not isinstance(iteration, bool) and iteration >= 0:
+            return iteration + 1
+    return 0
+
+
+def check_settings(path: Path) -> None:
+    """Compare what configuration files beside `path` say with what weights do not tell: the activation, taps, heads.
+
+    Without such a file nothing is known, and nothing is refused.
+
+    Raises:
+        CheckpointError: the weights were trained with something else.
+    """
+    for name, read in (("config.json", _transformers_settings), ("open_clip_config.json", _open_clip_settings)):
+        config = path.with_name(name)
+        if not config.is_file():
+            continue
+        try:
+            settings = read(dict(json.loads(config.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{config}: must be a JSON object ({error}); get it again or remove it") from error
+        for key, wanted, got in settings:
+            if got != wanted:
+                raise CheckpointError(
+                    f"{config}: {key} must be {json.dumps(wanted)}, got {json.dumps(got)}; weights trained with "
+                    "another setting give wrong masks, so get those of CLIPSeg rd64-refined or OpenAI's CLIP"
+                )
+
+
+Setting = tuple[str, object, object]
+"""Its key, the value that our models have, the value in the file."""
+
+
+def _transformers_settings(config: dict[str, Any]) -> list[Setting]:
+    """Read a CLIPSegConfig; what is absent has the value that transformers gives it, which is ours."""
+    if "vision_config" not in config and "text_config" not in config:
+        return []
+    wanted = {"extract_layers": [3, 6, 9], "conditional_layer": 0, "decoder_num_attention_heads": 4}
+    found: list[Setting] = [(key, value, config.get(key, value)) for key, value in wanted.items()]
+    for tower, heads in (("text_config", 8), ("vision_config", 12)):
+        for section in (tower, f"{tower}_dict"):
+            given = config.get(section) or {}
+            for key, value in (("hidden_act", "quick_gelu"), ("num_attention_heads", heads)):
+                found.append((f"{section}.{key}", value, given.get(key, value)))
+    return found
+
+
+def _open_clip_settings(config: dict[str, Any]) -> list[Setting]:
+    """Read an open_clip configuration; it means the exact GELU unless it says quick_gelu."""
+    return [("model_cfg.quick_gelu", True, config.get("model_cfg", {}).get("quick_gelu", False))]
