@@ -7,7 +7,7 @@ from torch import nn
 from partseg_cli.errors import CheckpointError, VocabularyError
 from partseg_cli.losses.attention import attend
 from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.clip import Clip
+from partseg_cli.model.clip import Clip, prompt_ids
 from partseg_cli.model.decoder import DecoderLayer
 from partseg_cli.model.partclipseg import PartCLIPSeg
 from partseg_cli.model.weights import load_checked
@@ -129,6 +129,26 @@ def test_prompts_are_the_same_alone_and_beside_longer_ones():
         alone = clip.text_embeddings(("cat",))
         beside = clip.text_embeddings(("cat", "a much longer name of many words"))
     assert torch.allclose(alone[0], beside[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("pack", [1, 2, 128])
+def test_prompts_are_the_same_in_packs_of_any_size(pack, monkeypatch):
+    monkeypatch.setattr("partseg_cli.model.clip.PACK", pack)
+    clip, prompts = tiny().clip, ("cat", "front left leg of a swivel chair", "ear", "cat", "tail")
+    with torch.no_grad():
+        together = clip.text_embeddings(prompts)
+        padded = torch.stack([plain_text_embedding(clip, prompt) for prompt in prompts])
+    assert torch.allclose(together, padded, atol=1e-5)
+
+
+def plain_text_embedding(clip: Clip, prompt: str) -> torch.Tensor:
+    """Encode one prompt as open_clip does: 77 tokens, a causal mask, read at the end-of-text token."""
+    ids = prompt_ids(prompt)
+    tokens = torch.tensor(ids + [0] * (77 - len(ids)))
+    towers = clip.clip
+    x = (towers.token_embedding(tokens) + towers.positional_embedding)[None]
+    x = towers.transformer(x, attn_mask=torch.full((77, 77), -torch.inf).triu(1))[0]
+    return towers.ln_final(x)[len(ids) - 1] @ towers.text_projection
 
 
 def test_a_name_too_long_for_clip_is_refused():
