@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from partseg_cli.data.record import Record
 
 
+class DefectError(Exception):
+    """One image cannot be converted: the reason, and what exactly was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
 @dataclass(frozen=True)
 class Converted:
     """One image that belongs into the store.

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.io import loadmat
 
-from partseg_cli.data.conversion import Conversion, Converted, Skipped
+from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped
 from partseg_cli.data.images import check_photo, looks_like
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -54,14 +54,6 @@ SIZES_DIFFER = "mask and photo differ in size"
 
 MAT_SIGNATURE = b"MATLAB"
 COUNTER = re.compile(r"_\d+$")
-
-
-class DefectError(Exception):
-    """One image cannot be converted: the reason, and what exactly was found."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
