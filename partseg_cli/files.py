@@ -25,6 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()  # a folder that refuses says so here, in the system's own words
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,38 @@ def test_clipseg_on_this_machine_is_imported_once_and_needs_no_name(here, partse
     first = (here / "cache/partseg/clipseg-rd64-refined.safetensors").stat().st_mtime_ns
     assert partseg(*words).code == 0
     assert (here / "cache/partseg/clipseg-rd64-refined.safetensors").stat().st_mtime_ns == first
+
+
+def test_clipseg_that_is_newer_than_its_copy_is_imported_anew(here, partseg, trained):
+    source = here / "home/clipseg-rd64-refined/model.safetensors"
+    words = ("predict", trained.photos[0], "--vocab", "cat's ear", "--device", "cpu", "--json")
+    written(source, published("clipseg-rd64-refined"))
+    told = partseg(*words).err
+    copy = here / "cache/partseg/clipseg-rd64-refined.safetensors"
+    assert told.startswith(f"{source}: copied to {copy}, not MIT")
+    before = load_file(copy)
+    written(source, published("clipseg-rd64-refined", **{"decoder.film_mul.bias": torch.ones(64)}))
+    os.utime(source, (copy.stat().st_mtime + 5,) * 2)
+    assert "copied to" in partseg(*words, "--model", "clipseg-rd64-refined").err
+    after = load_file(copy)
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["decoder.film.mul.bias"]
+
+
+def test_a_checkpoint_edited_under_its_old_header_gets_its_own_text(here, partseg):
+    path = written(here / "voc.pth", published("partclipseg"))
+    assert partseg("weights", "import", path, "--out", "a.safetensors").code == 0
+    with safe_open(here / "a.safetensors", framework="pt") as file:
+        header = file.metadata()
+    first = open_model(here / "a.safetensors", COMPUTE)[0].model
+    edited = {
+        name: value * 2 if name.endswith("token_embedding.weight") else value
+        for name, value in load_file(here / "a.safetensors").items()
+    }
+    with torch.inference_mode():
+        old = first.text(("cat",))
+        save_file(edited, here / "a.safetensors", header)
+        new = open_model(here / "a.safetensors", COMPUTE)[0].model.text(("cat",))
+    assert not torch.allclose(old[0], new[0])
 
 
 def test_clipseg_of_a_former_version_is_imported_anew(here, partseg, trained):
@@ -312,6 +345,7 @@ def test_partial_weights_are_taken_on_demand_the_same_each_time(here, partseg):
     assert (here / "a.safetensors").read_bytes() == (here / "b.safetensors").read_bytes()
     imported = open_model(here / "a.safetensors", COMPUTE)[1].imported
     assert imported["missing"] == ["decoder.film.mul.weight"]
+    assert "1 tensors are random" in " ".join(partseg("weights", "verify", "a.safetensors").out.split())
     assert imported["unknown"] == ["partclipseg_model.decoder.more.weight"]
     loaded, state = load_file(here / "a.safetensors"), state_of("partclipseg")
     assert [key for key in state if not torch.equal(loaded[key], state[key])] == ["decoder.film.mul.weight"]
@@ -458,7 +492,10 @@ def test_a_machine_without_weights_is_told_how_to_get_some(here, partseg):
     )
     assert json.loads(partseg("weights", "list", "--json").out) == {"weights": []}
     ended = partseg("weights", "verify")
-    assert (ended.code, ended.err) == (0, "no checkpoint to verify; name one, or see `partseg weights list`\n")
+    assert (ended.code, ended.err) == (
+        4,
+        "error: no checkpoint to verify, got none on this machine; name a file, or see `weights list`\n",
+    )
 
 
 def test_list_shows_what_is_there_with_digest_and_licence(imported, here, partseg, trained):

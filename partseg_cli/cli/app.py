@@ -17,7 +17,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Open-vocabulary part segmentation: photos and words in, part masks out.\n\n"
-    "First minute: **partseg demo**. Then: prepare, split, train, evaluate, predict.",
+    "First minute: **partseg demo**. Then: prepare, split, train, evaluate, predict. "
+    "Published models come in by **partseg weights import**.",
 )
 app.command()(data.prepare)
 app.command()(data.split)

@@ -28,14 +28,17 @@ class PrecisionName(StrEnum):
 
 
 Precision = Annotated[
-    PrecisionName, typer.Option(help="fp32: the published numbers. bf16, fp16: faster on a GPU, a few pixels differ.")
+    PrecisionName,
+    typer.Option(
+        help="fp32: the published numbers. bf16, fp16: faster on a GPU; labels change where scores are close."
+    ),
 ]
 PromptChunk = Annotated[
     int | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Prompts that the decoder takes at once: less memory, same labels. [default: what suits the device]",
+        help="Prompts that the decoder takes at once: fewer take less memory. [default: what suits the device]",
         show_default=False,
     ),
 ]
@@ -50,7 +53,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Or its name in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is fetched if need be.",
+        help="Name of a checkpoint in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is fetched.",
         show_default=False,
     ),
 ]
@@ -163,6 +166,7 @@ def evaluate(
         out=out,
         compute=choose_compute(device, precision.value, prompt_chunk, batch),
         track=show.track,
+        tell=show.note,
     )
     if as_json:
         show.document(report.result_json(done.result, done.about))
@@ -212,7 +216,13 @@ def predict(
 
     compute = choose_compute(device, precision.value, prompt_chunk, batch)
     predictor = story.open_predictor(
-        vocab, checkpoint=checkpoint, model=model, context=context, allow_random=allow_random, compute=compute
+        vocab,
+        checkpoint=checkpoint,
+        model=model,
+        context=context,
+        allow_random=allow_random,
+        compute=compute,
+        tell=show.note,
     )
     for line in predictor.query.notes:
         show.note(line)
@@ -234,7 +244,7 @@ def predict(
 def _show_prediction(prediction: Prediction) -> None:
     from rich.table import Table
 
-    table = Table(title=str(prediction.photo))
+    table = Table(title=prediction.photo.name)
     for column in ("word", "area, px", "score"):
         table.add_column(column, justify="left" if column == "word" else "right")
     for row in prediction.document["classes"]:

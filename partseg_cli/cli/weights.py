@@ -37,12 +37,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 def import_(
     source: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="A .pth, .bin or .safetensors, its folder, or CIDAS/clipseg-rd64-refined."),
+        typer.Argument(
+            metavar="FILE",
+            help="A .pth, .bin or .safetensors, a folder with one of them, or CIDAS/clipseg-rd64-refined.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Checkpoint to write: a new .safetensors file.", show_default=False)] = ...,  # type: ignore[assignment]
     layout: Annotated[
         LayoutName | None,
-        typer.Option("--as", help="Layout of the file. [default: told from its names]", show_default=False),
+        typer.Option(
+            "--as",
+            metavar="LAYOUT",
+            help="partclipseg, ovparts-clipseg, clipseg-rd64-refined or timojl-clipseg. [default: told from its names]",
+            show_default=False,
+        ),
     ] = None,
     dataset: Annotated[
         str, typer.Option(help="Data set whose words the weights were trained with; --vocab takes any others, too.")
@@ -133,14 +141,14 @@ def _show_list(entries: list[Entry]) -> None:
     from rich.table import Table
 
     table = Table(title="weights on this machine")
-    for column in ("name", "format", "MB", "SHA-256", "licence"):
+    for column in ("name", "format", "MB", "SHA-256"):
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for entry in entries:
         size = f"{entry.bytes / 1e6:,.1f}"
-        table.add_row(entry.name, entry.format, size, entry.sha256[:DIGEST_SHOWN], entry.licence)
+        table.add_row(entry.name, entry.format, size, entry.sha256[:DIGEST_SHOWN])
     show.table(table)
     for entry in entries:
-        typer.echo(str(entry.path))
+        typer.echo(f"{entry.path}: {entry.licence}")
 
 
 @app.command()
@@ -177,13 +185,13 @@ def _show_verified(done: list[Verified]) -> None:
     from rich.table import Table
 
     if not done:
-        show.note("no checkpoint to verify; name one, or see `partseg weights list`")
-        return
+        raise CheckpointError("no checkpoint to verify, got none on this machine; name a file, or see `weights list`")
     table = Table(title="verified")
     for column in ("file", "format", "tensors", "golden logits", "verdict"):
         table.add_column(column, overflow="fold")
     for one in done:
         golden = "none stored" if one.drift is None else f"agree to {one.drift:.1e}"
-        whole = (one.format, str(one.tensors), golden, "good")
+        verdict = f"good, but {one.random} tensors are random (--allow-partial)" if one.random else "good"
+        whole = (one.format, str(one.tensors), golden, verdict)
         table.add_row(one.path.name, *(("-", "-", "-", "fails") if one.problem else whole))
     show.table(table)

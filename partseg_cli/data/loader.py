@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -145,7 +146,8 @@ class TrainSet(Dataset[Batch]):
         return Labels(*(torch.from_numpy(plane)[None] for plane in planes))
 
     def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Give samples `start` to `stop` of the run, `images` at a time."""
+        """Give samples `start` to `stop` of the run, `images` at a time; a processor has at most one worker."""
+        workers = min(workers, os.cpu_count() or 1)
         numbers = range(start, stop)
         return iter(DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=_joined))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 import zipfile
 from collections import abc
@@ -20,17 +21,20 @@ from partseg_cli.errors import CheckpointError
 STATE_KEYS = ("model", "state_dict")
 """Where training code puts the weights: detectron2, others."""
 
-_SCALAR = np.float64(0).__reduce__()[0]
+_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
 HARMLESS: list[Any] = [
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    np.dtype,
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *(np.dtype, np.ndarray),
     *{type(np.dtype(code)) for code in "?bhilqfd"},
 ]
-"""Plain numbers of numpy (1 and 2), which detectron2's hooks may leave beside the weights."""
+"""Numbers and arrays of numpy (1 and 2), which detectron2's hooks may leave beside the weights."""
 
 STRANGERS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the weights; run `git lfs pull` where it comes from",
     b"<": "is a web page, not the weights; open its address in a browser and confirm the download",
+    b"\xff\xd8\xff": "is a JPEG photo, not weights; name a file of weights",
+    b"\x89PNG": "is a PNG picture, not weights; name a file of weights",
 }
 """First bytes of what is often saved in place of a download -> what to say."""
 
@@ -85,7 +89,7 @@ def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was 
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         is_pickle = is_zip or head.startswith(pickle.PROTO)
-        if not is_pickle or "Unsupported" not in str(error):
+        if not is_pickle or "unsupported" not in str(error).lower():
             raise _unreadable(path, error) from error
         raise CheckpointError(
             f"{path}: holds code or objects beside tensors and is not loaded ({_objects(error)}); ask its authors for "
@@ -98,6 +102,8 @@ def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was 
 def _objects(error: Exception) -> str:
     """Give what torch's long message says of the object that it met."""
     text = " ".join(str(error).split())
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return found[1]
     _, _, reason = text.partition("WeightsUnpickler error: ")
     return (reason or text).split(" Please ")[0].split(" was not an allowed")[0][:120]
 

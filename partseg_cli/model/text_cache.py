@@ -67,7 +67,7 @@ def _read(path: Path, count: int) -> Tensor | None:
         return None
     with suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
         embeddings: Tensor = file.get_tensor("embeddings").clone()
-        if len(embeddings) == count and bool(embeddings.isfinite().all()):
+        if len(embeddings) == count and (file.metadata() or {}).get("sha256") == _digest(embeddings):
             return embeddings
     return None
 
@@ -76,7 +76,12 @@ def _write(path: Path, embeddings: Tensor) -> None:
     """Write a file and drop the oldest ones; a disk that refuses only makes the next command slower."""
     with suppress(PartsegError, SafetensorError, OSError):
         with whole_file(path) as temporary:
-            save_file({"embeddings": embeddings.cpu().contiguous()}, temporary)
+            embeddings = embeddings.cpu().contiguous()
+            save_file({"embeddings": embeddings}, temporary, {"sha256": _digest(embeddings)})
         files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
         for old in files[:-KEPT]:
             old.unlink(missing_ok=True)
+
+
+def _digest(embeddings: Tensor) -> str:
+    return hashlib.sha256(embeddings.view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,13 @@ def evaluate(
     out: Path | None = None,
     compute: Compute,
     track: Track = silent,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Evaluated:
     """Score a checkpoint on the data of a recipe; the model and its switches are the checkpoint's.
 
     Which checkpoint `checkpoint` and `model` mean is told in `find_checkpoint`.
     """
-    checkpoint = find_weights(checkpoint, model)
+    checkpoint = find_weights(checkpoint, model, tell)
     opened, header = open_model(checkpoint, compute)
     store, division = open_data(recipe.data)
     result = score(opened, store, division, protocol, split, per_image, track)

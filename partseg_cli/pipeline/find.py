@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from partseg_cli.errors import CheckpointError, UsageError
 from partseg_cli.model.hub import SOURCES, on_this_machine, weights_folders
-from partseg_cli.pipeline.weights import import_weights
+from partseg_cli.model.hub import find_weights as find_published
+from partseg_cli.pipeline.weights import FORMATS, import_weights
 from partseg_cli.places import cache_folder
 from partseg_cli.training.checkpoint import read_header
 
 CLIPSEG = SOURCES["rd64-refined"]
+Tell = Callable[[str], None]
 
 
-def find_checkpoint(checkpoint: Path | None = None, model: str | None = None) -> Path | None:
+def find_checkpoint(
+    checkpoint: Path | None = None, model: str | None = None, tell: Tell = lambda line: None
+) -> Path | None:
     """Give the checkpoint that a user means, None if there is nothing on this machine.
 
     Args:
         checkpoint: a file or run folder.
         model: name of a checkpoint in `$PARTSEG_WEIGHTS` or the user's cache, or "clipseg-rd64-refined", which is
             imported into the user's cache from wherever it is.
+        tell: told what is copied.
 
     Without either it is the one checkpoint in `$PARTSEG_WEIGHTS`, else in the user's cache, else CLIPSeg's published
     weights if they are on this machine.
@@ -33,16 +39,16 @@ def find_checkpoint(checkpoint: Path | None = None, model: str | None = None) ->
         raise UsageError(f"--checkpoint and --model: give one of them, got {checkpoint} and {model}")
     if checkpoint is not None:
         return checkpoint
-    return _only_one() if model is None else _named(model)
+    return _only_one(tell) if model is None else _named(model, tell)
 
 
-def find_weights(checkpoint: Path | None = None, model: str | None = None) -> Path:
+def find_weights(checkpoint: Path | None = None, model: str | None = None, tell: Tell = lambda line: None) -> Path:
     """Give the checkpoint as `find_checkpoint`.
 
     Raises:
         CheckpointError: also where there is nothing.
     """
-    found = find_checkpoint(checkpoint, model)
+    found = find_checkpoint(checkpoint, model, tell)
     if found is None:
         raise CheckpointError(
             f"trained weights are needed, got none (looked in {_looked()}): pass --checkpoint RUN_FOLDER after "
@@ -52,13 +58,13 @@ def find_weights(checkpoint: Path | None = None, model: str | None = None) -> Pa
     return found
 
 
-def _named(name: str) -> Path:
+def _named(name: str, tell: Tell) -> Path:
     for home in weights_folders():
         for path in (home / f"{name}.safetensors", home / name):
-            if _is_checkpoint(path):
+            if path != _copy() and _is_checkpoint(path):
                 return path
     if name == CLIPSEG.folder:
-        return _import_clipseg()
+        return _clipseg(tell)
     names = [path.stem for home in weights_folders() for path in _checkpoints(home)]
     raise CheckpointError(
         f"--model must name a checkpoint in {_looked()} ({', '.join(names) or 'none there'}) or be {CLIPSEG.folder}, "
@@ -66,7 +72,7 @@ def _named(name: str) -> Path:
     )
 
 
-def _only_one() -> Path | None:
+def _only_one(tell: Tell) -> Path | None:
     for home in weights_folders():
         found = _checkpoints(home)
         if len(found) > 1:
@@ -75,14 +81,23 @@ def _only_one() -> Path | None:
                 f"{home}: holds several checkpoints ({names}); choose one with --checkpoint or --model"
             )
         if found:
-            return found[0]
-    return _import_clipseg() if on_this_machine(CLIPSEG) else None
+            return found[0] if found[0] != _copy() else _clipseg(tell)
+    return _clipseg(tell) if on_this_machine(CLIPSEG) else None
 
 
-def _import_clipseg() -> Path:
-    path = cache_folder() / f"{CLIPSEG.folder}.safetensors"
-    path.unlink(missing_ok=True)  # one of a former version
-    return import_weights(CLIPSEG.repository, path).path
+def _clipseg(tell: Tell) -> Path:
+    """Give CLIPSeg's weights as a checkpoint in the user's cache; made anew when the published file is newer."""
+    copy, source = _copy(), on_this_machine(CLIPSEG)
+    if _is_checkpoint(copy) and (source is None or source.stat().st_mtime < copy.stat().st_mtime):
+        return copy
+    copy.unlink(missing_ok=True)
+    source = source or find_published(CLIPSEG, f"--model {CLIPSEG.folder}")
+    tell(f"{source}: copied to {copy}, {FORMATS[CLIPSEG.folder].licence}")
+    return import_weights(str(source), copy).path
+
+
+def _copy() -> Path:
+    return cache_folder() / f"{CLIPSEG.folder}.safetensors"
 
 
 def _checkpoints(home: Path) -> list[Path]:

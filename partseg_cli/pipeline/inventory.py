@@ -61,6 +61,7 @@ class Verified:
         format: as in `Entry`.
         drift: of the golden logits, as a share of their largest magnitude; None where none are stored.
         tensors: how many it has.
+        random: how many of them were not in the imported file.
         problem: what is wrong, None if nothing is.
     """
 
@@ -68,6 +69,7 @@ class Verified:
     format: str = "-"
     drift: float | None = None
     tensors: int = 0
+    random: int = 0
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -161,4 +163,4 @@ def _check(path: Path) -> Verified:
             f"{path}: golden logits must agree to {TOLERANCE:g} of the largest magnitude, got {moved:.2g}; the model "
             "here computes something else than the one that imported it"
         )
-    return Verified(path, _format(header), moved, count)
+    return Verified(path, _format(header), moved, count, len(_imported(header).get("missing") or ()))

@@ -112,15 +112,17 @@ def open_model(checkpoint: Path, compute: Compute) -> tuple[Opened, Header]:
     Raises:
         CheckpointError: as `load_checkpoint`, or it names a model that cannot be built.
     """
-    check_finite(load_checkpoint(checkpoint)[1], checkpoint_file(checkpoint))
-    header, tensors = load_checkpoint(checkpoint)  # opened anew: the model reads only the pages that it needs
+    path = checkpoint_file(checkpoint)
+    check_finite(load_checkpoint(path)[1], path)
+    header, tensors = load_checkpoint(path)  # opened anew: the model reads only the pages that it needs
     try:
         section = check_model(header.model, str(checkpoint))
         with torch.device("meta"):
             model = construct(section)
     except RecipeError as error:
         raise CheckpointError(f"{checkpoint}: names a model that this version cannot build ({error})") from error
-    load_fitting(model, tensors, checkpoint_file(checkpoint))
+    load_fitting(model, tensors, path)
     opened = Opened.ready(model, section, compute)
-    model.text_cache.keep_on_disk(cache_folder() / "text", header.digest)
+    file = path.stat()  # a file that was edited by hand keeps its header's digest
+    model.text_cache.keep_on_disk(cache_folder() / "text", f"{header.digest} {file.st_size} {file.st_mtime_ns}")
     return opened, header

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +85,7 @@ def open_predictor(
     context: str = "auto",
     allow_random: bool = False,
     compute: Compute,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Predictor:
     """Read the words, find the weights, and resolve what is asked.
 
@@ -95,6 +96,7 @@ def open_predictor(
         context: "auto", "none", or a file of pairs: which parts compete silently.
         allow_random: whether a tiny random model may stand in where there are no weights.
         compute: how to run the model.
+        tell: told what is copied to find weights.
 
     Raises:
         CheckpointError: there are no weights.
@@ -102,7 +104,7 @@ def open_predictor(
     """
     words = read_words(vocab)
     find = find_checkpoint if allow_random else find_weights
-    path = find(checkpoint, model)
+    path = find(checkpoint, model, tell)
     opened, known, about = _random_model(compute) if path is None else _open(path, compute)
     others = [load_manifest(name).vocabulary for name in manifest_names()]
     query = resolve(words, known, others, _context(context))

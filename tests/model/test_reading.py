@@ -1,12 +1,14 @@
 """Published files: what is read, and that nothing in them is run."""
 
 import json
+import os
 import pickle
 import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from partseg_cli.errors import CheckpointError
@@ -170,3 +172,32 @@ def test_a_broken_configuration_is_refused(tmp_path, text):
         CheckpointError, match=r"config\.json: must be a JSON object \(.+\); get it again or remove it$"
     ):
         check_settings(tmp_path / "a.pth")
+
+
+def test_a_system_call_in_a_file_is_named_and_not_run(tmp_path):
+    class Call:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'proof'}",)
+
+    torch.save({"model": STATE, "hook": Call()}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError) as caught:
+        read_published(tmp_path / "a.pth")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.pth'}: holds code or objects beside tensors and is not loaded ({os.name}.system); ask its "
+        "authors for the tensors alone"
+    )
+    assert not (tmp_path / "proof").exists()
+
+
+def test_arrays_of_numpy_beside_the_weights_do_no_harm(tmp_path):
+    torch.save({"model": STATE, "trainer": {"history": np.arange(3.0), "best": np.float64(2)}}, tmp_path / "a.pth")
+    assert set(read_published(tmp_path / "a.pth").tensors) == set(STATE)
+
+
+@pytest.mark.parametrize(("suffix", "what"), [("jpg", "JPEG photo"), ("png", "PNG picture")])
+def test_a_picture_is_told_from_weights(tmp_path, suffix, what):
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (9, 7)).save(path)
+    path = path.rename(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf"a\.pth: is a {what}, not weights; name a file of weights$"):
+        read_published(path)

@@ -93,6 +93,17 @@ def test_the_next_command_reads_what_the_last_one_wrote(encode, tmp_path):
     assert path.suffix == ".safetensors"
 
 
+def test_values_changed_on_disk_are_encoded_anew(encode, tmp_path):
+    kept(tmp_path).get(PROMPTS, CPU, encode)
+    (path,) = files(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    assert torch.equal(kept(tmp_path).get(PROMPTS, CPU, encode), Encoder()(PROMPTS))
+    assert encode.asked == [PROMPTS, PROMPTS]
+    assert path.read_bytes() != content
+
+
 def test_a_file_that_is_there_is_not_written_again(encode, tmp_path):
     kept(tmp_path).get(PROMPTS, CPU, encode)
     (path,) = files(tmp_path)
