@@ -198,6 +198,26 @@ def parse_word(text: str) -> Word:
     return Word(plain, *pieces) if len(pieces) == 2 else Word(plain)
 
 
+def parse_category(name: str) -> Word:
+    """Read the name of a category that may hold both words: "object:part" (PACO) or "object's part".
+
+    >>> parse_category("car_(automobile):wheel")
+    Word(text='car_(automobile):wheel', object='car_(automobile)', part='wheel')
+    >>> parse_category("back_bumper").is_undecided
+    True
+
+    Raises:
+        VocabularyError: the object or the part is empty.
+    """
+    plain = " ".join(name.split())
+    before, colon, after = (piece.strip() for piece in plain.partition(":"))
+    if not colon:
+        return parse_word(plain)
+    if not before or not after:
+        raise VocabularyError(f'category: must read "object:part", got {name!r}; complete it')
+    return Word(plain, before, after)
+
+
 def read_words(entries: Iterable[str]) -> list[Word]:
     """Read `--vocab` values: entries, comma-separated entries, or names of .yaml, .yml and .txt files of them.
 

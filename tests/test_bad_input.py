@@ -215,7 +215,7 @@ def test_an_empty_source_exits_3_and_says_that_it_is_empty(complaint, tmp_path):
 
 
 def test_an_unknown_data_set_exits_3_and_names_the_known_ones(complaint):
-    message = "data set must be one of cartoon-part, pascal-part-116, got 'pascal'"
+    message = "data set must be one of ade20k-part-234, cartoon-part, pascal-part-116, got 'pascal'"
     assert complaint("prepare", "pascal") == (3, message)
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import tiny
 from PIL import Image
 from scipy.io import savemat
 
 from partseg_cli.data.images import open_photo
 from partseg_cli.data.store import Store, iterate
-from partseg_cli.errors import DataError
-from partseg_cli.pipeline.prepare import Drawing, prepare
+from partseg_cli.errors import DataError, UsageError
+from partseg_cli.pipeline.prepare import Drawing, OwnSet, prepare
 
 HEIGHT, WIDTH = 30, 50
 STEMS = ("2008_000652", "2008_000700", "2008_000726", "2010_000145")
@@ -249,3 +250,125 @@ def test_a_former_contact_sheet_does_not_outlive_its_store(release, tmp_path):
     convert(release, tmp_path / "store", preview=4)
     convert(release, tmp_path / "store", preview=0)
     assert "preview.png" not in contents(tmp_path / "store")
+
+
+# a user's own set
+
+
+OWN = OwnSet((Path("train.json"), Path("val.json")), ("train", "val"), "car")
+
+
+@pytest.fixture
+def own_set(tmp_path) -> Path:
+    """Ten photos of cars with a wheel and a hood in COCO format, eight of them train; one annotation is broken."""
+    source = tmp_path / "my cars"
+    (source / "images").mkdir(parents=True)
+    names = [{"id": 1, "name": "_background_"}, {"id": 2, "name": "wheel"}, {"id": 3, "name": "hood"}]
+    for split, numbers in (("train", range(8)), ("val", range(8, 10))):
+        images, annotations = [], []
+        for number in numbers:
+            Image.new("RGB", (WIDTH, HEIGHT), (20 * number, 90, 90)).save(source / f"images/{number}.png")
+            images.append({"id": number, "file_name": f"{number}.png", "width": WIDTH, "height": HEIGHT})
+            for category, left in ((2, 2 + number), (3, 25)):
+                polygon = [left, 5, left + 12, 5, left + 12, 25, left, 25]
+                annotation = {"image_id": number, "category_id": category, "segmentation": [polygon]}
+                annotations.append({"id": len(annotations) + 1, **annotation})
+        if split == "val":
+            annotations[-1]["segmentation"] = [[1, 1, 2, 2]]
+        value = {"images": images, "annotations": annotations, "categories": names}
+        (source / f"{split}.json").write_text(json.dumps(value))
+    return source
+
+
+def test_a_set_of_ones_own_is_called_as_its_folder(own_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTSEG_DATA", str(tmp_path / "data"))
+    prepared = prepare("coco", source=own_set, own=OWN, preview=2)
+    assert (prepared.name, prepared.folder) == ("my cars", tmp_path / "data/my cars")
+    assert (prepared.found, prepared.converted, prepared.expected) == (10, {"train": 8, "val": 2}, {})
+    assert prepared.reasons() == Counter({"category is the background": 1, "polygon has fewer than 3 points": 1})
+    assert list(contents(prepared.folder)) == FILES
+    info = Store.open(prepared.folder).info
+    assert (info.licence, info.homepage, info.objects) == ("the user's own", "", ("car",))
+    assert info.image_root == own_set.as_posix()
+    assert [pair.name for pair in info.vocabulary.pairs] == ["car's hood", "car's wheel"]
+
+
+def test_a_set_of_ones_own_gives_the_same_bytes_again(own_set, tmp_path):
+    for name in ("one", "another"):
+        prepare("coco", source=own_set, out=tmp_path / name, own=OWN, preview=3)
+    assert contents(tmp_path / "one") == contents(tmp_path / "another")
+
+
+def test_a_copied_set_of_ones_own_needs_no_source(own_set, tmp_path):
+    prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, copy_images=True)
+    shutil.rmtree(own_set)
+    store = Store.open(tmp_path / "store")
+    assert {open_photo(store.photo(record), upright=False).size for _, record in iterate(store)} == {(WIDTH, HEIGHT)}
+
+
+def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_path):
+    message = (
+        r"^my cars: --strict allows no broken file, got 1, first val\.json: annotation 4: polygon has fewer than 3 "
+        r"points \(got 2\); mend the source, or leave --strict out to skip them$"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, strict=True)
+    assert contents(tmp_path / "store") == {}
+
+
+def test_a_photo_that_escapes_leaves_no_store(own_set, tmp_path):
+    path = own_set / "val.json"
+    path.write_text(path.read_text().replace('"9.png"', '"../9.png"'))
+    with pytest.raises(DataError, match=r"a photo must lie below .*, got '\.\./9\.png'; "):
+        prepare("coco", source=own_set, out=tmp_path / "store", own=OWN)
+    assert contents(tmp_path / "store") == {}
+
+
+def test_prepare_coco_needs_a_folder():
+    message = "^prepare coco needs the folder of your set, got none; write partseg prepare coco DIR$"
+    with pytest.raises(UsageError, match=message):
+        prepare("coco", own=OWN)
+
+
+def test_a_set_of_ones_own_does_not_take_a_published_name(own_set, tmp_path):
+    own_set.rename(tmp_path / "cartoon-part")
+    message = (
+        f"^{tmp_path}/cartoon-part: the folder's name becomes the set's, and must be none of a published set, "
+        "got 'cartoon-part'; rename the folder$"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare("coco", source=tmp_path / "cartoon-part", own=OWN)
+
+
+def test_options_of_coco_belong_to_coco(release, tmp_path):
+    message = "^--annotations, --as and --object belong to partseg prepare coco, got pascal-part-116; leave them out$"
+    with pytest.raises(UsageError, match=message):
+        convert(release, tmp_path / "store", own=OWN)
+
+
+def test_the_command_pairs_annotations_with_splits_and_trains(partseg, own_set, tmp_path, one_thread):
+    out = tmp_path / "store"
+    words = ("--annotations", "train.json", "--as", "train", "--annotations", "val.json", "--as", "val")
+    ended = partseg("prepare", "coco", own_set, *words, "--object", "car", "--out", out)
+    assert ended.code == 0
+    assert "skipped train.json: category is the background (_background_)" in ended.err
+    assert "skipped val.json: annotation 4: polygon has fewer than 3 points (got 2)" in ended.err
+    assert "my cars: 10 annotated images found" in ended.out
+    assert partseg("split", out, "--val-fraction", 0.2, "--seed", 0).code == 0
+    recipe = [*tiny(out), "data.dataset=my cars"]
+    assert partseg("train", "tiny", *recipe, "--device", "cpu", "--out", tmp_path / "run").code == 0
+    ended = partseg("evaluate", "tiny", *recipe, "--checkpoint", tmp_path / "run", "--device", "cpu", "--json")
+    assert ended.code == 0
+    result = json.loads(ended.out)
+    assert (result["dataset"], len(result["per_class"]), result["mIoU"]["harmonic"]) == ("my cars", 2, None)
+
+
+def test_the_source_is_given_once(partseg, own_set):
+    ended = partseg("prepare", "coco", own_set, "--source", own_set)
+    assert ended.code == 2
+    assert ended.err == f"error: the source must be given once, got {own_set} and --source {own_set}; leave one out\n"
+
+
+def test_the_source_of_a_published_set_may_stand_without_its_option(partseg, release, tmp_path):
+    assert partseg("prepare", "pascal-part-116", release, "--out", tmp_path / "store").code == 0
+    assert len(Store.open(tmp_path / "store").records("train")) == 3

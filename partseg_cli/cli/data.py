@@ -17,13 +17,49 @@ DETAILS_SHOWN = 10
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="Data set: pascal-part-116, or cartoon-part (drawn, needs no source).")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Data set: pascal-part-116, ade20k-part-234, coco (your own) or cartoon-part (drawn)."),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="The same as --source.", show_default=False)
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option(help="Folder of the original release. [default: $PARTSEG_DATA/raw/NAME]", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the store. [default: $PARTSEG_DATA/NAME]", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder of the store. [default: $PARTSEG_DATA/NAME; coco: the name of DIR]", show_default=False
+        ),
+    ] = None,
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="coco: a COCO file below DIR, where there are several. Repeat it, each time with an --as.",
+            show_default=False,
+        ),
+    ] = None,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="train|val",
+            help="coco: the split that a file is; in the order of --annotations. [default: train]",
+            show_default=False,
+        ),
+    ] = None,
+    object_name: Annotated[
+        str | None,
+        typer.Option(
+            "--object",
+            metavar="NAME",
+            help="coco: the object that all categories are parts of. [default: categories such as cat:ear or "
+            "cat's ear, or obj_ann_id in the annotations, tell it]",
+            show_default=False,
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail (exit 3) where a file is broken, not skip it.")
@@ -36,20 +72,26 @@ def prepare(
 ) -> None:
     """Convert a data set from its original files to the part-mask store.
 
-    Broken files are listed and skipped. A rerun gives the same bytes.
+    Broken files and annotations are listed and skipped. A rerun gives the same bytes.
 
     Example: **partseg prepare pascal-part-116 --source VOCdevkit/VOC2010 --out data/pascal-part-116**
+
+    Your own: **partseg prepare coco DIR --annotations a.json --as train --annotations b.json --as val --object car**
     """
+    from partseg_cli.errors import UsageError
     from partseg_cli.pipeline import prepare as story
 
+    if folder and source:
+        raise UsageError(f"the source must be given once, got {folder} and --source {source}; leave one out")
     prepared = story.prepare(
         name,
-        source=source,
+        source=folder or source,
         out=out,
         strict=strict,
         copy_images=copy_images,
         preview=preview,
         drawing=story.Drawing(images, seed, size),
+        own=story.OwnSet(tuple(annotations or ()), tuple(splits or ()), object_name),
         track=show.track,
     )
     _show_prepared(prepared, preview)
@@ -58,7 +100,7 @@ def prepare(
 def _show_prepared(prepared: Prepared, preview: int) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{prepared.name}: {prepared.found} annotations found")
+    table = Table(title=f"{prepared.name}: {prepared.found:,} annotated images found")
     for column in ("", "images", "expected", "difference"):
         table.add_column(column, justify="left" if not column else "right")
     for split, count in prepared.converted.items():
@@ -68,11 +110,11 @@ def _show_prepared(prepared: Prepared, preview: int) -> None:
     for reason, count in sorted(prepared.reasons().items()):
         table.add_row(f"skipped: {reason}", f"{count:,}", "", "")
     show.table(table)
-    defects = [item for item in prepared.skipped if item.is_defect]
-    for item in defects[:DETAILS_SHOWN]:
+    detailed = [item for item in prepared.skipped if item.is_defect or item.detail]
+    for item in detailed[:DETAILS_SHOWN]:
         show.note(f"skipped {item.item}: {item.reason} ({item.detail})")
-    if len(defects) > DETAILS_SHOWN:
-        show.note(f"... and {len(defects) - DETAILS_SHOWN} more, see report.json")
+    if len(detailed) > DETAILS_SHOWN:
+        show.note(f"... and {len(detailed) - DETAILS_SHOWN} more, see report.json")
     files = "dataset.json, report.json" + (", preview.png" if preview else "")
     show.note(f"{prepared.folder}: {files}")
 

@@ -34,7 +34,7 @@ class Skipped:
     """One image or annotation that does not come into the store.
 
     Attributes:
-        item: its name below the source folder.
+        item: its name below the source folder, and its number where one file holds many.
         reason: why, in words; equal reasons are counted together.
         is_defect: whether the source is broken there (`--strict` refuses it), or the image has just nothing for us.
         detail: what exactly was found.
@@ -52,8 +52,9 @@ class Conversion:
 
     Attributes:
         image_root: folder of the photos, recorded in the store.
-        found: number of annotations, so the number of outcomes.
-        outcomes: the conversion itself, lazily, in a fixed order.
+        found: number of annotated images.
+        outcomes: the conversion itself, lazily, in a fixed order: one for each image; where single annotations of an
+            image, or whole categories, are left out as well, one for each of these too.
     """
 
     image_root: str

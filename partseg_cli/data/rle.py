@@ -5,8 +5,9 @@ Masks are written by pycocotools and read by runs here: a small part of a large 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt16
@@ -37,7 +38,11 @@ class Mask:
         >>> Mask.encode(np.eye(3, dtype=bool)[:2]).bbox
         (0, 0, 2, 2)
         """
-        code = coco.encode(np.asfortranarray(pixels, dtype=np.uint8))
+        return cls.of_code(coco.encode(np.asfortranarray(pixels, dtype=np.uint8)))
+
+    @classmethod
+    def of_code(cls, code: Mapping[str, Any]) -> Mask:
+        """Give the mask of what pycocotools makes: a size and compressed counts, which must fit each other."""
         x, y, width, height = (int(value) for value in coco.toBbox(code))
         return cls(code["counts"].decode("ascii"), (x, y, width, height), int(coco.area(code)))
 

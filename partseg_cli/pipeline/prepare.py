@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from partseg_cli.data import cartoon, pascal_part
+from partseg_cli.data import ade20k_part, cartoon, coco, pascal_part
 from partseg_cli.data.conversion import Conversion, Converted, Skipped
 from partseg_cli.data.images import open_photo
-from partseg_cli.data.manifest import Manifest, load_manifest
+from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
-from partseg_cli.errors import DataError
+from partseg_cli.data.store import DatasetInfo, Store, StoreWriter, image_root
+from partseg_cli.errors import DataError, UsageError
 from partseg_cli.files import whole_file, write_json
 from partseg_cli.overlay import colour, contact_sheet, palette, save_picture, with_legend
 from partseg_cli.pipeline.progress import Track, silent
@@ -26,6 +27,14 @@ from partseg_cli.places import data_folder
 
 COPIED = "images"
 PREVIEW = "preview.png"
+OWN = "coco"
+"""Stands where the name of a published data set does, for a user's own set."""
+
+CONVERTERS: dict[str, Callable[[Path, Manifest], Conversion]] = {
+    "ade20k-part-234": ade20k_part.convert,
+    "pascal-part-116": pascal_part.convert,
+}
+"""What reads the original release of the data set of a manifest."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,39 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class OwnSet:
+    """What is to be known of a user's own set; see `coco.convert`."""
+
+    annotations: tuple[Path, ...] = ()
+    splits: tuple[str, ...] = ()
+    object_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion about to run.
+
+    Attributes:
+        folder: of the store to be.
+        info: what the store says of itself.
+        conversion: gives its records.
+        expected: images of each split of a whole copy; empty where there is no such number.
+    """
+
+    folder: Path
+    info: DatasetInfo
+    conversion: Conversion
+    expected: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What a conversion did.
 
     Attributes:
         folder: of the store.
         name: of the data set.
-        found: annotations in the source.
+        found: annotated images in the source.
         converted: images of each split.
         expected: images of each split of a whole copy; empty where there is no such number.
         skipped: what did not come into the store.
@@ -81,34 +116,44 @@ def prepare(
     copy_images: bool = False,
     preview: int = 0,
     drawing: Drawing | None = None,
+    own: OwnSet | None = None,
     track: Track = silent,
 ) -> Prepared:
     """Convert the data set `name` into a store.
 
     Args:
-        name: of a packaged manifest.
-        source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`.
-        out: folder of the store; default `$PARTSEG_DATA/<name>`.
+        name: of a packaged manifest, or "coco".
+        source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`; "coco" needs one.
+        out: folder of the store; default `$PARTSEG_DATA/<name>`, where a user's own set is called as its folder.
         strict: whether one broken file fails the whole conversion.
         copy_images: whether photos are copied into the store, instead of being read where they are.
         preview: number of converted images on `preview.png`; 0 = no picture.
         drawing: for a data set that is drawn.
+        own: for "coco".
         track: shows progress.
 
     Raises:
+        UsageError: `own` is given for another data set, or does not fit the source.
         DataError: the source is missing or of another kind, nothing could be converted, or `strict` found a defect.
     """
-    manifest = load_manifest(name)
-    folder = out or data_folder() / name
-    conversion = _open(manifest, source or data_folder() / "raw" / name, folder, drawing or Drawing())
-    info = DatasetInfo(
-        name=name,
-        image_root=COPIED if copy_images else conversion.image_root,
-        objects=manifest.objects,
-        vocabulary=manifest.vocabulary,
-        licence=manifest.licence,
-        homepage=manifest.homepage,
-    )
+    if name == OWN:
+        plan = _plan_own(source, out, own or OwnSet())
+    elif own not in (None, OwnSet()):
+        raise UsageError(f"--annotations, --as and --object belong to partseg prepare coco, got {name}; leave them out")
+    else:
+        plan = _plan(load_manifest(name), source, out, drawing or Drawing())
+    prepared = _convert(plan, strict=strict, copy_images=copy_images, track=track)
+    write_json(plan.folder / "report.json", prepared.to_json())
+    (plan.folder / PREVIEW).unlink(missing_ok=True)
+    if preview:
+        draw_preview(Store.open(plan.folder), preview)
+    return prepared
+
+
+def _convert(plan: Plan, *, strict: bool, copy_images: bool, track: Track) -> Prepared:
+    """Write the store."""
+    folder, conversion, name = plan.folder, plan.conversion, plan.info.name
+    info = replace(plan.info, image_root=COPIED) if copy_images else plan.info
     converted, skipped = Counter({"train": 0, "val": 0}), []
     with StoreWriter(folder, info, tuple(converted)) as writer:
         for outcome in track(conversion.outcomes, f"prepare {name}", conversion.found):
@@ -120,21 +165,42 @@ def prepare(
             else:
                 skipped.append(outcome)
         _check(name, conversion, converted, skipped, strict)
-    prepared = Prepared(folder, name, conversion.found, dict(converted), manifest.expected, tuple(skipped))
-    write_json(folder / "report.json", prepared.to_json())
-    (folder / PREVIEW).unlink(missing_ok=True)
-    if preview:
-        draw_preview(Store.open(folder), preview)
-    return prepared
+    return Prepared(folder, name, conversion.found, dict(converted), plan.expected, tuple(skipped))
 
 
-def _open(manifest: Manifest, source: Path, folder: Path, drawing: Drawing) -> Conversion:
+def _plan(manifest: Manifest, source: Path | None, out: Path | None, drawing: Drawing) -> Plan:
     """Start the converter that belongs to the manifest."""
+    source, folder = source or data_folder() / "raw" / manifest.name, out or data_folder() / manifest.name
     if manifest.name == "cartoon-part":
-        return cartoon.convert(folder, manifest, images=drawing.images, seed=drawing.seed, size=drawing.size)
-    if manifest.name == "pascal-part-116":
-        return pascal_part.convert(source, manifest)
-    raise DataError(f"{manifest.name}: has no converter in this version")
+        conversion = cartoon.convert(folder, manifest, images=drawing.images, seed=drawing.seed, size=drawing.size)
+    elif manifest.name in CONVERTERS:
+        conversion = CONVERTERS[manifest.name](source, manifest)
+    else:
+        raise DataError(f"{manifest.name}: has no converter in this version")
+    info = DatasetInfo(
+        name=manifest.name,
+        image_root=conversion.image_root,
+        objects=manifest.objects,
+        vocabulary=manifest.vocabulary,
+        licence=manifest.licence,
+        homepage=manifest.homepage,
+    )
+    return Plan(folder, info, conversion, manifest.expected)
+
+
+def _plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
+    """Start to convert a user's own set; it is called as its folder, and says itself what it holds."""
+    if source is None:
+        raise UsageError("prepare coco needs the folder of your set, got none; write partseg prepare coco DIR")
+    name = Path(image_root(source)).name
+    if name in manifest_names() or not name:
+        raise DataError(
+            f"{source}: the folder's name becomes the set's, and must be none of a published set, got {name!r}; "
+            "rename the folder"
+        )
+    found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
+    info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
+    return Plan(out or data_folder() / name, info, found.conversion, {})
 
 
 def _copy(before: Path, after: Path, record: Record) -> None:

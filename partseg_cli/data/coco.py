@@ -1,0 +1,279 @@
+"""A user's own part set in COCO format: photos, and JSON files whose categories are parts, or parts and objects.
+
+Where the set does not tell object instances apart, an image has one synthetic instance of each object: the union of its
+parts, and of the object's own masks if there are some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from partseg_cli.data.coco_files import CocoFile, choose, find_photo, read_coco
+from partseg_cli.data.coco_masks import mask_of, union
+from partseg_cli.data.coco_words import Meaning, Way, choose_ways, used_categories
+from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped
+from partseg_cli.data.images import check_photo, open_photo
+from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import image_root
+from partseg_cli.errors import DataError
+from partseg_cli.vocabulary import Pair, Vocabulary
+
+UNUSED = "category has no annotation"
+BACKGROUND = "category is the background"
+BROKEN_ANNOTATION = "annotation is malformed"
+DOUBLE_ANNOTATION = "annotation id stands twice"
+UNKNOWN_IMAGE = "annotation belongs to an unknown image"
+UNKNOWN_CATEGORY = "annotation has an unknown category"
+CROWD = "annotation is a crowd"
+BROKEN_IMAGE = "image record is malformed"
+DOUBLE_IMAGE = "image id stands twice"
+DOUBLE_PHOTO = "photo stands twice"
+BROKEN_PHOTO = "photo cannot be used"
+SIZES_DIFFER = "record and photo differ in size"
+NO_PART = "no part"
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """A set ready to be converted, with what a manifest says of other sets.
+
+    Attributes:
+        objects: names of all objects, sorted.
+        vocabulary: the pairs of all annotations, sorted, all seen.
+        conversion: itself.
+    """
+
+    objects: tuple[str, ...]
+    vocabulary: Vocabulary
+    conversion: Conversion
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An annotation whose words are known, and whose mask is still to be made."""
+
+    item: str
+    meaning: Meaning
+    category: str
+    segmentation: Any
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo: its path below the source folder, and its size in pixels as stored."""
+
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where the store's lists hold an object's name, and a pair of object and part."""
+
+    objects: dict[str, int]
+    pairs: dict[tuple[str, str], int]
+
+
+Outcomes = Iterator[Converted | Skipped]
+
+
+@dataclass
+class Sorted:
+    """The annotations of one file by image, and what was left out."""
+
+    by_image: dict[int | str, list[Shown]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def convert(
+    source: Path, *, annotations: Sequence[Path] = (), splits: Sequence[str] = (), object_name: str | None = None
+) -> CocoSet:
+    """Prepare to convert the set below `source`; images are converted lazily.
+
+    Args:
+        source: the folder that holds everything.
+        annotations: its COCO files, below `source` or from here; none = the one that is there.
+        splits: "train" or "val" for each; none = train.
+        object_name: the object that all categories are parts of; None = annotations or categories tell.
+
+    Raises:
+        UsageError: files and splits do not pair up.
+        DataError: the files are missing, something else, or do not say which object their parts belong to.
+    """
+    files = [read_coco(source, path, split) for path, split in choose(source, annotations, splits)]
+    ways = choose_ways(files, object_name)
+    known = [sort_annotations(file, way) for file, way in zip(files, ways, strict=True)]
+    meanings = {shown.meaning for one in known for annotations in one.by_image.values() for shown in annotations}
+    objects = sorted({meaning.object for meaning in meanings})
+    pairs = sorted({(meaning.object, meaning.part) for meaning in meanings if meaning.part is not None})
+    if not pairs:
+        reasons = ", ".join(sorted({item.reason for one in known for item in one.skipped})) or "no annotation of one"
+        raise DataError(f"{source}: must hold an annotated part, got none ({reasons})")
+    index = Index({name: i for i, name in enumerate(objects)}, {pair: i for i, pair in enumerate(pairs)})
+    found = sum(len(file.images) for file in files)
+    conversion = Conversion(image_root(source), found, _outcomes(source, files, known, index))
+    return CocoSet(tuple(objects), Vocabulary(tuple(Pair(*pair) for pair in pairs)), conversion)
+
+
+def sort_annotations(file: CocoFile, way: Way) -> Sorted:
+    """Read the words of all annotations of a file; broken ones are left out."""
+    images = {image["id"] for image in file.images if _has_id(image)}
+    numbers: set[object] = set()
+    result = Sorted()
+    for place, annotation in enumerate(file.annotations):
+        item = _item(file, "annotation", place, annotation)
+        try:
+            skip = _why_not(file, annotation, images, numbers)
+            if skip is not None:
+                result.skipped.append(Skipped(item, skip, is_defect=False))
+                continue
+            meaning = way(annotation)
+        except DefectError as defect:
+            result.skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
+            continue
+        category = file.categories[annotation["category_id"]].name
+        shown = Shown(item, meaning, category, annotation.get("segmentation"))
+        result.by_image.setdefault(annotation["image_id"], []).append(shown)
+    return result
+
+
+def _why_not(file: CocoFile, annotation: Any, images: set[Any], numbers: set[object]) -> str | None:  # noqa: ANN401
+    """Say why a whole annotation is not wanted, None if it is; remember its id in `numbers`.
+
+    Raises:
+        DefectError: it is broken.
+    """
+    keys = ("image_id", "category_id")
+    if not isinstance(annotation, dict) or any(type(annotation.get(key)) not in (int, str) for key in keys):
+        raise DefectError(BROKEN_ANNOTATION, "it must have an image_id and a category_id")
+    if type(annotation.get("id")) not in (int, str, type(None)):
+        raise DefectError(BROKEN_ANNOTATION, "its id must be a number or text")
+    number, image, category = (annotation.get(key) for key in ("id", *keys))
+    if number in numbers:
+        raise DefectError(DOUBLE_ANNOTATION, repr(number))
+    if number is not None:
+        numbers.add(number)
+    if image not in images:
+        raise DefectError(UNKNOWN_IMAGE, f"image_id is {image!r}")
+    if category not in file.categories:
+        raise DefectError(UNKNOWN_CATEGORY, f"category_id is {category!r}")
+    if file.categories[category].is_background:
+        return BACKGROUND
+    return CROWD if annotation.get("iscrowd") else None
+
+
+def _outcomes(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted], index: Index) -> Outcomes:
+    yield from _left_out_categories(files)
+    photos: set[Path] = set()
+    for file, known in zip(files, annotations, strict=True):
+        yield from known.skipped
+        doubtful = _doubtful_ids(file)
+        for place, image in enumerate(file.images):
+            item = _item(file, "image", place, image)
+            try:
+                _check_image(image, doubtful)
+                photo = _measure(source, file, image, photos)
+            except DefectError as defect:
+                yield Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
+            else:
+                yield from _convert_image(file, item, photo, known.by_image.get(image["id"], []), index)
+
+
+def _convert_image(file: CocoFile, item: str, photo: Photo, annotations: Sequence[Shown], index: Index) -> Outcomes:
+    """Give an outcome for each annotation whose mask is broken, then that of the image."""
+    masks: list[tuple[Shown, Mask]] = []
+    for shown in annotations:
+        try:
+            masks.append((shown, mask_of(shown.segmentation, photo.width, photo.height)))
+        except DefectError as defect:
+            yield Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail)
+    objects, parts = assemble(masks, photo, index)
+    if parts:
+        yield Converted(file.split, Record(photo.name, photo.name, photo.width, photo.height, item, objects, parts))
+    else:
+        yield Skipped(item, NO_PART, is_defect=False)
+
+
+def assemble(
+    masks: Sequence[tuple[Shown, Mask]], photo: Photo, index: Index
+) -> tuple[tuple[Instance, ...], tuple[Part, ...]]:
+    """Give the object instances and the parts of an image.
+
+    An object without a mask of its own, and every object of a set without instances, is synthetic: a union of masks.
+    """
+    groups: dict[tuple[str, int | str | None], list[tuple[Meaning, str, Mask]]] = {}
+    for shown, mask in masks:
+        meaning = shown.meaning
+        groups.setdefault((meaning.object, meaning.instance), []).append((meaning, shown.category, mask))
+    objects, parts = [], []
+    for number, ((name, instance), members) in enumerate(groups.items()):
+        own = [mask for meaning, _, mask in members if meaning.part is None and instance is not None]
+        whole = own[0] if own else union([mask for _, _, mask in members], photo.width, photo.height)
+        objects.append(Instance(number, index.objects[name], whole, synthetic=not own))
+        for meaning, category, mask in members:
+            if meaning.part is not None:
+                parts.append(Part(number, index.pairs[name, meaning.part], category, 1, mask))
+    return tuple(objects), tuple(parts)
+
+
+def _left_out_categories(files: Sequence[CocoFile]) -> Iterator[Skipped]:
+    """Tell of the categories that no file uses, and of the background."""
+    used = {name for file in files for name in used_categories(file)}
+    told: set[str] = set()
+    for file in files:
+        for category in file.categories.values():
+            if category.name not in used | told:
+                told.add(category.name)
+                reason = BACKGROUND if category.is_background else UNUSED
+                yield Skipped(file.name, reason, is_defect=False, detail=category.name)
+
+
+def _doubtful_ids(file: CocoFile) -> set[int | str]:
+    """Give the ids of several different image records: which one an annotation means cannot be told."""
+    first: dict[int | str, object] = {}
+    return {image["id"] for image in file.images if _has_id(image) and first.setdefault(image["id"], image) != image}
+
+
+def _check_image(image: Any, doubtful: set[int | str]) -> None:  # noqa: ANN401 - an element of a JSON list
+    if not _has_id(image):
+        raise DefectError(BROKEN_IMAGE, "it must have an id")
+    if image["id"] in doubtful:
+        raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
+
+
+def _measure(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]) -> Photo:
+    """Find and measure an image's photo, and remember it in `photos`.
+
+    Raises:
+        DefectError: it is missing, not whole, of another size than the record says, or had before.
+    """
+    name = find_photo(source, file, image)
+    path = source / name
+    if path.resolve() in photos:
+        raise DefectError(DOUBLE_PHOTO, name)
+    photos.add(path.resolve())
+    try:
+        size = check_photo(path)
+    except DataError as error:
+        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
+    said = (image.get("width"), image.get("height"))
+    if said not in [size, (None, None)]:
+        swapped = ", swapped" if said == size[::-1] else ""
+        if said == open_photo(path, upright=True).size:
+            swapped = ", which its EXIF orientation turns: save it upright"
+        raise DefectError(SIZES_DIFFER, f"record {said[0]!r}x{said[1]!r}, photo {size[0]}x{size[1]}{swapped}")
+    return Photo(name, *size)
+
+
+def _has_id(image: object) -> bool:
+    return isinstance(image, dict) and type(image.get("id")) in (int, str)
+
+
+def _item(file: CocoFile, what: str, place: int, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
+    """Name an image or annotation by its id, else by its place in the list."""
+    return f"{file.name}: {what} {value['id']!r}" if _has_id(value) else f"{file.name}: {what}s[{place}]"
