@@ -369,7 +369,10 @@ def test_a_missing_checkpoint_exits_4(complaint, photo):
 
 
 def test_a_folder_without_a_checkpoint_exits_4(complaint, photo, tmp_path):
-    message = f"{tmp_path}: no checkpoint in it; name a .safetensors file or the folder of a training run"
+    message = (
+        f"{tmp_path}: no checkpoint in it; name a .safetensors file or the folder of a training run, and bring "
+        "published weights here with `partseg weights import`"
+    )
     assert complaint("predict", photo, "--vocab", "cat", "--checkpoint", tmp_path) == (4, message)
 
 

@@ -377,7 +377,10 @@ def test_another_prefix_is_refused(here, refused):
 def test_a_layout_that_is_not_the_files_is_refused(here, refused):
     path = written(here / "voc.pth", published("ovparts-clipseg"))
     message = refused(path, "--as", "clipseg-rd64-refined")
-    assert message.startswith(f"{path}: must hold tensors of the layout clipseg-rd64-refined")
+    assert message == (
+        f"{path}: must hold tensors of the layout clipseg-rd64-refined, got none that fits (it looks like "
+        "ovparts-clipseg); name its own layout with --as, or leave --as out"
+    )
     bare = {key.removeprefix("clipseg_model."): value for key, value in published("ovparts-clipseg").items()}
     path = written(here / "bare.pth", bare)
     assert refused(path, "--as", "clipseg-rd64-refined") == (

@@ -150,7 +150,7 @@ def _import(path: Path, out: Path, name: str | None, words: tuple[str, Vocabular
     with torch.device("meta"):
         model = construct(section)
     coverage = cover(layout, published.tensors, _wanted(model, layout))
-    _check_coverage(path, layout, coverage, allow_partial)
+    _check_coverage(path, layout, coverage, recognise(published.tensors), allow_partial)
     left_out = {*coverage.ignored, *coverage.unknown}
     check_finite({name: value for name, value in published.tensors.items() if name not in left_out}, path)
     clip = None if layout.holds_clip else _load_clip(model, path)
@@ -225,11 +225,13 @@ def _wanted(model: CLIPSeg, layout: Layout) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _check_coverage(path: Path, layout: Layout, coverage: Coverage, allow_partial: bool) -> None:
+def _check_coverage(path: Path, layout: Layout, coverage: Coverage, other: Layout | None, allow_partial: bool) -> None:
     if not coverage.used:
+        prefix = f", with the prefix {layout.prefix!r} or bare" if layout.prefix else ""
+        looks = f"it looks like {other.name}" if other and other != layout else coverage.complaint()
         raise CheckpointError(
-            f"{path}: must hold tensors of the layout {layout.name}, with the prefix {layout.prefix!r} or bare, got "
-            f"none that fits ({coverage.complaint()}); name its own layout with --as"
+            f"{path}: must hold tensors of the layout {layout.name}{prefix}, got none that fits ({looks}); name its "
+            "own layout with --as, or leave --as out"
         )
     if not coverage.is_whole and not allow_partial:
         raise CheckpointError(

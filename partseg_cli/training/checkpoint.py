@@ -97,8 +97,12 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
             header = _header(path, file.metadata() or {})
             return header, {name: file.get_tensor(name) for name in (file.keys() if weights else ())}
     except (SafetensorError, OSError) as error:
-        advice = "bring it here with `partseg weights import`" if path.suffix in PUBLISHED else "copy or train it again"
-        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); {advice}") from error
+        if path.suffix in PUBLISHED:
+            raise CheckpointError(
+                f"{path}: must be a checkpoint of this tool, got a file of torch.save; bring it here with "
+                "`partseg weights import`"
+            ) from error
+        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -115,7 +119,10 @@ def checkpoint_file(path: Path) -> Path:
             path = place / name
             if path.is_file():
                 return _chosen(path) if path.suffix == ".json" else path
-    raise CheckpointError(f"{folder}: no checkpoint in it; name a .safetensors file or the folder of a training run")
+    raise CheckpointError(
+        f"{folder}: no checkpoint in it; name a .safetensors file or the folder of a training run, and bring published "
+        "weights here with `partseg weights import`"
+    )
 
 
 def _chosen(path: Path) -> Path:

@@ -231,7 +231,8 @@ def test_a_run_folder_stands_for_the_checkpoint_that_it_selected(tmp_path, below
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
-    with refused(f"{tmp_path}: no checkpoint in it; name a .safetensors file or the folder of a training run"):
+    advice = "name a .safetensors file or the folder of a training run, and bring published weights here with"
+    with refused(f"{tmp_path}: no checkpoint in it; {advice} `partseg weights import`"):
         load_checkpoint(tmp_path)
 
 
