@@ -372,3 +372,32 @@ def test_the_source_is_given_once(partseg, own_set):
 def test_the_source_of_a_published_set_may_stand_without_its_option(partseg, release, tmp_path):
     assert partseg("prepare", "pascal-part-116", release, "--out", tmp_path / "store").code == 0
     assert len(Store.open(tmp_path / "store").records("train")) == 3
+
+
+def test_the_data_sets_are_listed(partseg):
+    ended = partseg("prepare", "--list")
+    assert ended.code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ended.out.splitlines() if "│" in line]
+    assert rows == [
+        ["ade20k-part-234", "44", "234", "7,347", "1,016"],
+        ["cartoon-part", "6", "62", "-", "-"],
+        ["pascal-part-116", "16", "116", "8,431", "850"],
+    ]
+
+
+def test_a_data_set_is_explained_and_nothing_is_converted(partseg, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARTSEG_DATA", "sets")
+    ended = partseg("prepare", "pascal-part-116", "--explain")
+    assert ended.code == 0
+    text = " ".join(ended.out.replace("│", " ").split())
+    assert "trainval.tar.gz of PASCAL-Part" in text
+    assert "sets/raw/pascal-part-116, or name its folder with --source" in text
+    assert "train 8,431, val 850" in text
+    assert "20, 16 of them with parts; unseen: bird, car, dog, motorbike, sheep" in text
+    assert "116: 74 seen, 42 unseen" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prepare_without_a_name_points_to_the_list(partseg):
+    assert partseg("prepare") == (2, "", "error: a data set must be named, got none; see partseg prepare --list\n")

@@ -18,9 +18,12 @@ DETAILS_SHOWN = 10
 
 def prepare(
     name: Annotated[
-        str,
-        typer.Argument(help="Data set: pascal-part-116, ade20k-part-234, coco (your own) or cartoon-part (drawn)."),
-    ],
+        str | None,
+        typer.Argument(
+            help="Data set: pascal-part-116, ade20k-part-234, coco (your own) or cartoon-part (drawn).",
+            show_default=False,
+        ),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="The same as --source.", show_default=False)
     ] = None,
@@ -69,6 +72,10 @@ def prepare(
     images: Annotated[int, typer.Option(help="cartoon-part: how many scenes to draw.")] = 200,
     seed: Annotated[int, typer.Option(help="cartoon-part: the same seed draws the same scenes.")] = 0,
     size: Annotated[int, typer.Option(help="cartoon-part: pixels of a scene's edge.")] = 128,
+    listed: Annotated[bool, typer.Option("--list", help="Show the data sets, and convert nothing.")] = False,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Tell where to get the data set and what it holds, and convert nothing.")
+    ] = False,
 ) -> None:
     """Convert a data set from its original files to the part-mask store.
 
@@ -81,6 +88,14 @@ def prepare(
     from partseg_cli.errors import UsageError
     from partseg_cli.pipeline import prepare as story
 
+    if listed:
+        _show_catalogue()
+        return
+    if name is None:
+        raise UsageError("a data set must be named, got none; see partseg prepare --list")
+    if explained:
+        _show_explained(name)
+        return
     if folder and source:
         raise UsageError(f"the source must be given once, got {folder} and --source {source}; leave one out")
     prepared = story.prepare(
@@ -95,6 +110,34 @@ def prepare(
         track=show.track,
     )
     _show_prepared(prepared, preview)
+
+
+def _show_catalogue() -> None:
+    from rich.table import Table
+
+    from partseg_cli.pipeline.catalogue import catalogue
+
+    table = Table(title="data sets", caption="and coco: a set of your own", caption_justify="left")
+    for column in ("name", "objects", "pairs", "train", "val"):
+        table.add_column(column, justify="left" if column == "name" else "right")
+    for manifest in catalogue():
+        counts = [f"{manifest.expected[split]:,}" if manifest.expected else "-" for split in ("train", "val")]
+        words = manifest.vocabulary
+        table.add_row(manifest.name, str(len(words.objects)), str(len(words.pairs)), *counts)
+    show.table(table)
+
+
+def _show_explained(name: str) -> None:
+    from rich.table import Table
+
+    from partseg_cli.pipeline.catalogue import explain
+
+    table = Table(title=name, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for what, text in explain(name):
+        table.add_row(what, text)
+    show.table(table)
 
 
 def _show_prepared(prepared: Prepared, preview: int) -> None:
