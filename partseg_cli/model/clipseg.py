@@ -116,7 +116,7 @@ class CLIPSeg(nn.Module):
         """
         taps = [self.visual_adapter(tokens) for tokens in self.clip.image_tokens(images)]
         reduced = self.decoder.reduce(taps)
-        chunk = self.prompt_chunk or default_chunk(images)
+        chunk = self.prompt_chunk or default_chunk(images, reduced[0].shape[1] * self.decoder.mlp)
 
         def decode(rows: slice) -> tuple[Tensor, ...]:
             tokens, attention = self.decoder(reduced, text[rows])

@@ -59,6 +59,7 @@ class Decoder(nn.Module):
 
     def __init__(self, token_width: int, embedding_width: int, *, width: int, heads: int, mlp: int, taps: int) -> None:
         super().__init__()
+        self.mlp = mlp
         self.film = FiLM(embedding_width, width)
         self.reduces = nn.ModuleList(nn.Linear(token_width, width) for _ in range(taps))
         self.layers = nn.ModuleList(DecoderLayer(width, heads, mlp) for _ in range(taps))

@@ -8,7 +8,7 @@ from partseg_cli.model.backbones import BACKBONES
 from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.decoder import Decoder
 from partseg_cli.model.partclipseg import PartCLIPSeg
-from partseg_cli.model.slices import CPU_SEQUENCES, GPU_SEQUENCES, default_chunk, in_slices
+from partseg_cli.model.slices import default_chunk, in_slices
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -97,14 +97,18 @@ def test_recomputing_computes_every_slice_twice_and_only_for_gradients():
 @pytest.mark.parametrize(
     ("images", "device", "expected"),
     [
-        (1, "cpu", CPU_SEQUENCES),
-        (3, "cpu", CPU_SEQUENCES // 3),
+        (1, "cpu", 4),
+        (3, "cpu", 1),
         (100, "cpu", 1),
-        (8, "meta", GPU_SEQUENCES // 8),
+        (8, "meta", 67),
     ],
 )
 def test_more_images_mean_fewer_prompts_at_once(images, device, expected):
-    assert default_chunk(torch.empty(images, 3, 8, 8, device=device)) == expected
+    assert default_chunk(torch.empty(images, 3, 8, 8, device=device), 485 * 2048) == expected
+
+
+def test_narrower_layers_mean_more_prompts_at_once():
+    assert default_chunk(torch.empty(1, 3, 8, 8), 145 * 128) == 225
 
 
 # ---- the models
