@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partseg_cli.data.ade20k import Release, Thing, mask_size, visible_pixels
-from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped
+from partseg_cli.data.conversion import SIZES_DIFFER, Conversion, Converted, DefectError, Skipped, measure_photo
 from partseg_cli.data.images import open_photo
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.pascal_part import SIZES_DIFFER, measure_photo
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import image_root

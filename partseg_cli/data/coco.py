@@ -14,8 +14,8 @@ from typing import Any
 from partseg_cli.data.coco_files import CocoFile, choose, find_photo, read_coco
 from partseg_cli.data.coco_masks import mask_of, union
 from partseg_cli.data.coco_words import Meaning, Way, choose_ways, used_categories
-from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped
-from partseg_cli.data.images import check_photo, open_photo
+from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped, measure_photo
+from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import image_root
@@ -32,7 +32,6 @@ CROWD = "annotation is a crowd"
 BROKEN_IMAGE = "image record is malformed"
 DOUBLE_IMAGE = "image id stands twice"
 DOUBLE_PHOTO = "photo stands twice"
-BROKEN_PHOTO = "photo cannot be used"
 SIZES_DIFFER = "record and photo differ in size"
 NO_PART = "no part"
 
@@ -257,10 +256,7 @@ def _measure(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Pa
     if path.resolve() in photos:
         raise DefectError(DOUBLE_PHOTO, name)
     photos.add(path.resolve())
-    try:
-        size = check_photo(path)
-    except DataError as error:
-        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
+    size = measure_photo(path, name)
     said = (image.get("width"), image.get("height"))
     if said not in [size, (None, None)]:
         swapped = ", swapped" if said == size[::-1] else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from partseg_cli.data.conversion import DefectError
+from partseg_cli.data.conversion import NO_PHOTO, DefectError
 from partseg_cli.data.images import looks_like
 from partseg_cli.errors import DataError, UsageError
 
@@ -24,7 +24,6 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 NAMES_SHOWN = 5
 
 NO_NAME = "image names no photo"
-NO_PHOTO = "photo is missing"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from partseg_cli.data.images import check_photo
 from partseg_cli.data.record import Record
+from partseg_cli.errors import DataError
+
+NO_PHOTO = "photo is missing"
+BROKEN_PHOTO = "photo cannot be used"
+SIZES_DIFFER = "mask and photo differ in size"
 
 
 class DefectError(Exception):
@@ -60,3 +67,22 @@ class Conversion:
     image_root: str
     found: int
     outcomes: Iterator[Converted | Skipped]
+
+
+def measure_photo(path: Path, name: str | None = None) -> tuple[int, int]:
+    """Give width and height of a photo that is whole.
+
+    Args:
+        path: of the photo.
+        name: what it is called in the report; default its file's name.
+
+    Raises:
+        DefectError: it is missing or cannot be decoded.
+    """
+    name = name or path.name
+    if not path.is_file():
+        raise DefectError(NO_PHOTO, name)
+    try:
+        return check_photo(path)
+    except DataError as error:
+        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error

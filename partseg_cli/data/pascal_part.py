@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.io import loadmat
 
-from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped
-from partseg_cli.data.images import check_photo, looks_like
+from partseg_cli.data.conversion import SIZES_DIFFER, Conversion, Converted, DefectError, Skipped, measure_photo
+from partseg_cli.data.images import looks_like
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
@@ -48,9 +48,6 @@ NOT_MAT = "annotation is no .mat file"
 BROKEN_MAT = "annotation cannot be read"
 UNKNOWN_OBJECT = "annotation names an unknown object"
 UNKNOWN_CODE = "annotation has an unknown part code"
-NO_PHOTO = "photo is missing"
-BROKEN_PHOTO = "photo cannot be used"
-SIZES_DIFFER = "mask and photo differ in size"
 
 MAT_SIGNATURE = b"MATLAB"
 COUNTER = re.compile(r"_\d+$")
@@ -238,20 +235,6 @@ def read_annotation(path: Path) -> tuple[RawObject, ...]:
         return tuple(_raw_object(thing) for thing in _structs(anno["objects"]))
     except Exception as error:  # the reader raises whatever broken bytes lead it to
         raise DefectError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-
-
-def measure_photo(path: Path) -> tuple[int, int]:
-    """Give width and height of a photo that is whole.
-
-    Raises:
-        DefectError: it is missing or cannot be decoded.
-    """
-    if not path.is_file():
-        raise DefectError(NO_PHOTO, path.name)
-    try:
-        return check_photo(path)
-    except DataError as error:
-        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), path.name)) from error
 
 
 def check_sizes(things: Sequence[RawObject], width: int, height: int) -> None:

@@ -108,17 +108,12 @@ def _entry(path: Path) -> Entry:
     return Entry(path.name, kind, path.stat().st_size, file_digest(path), licence, path, is_checkpoint)
 
 
-def _imported(header: Header) -> dict[str, Any]:
-    """Give the record of the import, empty after training; a header may hold anything."""
-    return header.imported if isinstance(header.imported, dict) else {}
-
-
 def _format(header: Header) -> str:
-    return str(_imported(header).get("format") or f"trained {header.model.get('name')}, step {header.step}")
+    return str(header.imported.get("format") or f"trained {header.model.get('name')}, step {header.step}")
 
 
 def _licence(header: Header) -> str:
-    licence = _imported(header).get("licence")
+    licence = header.imported.get("licence")
     init = str(header.model.get("init"))
     return str(licence) if licence else f"trained from model.init={init}: {LICENCES.get(init, 'unknown')}"
 
@@ -149,7 +144,7 @@ def _check(path: Path) -> Verified:
             "was written, get or import it again"
         )
     opened, _ = open_model(path, choose_compute("cpu"))
-    golden = _imported(header).get("golden")
+    golden = header.imported.get("golden")
     if golden is None:
         return Verified(path, _format(header), None, count)
     if isinstance(opened.model, CLIPSeg):
@@ -163,4 +158,4 @@ def _check(path: Path) -> Verified:
             f"{path}: golden logits must agree to {TOLERANCE:g} of the largest magnitude, got {moved:.2g}; the model "
             "here computes something else than the one that imported it"
         )
-    return Verified(path, _format(header), moved, count, len(_imported(header).get("missing") or ()))
+    return Verified(path, _format(header), moved, count, len(header.imported.get("missing") or ()))

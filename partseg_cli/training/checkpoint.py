@@ -147,6 +147,8 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
             "`partseg weights import` wrote"
         )
     try:
+        if not isinstance(about.get("imported", {}), dict):
+            raise TypeError(f"imported must be a record, got {about['imported']!r}")
         return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
     except (KeyError, TypeError, ValueError, PartsegError) as error:
         raise _broken_header(path, error) from error

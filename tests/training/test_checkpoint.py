@@ -203,6 +203,7 @@ def test_a_checkpoint_of_the_old_format_is_refused(tmp_path):
         json.dumps({"format": FORMAT}),
         json.dumps({"format": FORMAT, "vocabulary": []}),
         json.dumps({"format": FORMAT, "vocabulary": [{"object": "cat"}]}),
+        json.dumps({"format": FORMAT, **vars(HEADER), "vocabulary": WORDS.to_json(), "imported": ["clipseg"]}),
         json.dumps({"format": FORMAT, "vocabulary": ["cat"], "model": {}}),
         json.dumps({"format": FORMAT, **vars(HEADER), "vocabulary": WORDS.to_json(), "colour": "red"}),
     ],
