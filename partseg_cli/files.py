@@ -12,6 +12,9 @@ from typing import Any
 
 from partseg_cli.errors import PartsegError
 
+UNFINISHED = ".part"
+"""Ends the temporary names."""
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -22,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         PartsegError: the disk is full, read-only or otherwise refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()  # a folder that refuses says so here, in the system's own words
@@ -35,6 +38,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below `folder` that killed processes have left; nothing may be writing there."""
+    for path in folder.rglob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def disk_error(path: Path, error: OSError) -> PartsegError:

@@ -56,11 +56,12 @@ def partseg(monkeypatch, capsys) -> Callable[..., Ended]:
 def trained(tmp_path_factory) -> Trained:
     """Draw 20 scenes of 64 pixels and train two steps on them."""
     from partseg_cli.pipeline import prepare, split, train
+    from partseg_cli.pipeline.sources import Drawing
     from partseg_cli.recipe import load_recipe
 
     home = tmp_path_factory.mktemp("trained")
     data = home / "cartoon-part"
-    prepare.prepare("cartoon-part", out=data, drawing=prepare.Drawing(images=20, seed=0, size=64))
+    prepare.prepare("cartoon-part", out=data, drawing=Drawing(images=20, seed=0, size=64))
     split.split(data)
     with _threads(1):
         train.train(load_recipe("tiny", tiny(data)), out=home / "run", device="cpu")

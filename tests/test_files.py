@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.files import whole_file, write_json, write_text
+from partseg_cli.files import remove_leftovers, whole_file, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -125,3 +125,12 @@ def test_text_is_utf_8_and_json_readable(tmp_path):
     assert (tmp_path / "b").read_text(encoding="utf-8") == (
         '{\n "word": "cat’s ear",\n "score": null,\n "rows": [\n  1\n ]\n}\n'
     )
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in (".a.json.123.part", "images/.b.jpg.7.part", ".hidden", "d.part"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".hidden", "d.part", "images"]
+    assert names(tmp_path / "images") == []

@@ -10,7 +10,8 @@ from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.models import open_model
-from partseg_cli.pipeline.prepare import Drawing, prepare
+from partseg_cli.pipeline.prepare import prepare
+from partseg_cli.pipeline.sources import Drawing
 from partseg_cli.pipeline.train import train
 from partseg_cli.recipe import load_recipe
 

@@ -12,9 +12,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from partseg_cli.data.images import open_photo
+from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.pipeline.prepare import Drawing, OwnSet, prepare
+from partseg_cli.pipeline.prepare import prepare
+from partseg_cli.pipeline.sources import Drawing, OwnSet
 
 HEIGHT, WIDTH = 30, 50
 STEMS = ("2008_000652", "2008_000700", "2008_000726", "2010_000145")
@@ -65,8 +67,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def finished(folder: Path) -> dict[str, bytes]:
+    """Leave out the journal of a run that did not come to its end."""
+    return {name: content for name, content in contents(folder).items() if not name.startswith(".unfinished-")}
+
+
 def convert(source: Path, out: Path, **options):
     return prepare("pascal-part-116", source=source, out=out, **options)
+
+
+def counted(what: str, expected: int, found: int, why: str) -> dict:
+    return {"what": what, "expected": expected, "found": found, "why": why, "difference": found - expected}
+
+
+SOURCE = "the source holds 4 of 10,103"
 
 
 # the report
@@ -81,6 +95,15 @@ def test_the_report_counts_what_was_found_and_converted(release, tmp_path):
         "found": 4,
         "converted": {"train": 3, "val": 1},
         "expected": {"train": 8431, "val": 850},
+        "turned": 0,
+        "compared": [
+            counted("annotated images", 10103, 4, SOURCE),
+            counted("converted, train", 8431, 3, SOURCE),
+            counted("converted, val", 850, 1, SOURCE),
+            counted("objects with parts", 16, 1, SOURCE),
+            counted("pairs", 116, 4, SOURCE),
+        ],
+        "notes": list(load_manifest("pascal-part-116").notes),
         "skipped": [],
     }
 
@@ -123,11 +146,12 @@ def test_the_real_photos_give_the_known_counts(samples, tmp_path):
 def test_strict_refuses_a_broken_release_and_leaves_no_store(broken_release, tmp_path):
     message = (
         r"^pascal-part-116: --strict allows no broken file, got 3, first Annotations_Part/2008_000652\.mat: "
-        r"annotation is no \.mat file \(an HTML page\); mend the source, or leave --strict out to skip them$"
+        r"annotation is no \.mat file \(an HTML page\); mend the source, or leave --strict out to skip them: what is "
+        r"converted is kept$"
     )
     with pytest.raises(DataError, match=message):
         convert(broken_release, tmp_path / "store", strict=True)
-    assert contents(tmp_path / "store") == {}
+    assert finished(tmp_path / "store") == {}
 
 
 def test_strict_keeps_the_store_that_was_there(release, tmp_path):
@@ -136,7 +160,7 @@ def test_strict_keeps_the_store_that_was_there(release, tmp_path):
     (release / "Annotations_Part" / f"{STEMS[0]}.mat").write_text("<!DOCTYPE html>")
     with pytest.raises(DataError):
         convert(release, tmp_path / "store", strict=True)
-    assert contents(tmp_path / "store") == before
+    assert finished(tmp_path / "store") == before
 
 
 def test_strict_allows_images_that_have_just_nothing_for_us(samples, tmp_path):
@@ -162,7 +186,7 @@ def test_the_command_shows_each_defect_and_exits_3_when_strict(partseg, broken_r
     assert ended.code == 0
     assert f"skipped Annotations_Part/{STEMS[0]}.mat: annotation is no .mat file (an HTML page)" in ended.err
     assert len([line for line in ended.err.splitlines() if line.startswith("skipped ")]) == 3
-    for text in ("converted, train", "-8,431", "skipped: photo is missing"):
+    for text in ("converted, train", "-8,431", "photo is missing"):
         assert text in ended.out
     assert partseg(*words, "--strict").code == 3
 
@@ -309,11 +333,11 @@ def test_a_copied_set_of_ones_own_needs_no_source(own_set, tmp_path):
 def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_path):
     message = (
         r"^my cars: --strict allows no broken file, got 1, first val\.json: annotation 4: polygon has fewer than 3 "
-        r"points \(got 2\); mend the source, or leave --strict out to skip them$"
+        r"points \(got 2\); mend the source, or leave --strict out to skip them: what is converted is kept$"
     )
     with pytest.raises(DataError, match=message):
         prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, strict=True)
-    assert contents(tmp_path / "store") == {}
+    assert finished(tmp_path / "store") == {}
 
 
 def test_a_photo_that_escapes_leaves_no_store(own_set, tmp_path):
@@ -381,6 +405,9 @@ def test_the_data_sets_are_listed(partseg):
     assert rows == [
         ["ade20k-part-234", "44", "234", "7,347", "1,016"],
         ["cartoon-part", "6", "62", "-", "-"],
+        ["cityscapes-panoptic-parts", "5", "23", "2,975", "500"],
+        ["paco", "73", "456", "45,790", "2,410"],
+        ["partimagenet", "40", "147", "-", "-"],
         ["pascal-part-116", "16", "116", "8,431", "850"],
     ]
 

@@ -1,7 +1,9 @@
-"""Commands about data: prepare and split."""
+"""Commands about data: prepare."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,6 @@ from partseg_cli.cli import show
 
 if TYPE_CHECKING:
     from partseg_cli.pipeline.prepare import Prepared
-    from partseg_cli.pipeline.split import Divided
 
 DETAILS_SHOWN = 10
 
@@ -20,7 +21,7 @@ def prepare(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Data set: pascal-part-116, ade20k-part-234, coco (your own) or cartoon-part (drawn).",
+            help="Data set: one of `partseg prepare --list`, or coco for a set of your own.",
             show_default=False,
         ),
     ] = None,
@@ -29,7 +30,7 @@ def prepare(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(help="Folder of the original release. [default: $PARTSEG_DATA/raw/NAME]", show_default=False),
+        typer.Option(help="Folder of the original files. [default: $PARTSEG_DATA/raw/NAME]", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
@@ -68,6 +69,20 @@ def prepare(
         bool, typer.Option("--strict", help="Fail (exit 3) where a file is broken, not skip it.")
     ] = False,
     copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the store.")] = False,
+    allow_resize: Annotated[
+        bool, typer.Option("--allow-resize", help="Scale masks of another size to their photo, not skip the image.")
+    ] = False,
+    split_list: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="pascal-part-116: names of the val images, or an OV-PARTS repack that tells them. [default: packaged]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes. [default: all cores]", show_default=False)
+    ] = None,
     preview: Annotated[int, typer.Option(min=0, help="Images on the contact sheet preview.png; 0: none.")] = 8,
     images: Annotated[int, typer.Option(help="cartoon-part: how many scenes to draw.")] = 200,
     seed: Annotated[int, typer.Option(help="cartoon-part: the same seed draws the same scenes.")] = 0,
@@ -79,7 +94,8 @@ def prepare(
 ) -> None:
     """Convert a data set from its original files to the part-mask store.
 
-    Broken files and annotations are listed and skipped. A rerun gives the same bytes.
+    Broken files and annotations are listed and skipped. A rerun gives the same bytes; one that was stopped, even by
+    kill -9, goes on where it was.
 
     Example: **partseg prepare pascal-part-116 --source VOCdevkit/VOC2010 --out data/pascal-part-116**
 
@@ -87,6 +103,8 @@ def prepare(
     """
     from partseg_cli.errors import UsageError
     from partseg_cli.pipeline import prepare as story
+    from partseg_cli.pipeline.sources import Drawing, OwnSet
+    from partseg_cli.pipeline.workers import usable_cores
 
     if listed:
         _show_catalogue()
@@ -98,18 +116,23 @@ def prepare(
         return
     if folder and source:
         raise UsageError(f"the source must be given once, got {folder} and --source {source}; leave one out")
+    started = time.monotonic()
     prepared = story.prepare(
         name,
         source=folder or source,
         out=out,
         strict=strict,
         copy_images=copy_images,
+        allow_resize=allow_resize,
+        split_list=split_list,
         preview=preview,
-        drawing=story.Drawing(images, seed, size),
-        own=story.OwnSet(tuple(annotations or ()), tuple(splits or ()), object_name),
+        workers=usable_cores() if workers is None else workers,
+        drawing=Drawing(images, seed, size),
+        own=OwnSet(tuple(annotations or ()), tuple(splits or ()), object_name),
         track=show.track,
+        tell=show.note,
     )
-    _show_prepared(prepared, preview)
+    _show_prepared(prepared, preview, time.monotonic() - started)
 
 
 def _show_catalogue() -> None:
@@ -121,7 +144,8 @@ def _show_catalogue() -> None:
     for column in ("name", "objects", "pairs", "train", "val"):
         table.add_column(column, justify="left" if column == "name" else "right")
     for manifest in catalogue():
-        counts = [f"{manifest.expected[split]:,}" if manifest.expected else "-" for split in ("train", "val")]
+        expected = manifest.expected
+        counts = [f"{expected[split]:,}" if split in expected else "-" for split in ("train", "val")]
         words = manifest.vocabulary
         table.add_row(manifest.name, str(len(words.objects)), str(len(words.pairs)), *counts)
     show.table(table)
@@ -140,76 +164,36 @@ def _show_explained(name: str) -> None:
     show.table(table)
 
 
-def _show_prepared(prepared: Prepared, preview: int) -> None:
+def _show_prepared(prepared: Prepared, preview: int, seconds: float) -> None:
     from rich.table import Table
 
+    is_compared = any(line.expected is not None for line in prepared.lines[:-2])
     table = Table(title=f"{prepared.name}: {prepared.found:,} annotated images found")
-    for column in ("", "images", "expected", "difference"):
-        table.add_column(column, justify="left" if not column else "right")
-    for split, count in prepared.converted.items():
-        expected = prepared.expected.get(split)
-        texts = ("-", "-") if expected is None else (f"{expected:,}", f"{count - expected:+,}")
-        table.add_row(f"converted, {split}", f"{count:,}", *texts)
-    for reason, count in sorted(prepared.reasons().items()):
-        table.add_row(f"skipped: {reason}", f"{count:,}", "", "")
+    for column in ("", "expected", "found", "difference", "why"):
+        if is_compared or column not in {"expected", "difference"}:
+            table.add_column(column, justify="left" if column in {"", "why"} else "right")
+    for what, expected, found, difference, why in _rows(prepared):
+        table.add_row(what, *((expected, found, difference) if is_compared else (found,)), why)
     show.table(table)
+    for text in prepared.notes:
+        show.note(f"note: {text}")
     detailed = [item for item in prepared.skipped if item.is_defect or item.detail]
     for item in detailed[:DETAILS_SHOWN]:
         show.note(f"skipped {item.item}: {item.reason} ({item.detail})")
     if len(detailed) > DETAILS_SHOWN:
         show.note(f"... and {len(detailed) - DETAILS_SHOWN} more, see report.json")
     files = "dataset.json, report.json" + (", preview.png" if preview else "")
-    show.note(f"{prepared.folder}: {files}")
+    rate = (prepared.found - prepared.resumed) / seconds
+    show.note(f"{prepared.folder}: {files}; {seconds:.1f} s, {rate:.0f} images/s")
 
 
-def split(
-    folder: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="A folder that `partseg prepare` made.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. [default: DATASET_DIR/split.yaml]", show_default=False)
-    ] = None,
-    unseen: Annotated[
-        str | None,
-        typer.Option(
-            help="Unseen objects, comma-separated, or `none`. [default: the published ones]", show_default=False
-        ),
-    ] = None,
-    val_fraction: Annotated[
-        float | None,
-        typer.Option(help="Draw val anew as this share of all images. [default: published lists]", show_default=False),
-    ] = None,
-    shots: Annotated[
-        int | None, typer.Option(help="Keep only K train images of each seen object (few-shot).", metavar="K")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same split.")] = 0,
-) -> None:
-    """Choose seen and unseen objects and the images of train and val.
-
-    The store stays untouched; the small file goes into a recipe as `data.split`. Few-shot as in OV-PARTS, where every
-    class is seen: `--shots 16 --unseen none`.
-
-    Example: **partseg split data/pascal-part-116 --val-fraction 0.3 --seed 0**
-    """
-    from partseg_cli.pipeline import split as story
-
-    names = None if unseen is None else [name.strip() for name in unseen.split(",") if name.strip() not in {"", "none"}]
-    divided = story.split(folder, out=out, unseen=names, val_fraction=val_fraction, shots=shots, seed=seed)
-    _show_divided(divided)
-
-
-def _show_divided(divided: Divided) -> None:
-    from rich.table import Table
-
-    vocabulary, made, leakage = divided.vocabulary, divided.split, divided.leakage
-    seen = [name for name in vocabulary.objects if name not in made.unseen_objects]
-    table = Table(title=f"{made.dataset}: {made.rule}, seed {made.seed}", show_header=False)
-    table.add_row("seen", f"{sum(vocabulary.is_seen)} pairs of {', '.join(seen)}")
-    unseen = len(vocabulary.pairs) - sum(vocabulary.is_seen)
-    table.add_row("unseen", f"{unseen} pairs of {', '.join(made.unseen_objects) or 'nothing'}")
-    left_out = f" ({leakage.left_out} more have no seen part and are left out)" if leakage.left_out else ""
-    table.add_row("train", f"{leakage.images:,} images{left_out}")
-    table.add_row("val", f"{len(made.val):,} images")
-    table.add_row("leakage", f"{leakage.leaked} of {leakage.labelled:,} labelled pixels fed belong to an unseen pair")
-    show.table(table)
-    if not made.val:
-        show.note("val is empty: use --val-fraction to draw one")
-    show.note(f"{divided.path}: pass it as data.split={divided.path}")
+def _rows(prepared: Prepared) -> Iterator[tuple[str, str, str, str, str]]:
+    """Give what, expected, found, difference and why of each row."""
+    for line in prepared.lines:
+        expected = "-" if line.expected is None else f"{line.expected:,}"
+        difference = "-" if line.difference is None else f"{line.difference:+,}" if line.difference else "0"
+        yield line.what, expected, f"{line.found:,}", difference, line.why
+    for reason, count in sorted(prepared.reasons().items()):
+        yield "skipped", "", f"{count:,}", "", reason
+    if prepared.turned:
+        yield "read upright", "", f"{prepared.turned:,}", "", "as EXIF asks: only so the masks fit"

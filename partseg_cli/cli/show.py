@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +34,9 @@ def table(value: Table) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(value, width=None if console.is_terminal else 100)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=100)
+    console.print(value)
 
 
 def note(text: str) -> None:

@@ -98,7 +98,7 @@ class Release:
             DataError: they are not of this release.
         """
         images = sorted(image for name in SPLITS for image in _images(self.root / "images/ADE" / name))
-        if not any(_beside(image, ".json").is_file() for image in images):
+        if not any(self.annotation(image).is_file() for image in images):
             is_old = any(_beside(image, "_atr.txt").is_file() for image in images)
             raise _wrong(self.source, "the release of 2016 (_atr.txt in place of .json)" if is_old else "no .json file")
         _check_kind(self.source, images)
@@ -112,9 +112,17 @@ class Release:
         """Give the path of the photo of an image."""
         return _beside(image, ".jpg")
 
+    def annotation(self, image: Path) -> Path:
+        """Give the path of the annotation of an image."""
+        return _beside(image, ".json")
+
+    def mask_folder(self, image: Path) -> Path:
+        """Give the folder of the masks of an image, as the release has it."""
+        return image
+
     def item(self, image: Path) -> str:
         """Give the name of the annotation of an image, below the source folder."""
-        return _beside(image, ".json").relative_to(self.source).as_posix()
+        return self.annotation(image).relative_to(self.source).as_posix()
 
     def things(self, image: Path) -> dict[int, Thing]:
         """Read objects and parts of an image by their `id`, in the order of the file.
@@ -122,7 +130,7 @@ class Release:
         Raises:
             DefectError: the annotation is missing, something else, broken, or of another structure.
         """
-        path = _beside(image, ".json")
+        path = self.annotation(image)
         if not path.is_file():
             raise DefectError(NO_JSON, path.name)
         try:
@@ -145,6 +153,11 @@ class Release:
         if not os.path.isfile(path):  # noqa: PTH113 - takes a name that no system allows as missing
             raise DefectError(NO_MASK, thing.mask)
         return path
+
+
+def is_release(source: Path) -> bool:
+    """Tell whether the full release lies below `source`."""
+    return any(folder.is_dir() for place in FOLDERS for folder in source.glob(place))
 
 
 def mask_size(path: Path) -> tuple[int, int]:

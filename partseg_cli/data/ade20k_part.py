@@ -15,13 +15,13 @@ How the label maps of OV-PARTS were made is not published beyond the table; its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from partseg_cli.data.ade20k import Release, Thing, mask_size, visible_pixels
-from partseg_cli.data.conversion import SIZES_DIFFER, Conversion, Converted, DefectError, Skipped, measure_photo
-from partseg_cli.data.images import open_photo
+from partseg_cli.data.conversion import MASKS_DIFFER, Conversion, Converted, DefectError, Item, Outcome, Skipped
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
@@ -30,8 +30,6 @@ from partseg_cli.data.store import image_root
 NO_PART = "no part of the 234"
 NO_WHOLE = "part belongs to nothing in the annotation"
 CIRCLE = "part belongs to itself"
-TURNED = "mask fits the photo only as its EXIF data turn it"
-SAME_NAME = "another image has the same name"
 
 
 @dataclass(frozen=True)
@@ -81,58 +79,66 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
         DataError: `source` is something else.
     """
     release = Release.find(source)
-    images = release.images()
-    return Conversion(image_root(release.root), len(images), _outcomes(release, images, Table.of(manifest)))
+    items = [
+        Item(release.item(image), image, (release.annotation(image), release.mask_folder(image)))
+        for image in release.images()
+    ]
+    return Conversion(
+        release.root, items, partial(convert_image, release, Table.of(manifest)), image_root(release.root)
+    )
 
 
-def _outcomes(release: Release, images: Sequence[Path], table: Table) -> Iterator[Converted | Skipped]:
-    names: dict[str, str] = {}
-    for image in images:
-        item = release.item(image)
-        try:
-            if names.setdefault(image.name, item) != item:
-                raise DefectError(SAME_NAME, names[image.name])
-            record = convert_image(release, image, table)
-        except DefectError as defect:
-            yield Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
-        else:
-            if record is None:
-                yield Skipped(item, NO_PART, is_defect=False)
-            else:
-                yield Converted(release.split(image), record)
-
-
-def convert_image(release: Release, image: Path, table: Table) -> Record | None:
-    """Give the record of one image, or None if no pixel of a pair is seen.
+def convert_image(release: Release, table: Table, image: Path) -> list[Outcome]:
+    """Give the outcome of one image: a record, unless no pixel of a pair is seen.
 
     An object of which nothing is seen stays if one of its parts is.
 
     Raises:
-        DefectError: the annotation, a mask or the photo is broken, or they do not fit.
+        DefectError: the annotation or a mask is broken, or they do not fit.
     """
+    nothing = Skipped(release.item(image), NO_PART, is_defect=False)
     things = release.things(image)
     links = find_parts(things, table)
+    objects = [thing for thing in things.values() if thing.code in table.categories and thing.id not in links]
     if not links:
-        return None
-    photo = release.photo(image)
-    size = measure_photo(photo)
-    masks = {id: _mask(release, image, things[id], size) for id in links}
+        return [nothing]
+    masks = Masks(release, image)
     parts = tuple(
-        Part(link.object, link.pair, things[id].code, things[id].level, masks[id])
+        Part(link.object, link.pair, things[id].code, things[id].level, masks.read(things[id]))
         for id, link in links.items()
-        if masks[id].area > 0
     )
+    parts = tuple(part for part in parts if part.mask.area > 0)
     if not parts:
-        return None
-    objects = tuple(
-        Instance(thing.id, table.categories[thing.code], _mask(release, image, thing, size))
-        for thing in things.values()
-        if thing.code in table.categories and thing.id not in links
-    )
+        return [nothing]
+    instances = [Instance(thing.id, table.categories[thing.code], masks.read(thing)) for thing in objects]
     owners = {part.object for part in parts}
-    objects = tuple(thing for thing in objects if thing.mask.area > 0 or thing.id in owners)
-    name = photo.relative_to(release.root).as_posix()
-    return Record(image.name, name, *size, release.item(image), objects, parts)
+    shown = tuple(thing for thing in instances if thing.mask.area > 0 or thing.id in owners)
+    width, height = masks.size
+    name = release.photo(image).relative_to(release.root).as_posix()
+    record = Record(image.name, name, width, height, release.item(image), shown, parts)
+    return [Converted(release.split(image), record)]
+
+
+@dataclass
+class Masks:
+    """Reads the masks of one image, which must all be of one size: width and height of the first."""
+
+    release: Release
+    image: Path
+    size: tuple[int, int] = (0, 0)
+
+    def read(self, thing: Thing) -> Mask:
+        """Give the visible pixels of a thing.
+
+        Raises:
+            DefectError: its mask is missing, broken or of another size.
+        """
+        path = self.release.mask_path(self.image, thing)
+        found = mask_size(path)
+        self.size = found if self.size == (0, 0) else self.size
+        if found != self.size:
+            raise DefectError(MASKS_DIFFER, "{}: {}x{}, others {}x{}".format(thing.mask, *found, *self.size))
+        return Mask.encode(visible_pixels(path))
 
 
 def find_parts(things: Mapping[int, Thing], table: Table) -> dict[int, Link]:
@@ -170,14 +176,3 @@ def find_wholes(thing: Thing, things: Mapping[int, Thing]) -> list[Thing]:
             raise DefectError(CIRCLE, " in ".join(str(link.id) for link in (*chain, things[whole])))
         chain.append(things[whole])
     return chain[1:]
-
-
-def _mask(release: Release, image: Path, thing: Thing, size: tuple[int, int]) -> Mask:
-    """Read the visible pixels of a thing in a photo of this size (width, height)."""
-    path = release.mask_path(image, thing)
-    found = mask_size(path)
-    if found != size:
-        detail = "mask {}x{}, photo {}x{}".format(*found, *size)
-        is_turned = found == open_photo(release.photo(image), upright=True).size
-        raise DefectError(TURNED if is_turned else SIZES_DIFFER, f"{thing.mask}: {detail}")
-    return Mask.encode(visible_pixels(path))

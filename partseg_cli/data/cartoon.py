@@ -6,8 +6,9 @@ its parts in `data_manifests/cartoon_part.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from partseg_cli.data.cartoon_pen import Canvas, Pen, Points, ellipse
 from partseg_cli.data.cartoon_people import person
 from partseg_cli.data.cartoon_scenery import paint_backdrop
 from partseg_cli.data.cartoon_vehicles import bus, car
-from partseg_cli.data.conversion import Conversion, Converted
+from partseg_cli.data.conversion import Conversion, Converted, Item
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
@@ -158,20 +159,22 @@ def convert(folder: Path, manifest: Manifest, *, images: int, seed: int, size: i
         raise UsageError(f"cartoon: seed must be >= 0, got {seed}; choose another")
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"cartoon: size must be from {SIZES[0]} to {SIZES[1]} pixels, got {size}; 128 is a good one")
-    return Conversion(IMAGE_ROOT, images, _outcomes(folder, manifest, images, seed, size))
+    photos = folder / IMAGE_ROOT
+    items = [Item(f"cartoon seed {seed} image {index}", index) for index in range(images)]
+    return Conversion(photos, items, partial(_draw, photos, manifest, seed, size), IMAGE_ROOT)
 
 
-def _outcomes(folder: Path, manifest: Manifest, images: int, seed: int, size: int) -> Iterator[Converted]:
-    for index in range(images):
-        scene = draw_scene(seed, index, size)
-        image_id = f"cartoon_{index:05d}"
-        file_name = f"{image_id}.png"
-        with whole_file(folder / IMAGE_ROOT / file_name) as temporary:
-            scene.image.save(temporary, "PNG")
-        objects, parts = _annotations(scene, manifest)
-        source = f"cartoon seed {seed} image {index}"
-        split = "val" if index % VAL_EVERY == VAL_EVERY - 1 else "train"
-        yield Converted(split, Record(image_id, file_name, size, size, source, objects, parts))
+def _draw(photos: Path, manifest: Manifest, seed: int, size: int, index: int) -> list[Converted]:
+    """Draw one image below `photos`, and give its record."""
+    scene = draw_scene(seed, index, size)
+    image_id = f"cartoon_{index:05d}"
+    file_name = f"{image_id}.png"
+    with whole_file(photos / file_name) as temporary:
+        scene.image.save(temporary, "PNG")
+    objects, parts = _annotations(scene, manifest)
+    source = f"cartoon seed {seed} image {index}"
+    split = "val" if index % VAL_EVERY == VAL_EVERY - 1 else "train"
+    return [Converted(split, Record(image_id, file_name, size, size, source, objects, parts))]
 
 
 def _annotations(scene: Scene, manifest: Manifest) -> tuple[tuple[Instance, ...], tuple[Part, ...]]:

@@ -1,21 +1,23 @@
 """A user's own part set in COCO format: photos, and JSON files whose categories are parts, or parts and objects.
 
 Where the set does not tell object instances apart, an image has one synthetic instance of each object: the union of its
-parts, and of the object's own masks if there are some.
+parts, and of the object's own masks if there are some. What `partseg export` wrote tells more, see `coco_exchange`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from partseg_cli.data.coco_exchange import CocoSet, exported_files, read_exported
 from partseg_cli.data.coco_files import CocoFile, choose, find_photo, read_coco
 from partseg_cli.data.coco_masks import mask_of, union
 from partseg_cli.data.coco_words import Meaning, Way, choose_ways, used_categories
-from partseg_cli.data.conversion import Conversion, Converted, DefectError, Skipped, measure_photo
-from partseg_cli.data.images import open_photo
+from partseg_cli.data.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped, measure_photo
+from partseg_cli.data.images import MAX_MEGAPIXELS
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import image_root
@@ -32,23 +34,7 @@ CROWD = "annotation is a crowd"
 BROKEN_IMAGE = "image record is malformed"
 DOUBLE_IMAGE = "image id stands twice"
 DOUBLE_PHOTO = "photo stands twice"
-SIZES_DIFFER = "record and photo differ in size"
 NO_PART = "no part"
-
-
-@dataclass(frozen=True)
-class CocoSet:
-    """A set ready to be converted, with what a manifest says of other sets.
-
-    Attributes:
-        objects: names of all objects, sorted.
-        vocabulary: the pairs of all annotations, sorted, all seen.
-        conversion: itself.
-    """
-
-    objects: tuple[str, ...]
-    vocabulary: Vocabulary
-    conversion: Conversion
 
 
 @dataclass(frozen=True)
@@ -62,12 +48,22 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A photo: its path below the source folder, and its size in pixels as stored."""
+class Picture:
+    """An image that can be converted.
 
-    name: str
-    width: int
-    height: int
+    Attributes:
+        item: its name in the report.
+        split: "train" or "val".
+        photo: path of the photo below the source folder.
+        size: width and height in pixels, which all masks have.
+        annotations: those of known words.
+    """
+
+    item: str
+    split: str
+    photo: str
+    size: tuple[int, int]
+    annotations: tuple[Shown, ...]
 
 
 @dataclass(frozen=True)
@@ -76,9 +72,6 @@ class Index:
 
     objects: dict[str, int]
     pairs: dict[tuple[str, str], int]
-
-
-Outcomes = Iterator[Converted | Skipped]
 
 
 @dataclass
@@ -104,7 +97,10 @@ def convert(
         UsageError: files and splits do not pair up.
         DataError: the files are missing, something else, or do not say which object their parts belong to.
     """
-    files = [read_coco(source, path, split) for path, split in choose(source, annotations, splits)]
+    chosen = exported_files(source, annotations, splits) or choose(source, annotations, splits)
+    files = [read_coco(source, path, split) for path, split in chosen]
+    if object_name is None and (exported := read_exported(source, files, splits)):
+        return exported
     ways = choose_ways(files, object_name)
     known = [sort_annotations(file, way) for file, way in zip(files, ways, strict=True)]
     meanings = {shown.meaning for one in known for annotations in one.by_image.values() for shown in annotations}
@@ -114,8 +110,9 @@ def convert(
         reasons = ", ".join(sorted({item.reason for one in known for item in one.skipped})) or "no annotation of one"
         raise DataError(f"{source}: must hold an annotated part, got none ({reasons})")
     index = Index({name: i for i, name in enumerate(objects)}, {pair: i for i, pair in enumerate(pairs)})
-    found = sum(len(file.images) for file in files)
-    conversion = Conversion(image_root(source), found, _outcomes(source, files, known, index))
+    left_out = (*_left_out_categories(files), *(item for one in known for item in one.skipped))
+    items = list(_items(source, files, known))
+    conversion = Conversion(source, items, partial(convert_image, index), image_root(source), left_out=left_out)
     return CocoSet(tuple(objects), Vocabulary(tuple(Pair(*pair) for pair in pairs)), conversion)
 
 
@@ -166,42 +163,47 @@ def _why_not(file: CocoFile, annotation: Any, images: set[Any], numbers: set[obj
     return CROWD if annotation.get("iscrowd") else None
 
 
-def _outcomes(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted], index: Index) -> Outcomes:
-    yield from _left_out_categories(files)
+def _items(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted]) -> Iterator[Item]:
+    """Give each image with its annotations, or with what is wrong with it."""
     photos: set[Path] = set()
     for file, known in zip(files, annotations, strict=True):
-        yield from known.skipped
         doubtful = _doubtful_ids(file)
         for place, image in enumerate(file.images):
-            item = _item(file, "image", place, image)
+            name = _item(file, "image", place, image)
+            content: Picture | Skipped
             try:
                 _check_image(image, doubtful)
-                photo = _measure(source, file, image, photos)
+                photo = _find(source, file, image, photos)
+                size = _size(image, source / photo, photo)
             except DefectError as defect:
-                yield Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
+                content = Skipped(name, defect.reason, is_defect=True, detail=defect.detail)
             else:
-                yield from _convert_image(file, item, photo, known.by_image.get(image["id"], []), index)
+                content = Picture(name, file.split, photo, size, tuple(known.by_image.get(image["id"], [])))
+            yield Item(name, content, (file.path,))
 
 
-def _convert_image(file: CocoFile, item: str, photo: Photo, annotations: Sequence[Shown], index: Index) -> Outcomes:
+def convert_image(index: Index, picture: Picture | Skipped) -> list[Outcome]:
     """Give an outcome for each annotation whose mask is broken, then that of the image."""
+    if isinstance(picture, Skipped):
+        return [picture]
+    outcomes: list[Outcome] = []
     masks: list[tuple[Shown, Mask]] = []
-    for shown in annotations:
+    for shown in picture.annotations:
         try:
-            masks.append((shown, mask_of(shown.segmentation, photo.width, photo.height)))
+            masks.append((shown, mask_of(shown.segmentation, *picture.size)))
         except DefectError as defect:
-            yield Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail)
-    objects, parts = assemble(masks, photo, index)
+            outcomes.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
+    objects, parts = assemble(masks, picture.size, index)
     if parts:
-        yield Converted(file.split, Record(photo.name, photo.name, photo.width, photo.height, item, objects, parts))
-    else:
-        yield Skipped(item, NO_PART, is_defect=False)
+        record = Record(picture.photo, picture.photo, *picture.size, picture.item, objects, parts)
+        return [*outcomes, Converted(picture.split, record)]
+    return [*outcomes, Skipped(picture.item, NO_PART, is_defect=False)]
 
 
 def assemble(
-    masks: Sequence[tuple[Shown, Mask]], photo: Photo, index: Index
+    masks: Sequence[tuple[Shown, Mask]], size: tuple[int, int], index: Index
 ) -> tuple[tuple[Instance, ...], tuple[Part, ...]]:
-    """Give the object instances and the parts of an image.
+    """Give the object instances and the parts of an image of this size (width, height).
 
     An object without a mask of its own, and every object of a set without instances, is synthetic: a union of masks.
     """
@@ -212,7 +214,7 @@ def assemble(
     objects, parts = [], []
     for number, ((name, instance), members) in enumerate(groups.items()):
         own = [mask for meaning, _, mask in members if meaning.part is None and instance is not None]
-        whole = own[0] if own else union([mask for _, _, mask in members], photo.width, photo.height)
+        whole = own[0] if own else union([mask for _, _, mask in members], *size)
         objects.append(Instance(number, index.objects[name], whole, synthetic=not own))
         for meaning, category, mask in members:
             if meaning.part is not None:
@@ -245,25 +247,32 @@ def _check_image(image: Any, doubtful: set[int | str]) -> None:  # noqa: ANN401 
         raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
 
 
-def _measure(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]) -> Photo:
-    """Find and measure an image's photo, and remember it in `photos`.
+def _find(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]) -> str:
+    """Find an image's photo, and remember it in `photos`.
 
     Raises:
-        DefectError: it is missing, not whole, of another size than the record says, or had before.
+        DefectError: it is missing, or had before.
     """
     name = find_photo(source, file, image)
-    path = source / name
-    if path.resolve() in photos:
+    path = (source / name).resolve()
+    if path in photos:
         raise DefectError(DOUBLE_PHOTO, name)
-    photos.add(path.resolve())
-    size = measure_photo(path, name)
-    said = (image.get("width"), image.get("height"))
-    if said not in [size, (None, None)]:
-        swapped = ", swapped" if said == size[::-1] else ""
-        if said == open_photo(path, upright=True).size:
-            swapped = ", which its EXIF orientation turns: save it upright"
-        raise DefectError(SIZES_DIFFER, f"record {said[0]!r}x{said[1]!r}, photo {size[0]}x{size[1]}{swapped}")
-    return Photo(name, *size)
+    photos.add(path)
+    return name
+
+
+def _size(image: dict[str, Any], path: Path, name: str) -> tuple[int, int]:
+    """Give width and height that an image's record says, or else its photo's.
+
+    Raises:
+        DefectError: they are no sizes, or the photo cannot be read.
+    """
+    width, height = image.get("width"), image.get("height")
+    if width is None and height is None:
+        return measure_photo(path, name)
+    if type(width) is not int or type(height) is not int or not 0 < width * height <= MAX_MEGAPIXELS * 10**6:
+        raise DefectError(BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}")
+    return width, height
 
 
 def _has_id(image: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,12 @@ class Manifest:
         expected: number of images of each split of a whole copy; empty when it is drawn to order.
         raw_codes: object name -> part -> patterns of the original codes (`wheel_N` stands for wheel_1, wheel_2, ...).
         aliases: names in the original annotation -> ours.
-        val_list: file beside the manifest that lists the images of val, if membership is given by a list.
+        val_list: file that lists the images of val, if membership is given by a list: beside the manifest, or absolute.
+        val_images: the same as a list.
+        annotated: number of annotated images of a whole source; None if it is drawn to order, or not known.
+        archives: what to download: its name, what it is, and size and checksum where they are known.
+        notes: oddities that explain differences of counts.
+        test: what the published test runs over, as in `DatasetInfo`.
     """
 
     name: str
@@ -45,6 +51,11 @@ class Manifest:
     raw_codes: dict[str, dict[str, list[str]]]
     aliases: dict[str, str]
     val_list: str | None = None
+    val_images: tuple[str, ...] = ()
+    annotated: int | None = None
+    archives: tuple[dict[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    test: str = "val"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -58,10 +69,18 @@ class Manifest:
         )
 
     def val_stems(self) -> frozenset[str]:
-        """Give the stems of the val images that `val_list` names."""
+        """Give the stems of the val images.
+
+        Raises:
+            DataError: `val_list` cannot be read.
+        """
         if self.val_list is None:
-            return frozenset()
-        return frozenset((packaged("data_manifests") / self.val_list).read_text(encoding="utf-8").split())
+            return frozenset(self.val_images)
+        path = packaged("data_manifests") / self.val_list
+        try:
+            return frozenset(path.read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: must be a text file of image names, got {error}; check --split-list") from error
 
 
 def manifest_names() -> list[str]:
@@ -77,7 +96,11 @@ def load_manifest(name: str) -> Manifest:
     """
     path: Path = packaged("data_manifests") / f"{name.replace('-', '_')}.yaml"
     if not path.is_file():
-        raise DataError(f"data set must be one of {', '.join(manifest_names())}, got {name!r}")
+        near = [known for known in manifest_names() if name in known] or difflib.get_close_matches(
+            name, manifest_names()
+        )
+        advice = f"did you mean {near[0]}?" if near else "for a set of your own write partseg prepare coco DIR"
+        raise DataError(f"data set must be one of {', '.join(manifest_names())}, got {name!r}; {advice}")
     value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    value["objects"], value["unseen_objects"] = tuple(value["objects"]), tuple(value["unseen_objects"])
-    return Manifest(**value)
+    lists = ("objects", "unseen_objects", "archives", "notes")
+    return Manifest(**value | {key: tuple(value.get(key, ())) for key in lists})

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.io import loadmat
 
-from partseg_cli.data.conversion import SIZES_DIFFER, Conversion, Converted, DefectError, Skipped, measure_photo
+from partseg_cli.data.conversion import MASKS_DIFFER, Conversion, Converted, DefectError, Item, Outcome, Skipped
 from partseg_cli.data.images import looks_like
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -167,6 +168,11 @@ class Release:
         return (self.annotations / f"{stem}.mat").relative_to(self.source).as_posix()
 
 
+def is_release(source: Path) -> bool:
+    """Tell whether annotations of the original release lie below `source`."""
+    return any(folder.is_dir() for place in ANNOTATION_FOLDERS for folder in source.glob(place))
+
+
 def convert(source: Path, manifest: Manifest) -> Conversion:
     """Convert the original release below `source`, lazily, one outcome for each annotation.
 
@@ -176,30 +182,22 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
         DataError: `source` is no original release.
     """
     release = Release.find(source)
-    stems = release.stems()
-    return Conversion(image_root(release.photos), len(stems), _outcomes(release, stems, manifest))
+    val = manifest.val_stems()
+    items = [
+        Item(release.item(stem), (stem, "val" if stem in val else "train"), (release.annotations / f"{stem}.mat",))
+        for stem in release.stems()
+    ]
+    translate = partial(convert_image, release, Translation.of(manifest))
+    return Conversion(release.photos, items, translate, image_root(release.photos))
 
 
-def _outcomes(release: Release, stems: Sequence[str], manifest: Manifest) -> Iterator[Converted | Skipped]:
-    translation, val = Translation.of(manifest), manifest.val_stems()
-    for stem in stems:
-        try:
-            record = convert_image(release, stem, translation)
-        except DefectError as defect:
-            yield Skipped(release.item(stem), defect.reason, is_defect=True, detail=defect.detail)
-        else:
-            if record is None:
-                yield Skipped(release.item(stem), NO_PART, is_defect=False)
-            else:
-                yield Converted("val" if stem in val else "train", record)
-
-
-def convert_image(release: Release, stem: str, translation: Translation) -> Record | None:
-    """Give the record of one image, or None if none of its parts has a pixel.
+def convert_image(release: Release, translation: Translation, content: tuple[str, str]) -> list[Outcome]:
+    """Give the outcome of one image, (stem, split).
 
     Raises:
-        DefectError: the annotation or the photo is broken, or they do not fit.
+        DefectError: the annotation is broken.
     """
+    stem, split = content
     things = read_annotation(release.annotations / f"{stem}.mat")
     objects = tuple(
         Instance(index, translation.category(thing.name), Mask.encode(thing.pixels))
@@ -212,10 +210,9 @@ def convert_image(release: Release, stem: str, translation: Translation) -> Reco
     )
     parts = tuple(part for part in parts if part.mask.area > 0)
     if not parts:
-        return None
-    width, height = measure_photo(release.photo(stem))
-    check_sizes(things, width, height)
-    return Record(stem, f"{stem}.jpg", width, height, release.item(stem), objects, parts)
+        return [Skipped(release.item(stem), NO_PART, is_defect=False)]
+    height, width = common_size(things)
+    return [Converted(split, Record(stem, f"{stem}.jpg", width, height, release.item(stem), objects, parts))]
 
 
 def read_annotation(path: Path) -> tuple[RawObject, ...]:
@@ -237,12 +234,18 @@ def read_annotation(path: Path) -> tuple[RawObject, ...]:
         raise DefectError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def check_sizes(things: Sequence[RawObject], width: int, height: int) -> None:
-    """Raise a `DefectError` unless all masks are as large as the photo."""
-    masks = (pixels for thing in things for pixels in (thing.pixels, *(part.pixels for part in thing.parts)))
-    for rows, columns in (pixels.shape for pixels in masks):
-        if (rows, columns) != (height, width):
-            raise DefectError(SIZES_DIFFER, f"mask {columns}x{rows}, photo {width}x{height}")
+def common_size(things: Sequence[RawObject]) -> tuple[int, int]:
+    """Give height and width that all masks have.
+
+    Raises:
+        DefectError: they differ.
+    """
+    sizes = {pixels.shape for thing in things for pixels in (thing.pixels, *(part.pixels for part in thing.parts))}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{columns}x{rows}" for rows, columns in sorted(sizes))
+        raise DefectError(MASKS_DIFFER, f"got {shown}")
+    height, width = sizes.pop()
+    return height, width
 
 
 def _raw_object(thing: Any) -> RawObject:  # noqa: ANN401 - an element of a MATLAB struct array

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Bool, UInt16
 
 from partseg_cli.data.rle import Mask, paint
 
@@ -55,11 +55,14 @@ class Record:
     Attributes:
         image_id: unique in the store.
         file_name: path of the photo below the store's image root, with forward slashes.
-        width: in pixels, as stored in the file (no EXIF turn).
+        width: in pixels, as stored in the file, unless `upright`.
         height: in pixels.
         source: where the annotation came from, below the source folder.
         objects: the object instances.
         parts: their parts, in the order of the annotation.
+        upright: whether masks and size belong to the photo as its EXIF orientation turns it, not as it is stored.
+        ignore: pixels that were left out of the annotation, and say nothing; None where there are none.
+        not_exhaustive: indices of object names of which the image may show more than is annotated.
     """
 
     image_id: str
@@ -69,6 +72,9 @@ class Record:
     source: str
     objects: tuple[Instance, ...]
     parts: tuple[Part, ...]
+    upright: bool = False
+    ignore: Mask | None = None
+    not_exhaustive: tuple[int, ...] = ()
 
     def flat_pairs(self) -> UInt16[np.ndarray, "H W"]:
         """Paint the parts: pair indices, `rle.NONE` elsewhere."""
@@ -78,13 +84,28 @@ class Record:
         """Paint the object instances: indices into the store's object names, `rle.NONE` elsewhere."""
         return paint(((thing.category, 0, thing.mask) for thing in self.objects), self.height, self.width)
 
+    def unsure(self) -> Bool[np.ndarray, "H W"]:
+        """Give the pixels where no label does not mean that nothing is there.
+
+        These are the ignored ones, and all of an image that may show more objects than are annotated.
+        """
+        if self.not_exhaustive:
+            return np.ones((self.height, self.width), np.bool_)
+        if self.ignore is None:
+            return np.zeros((self.height, self.width), np.bool_)
+        return self.ignore.decode(self.height, self.width)
+
     def to_json(self) -> str:
-        """Give one line of a `.jsonl` file, without its end."""
+        """Give one line of a `.jsonl` file, without its end; what an image rarely has is there only where it has it."""
         value = {
             **vars(self),
             "objects": [_flat(o) for o in self.objects],
             "parts": [_flat(p) for p in self.parts],
+            "ignore": self.ignore and vars(self.ignore),
         }
+        for rare in ("upright", "ignore", "not_exhaustive"):
+            if not value[rare]:
+                del value[rare]
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -93,6 +114,9 @@ class Record:
         value = json.loads(line)
         objects = tuple(Instance(**_nested(o)) for o in value.pop("objects"))
         parts = tuple(Part(**_nested(p)) for p in value.pop("parts"))
+        if "ignore" in value:
+            value["ignore"] = _mask(value["ignore"])
+        value["not_exhaustive"] = tuple(value.get("not_exhaustive", ()))
         return cls(**value, objects=objects, parts=parts)
 
 
@@ -104,5 +128,9 @@ def _flat(item: Instance | Part) -> dict[str, Any]:
 
 
 def _nested(value: dict[str, Any]) -> dict[str, Any]:
-    mask = Mask(value.pop("rle"), tuple(value.pop("bbox")), value.pop("area"))
+    mask = _mask({key: value.pop(key) for key in ("rle", "bbox", "area")})
     return {**value, "mask": mask}
+
+
+def _mask(value: dict[str, Any]) -> Mask:
+    return Mask(value["rle"], tuple(value["bbox"]), value["area"])

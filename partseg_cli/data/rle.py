@@ -52,6 +52,13 @@ class Mask:
         columns[self.positions()] = True
         return columns.reshape(width, height).T
 
+    def resized(self, before: tuple[int, int], after: tuple[int, int]) -> Mask:
+        """Give the mask of an image scaled from one size (height, width) to another: the nearest pixel decides."""
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(np.int64) for old, new in zip(before, after, strict=True)
+        )
+        return Mask.encode(self.decode(*before)[np.ix_(rows, columns)])
+
     def positions(self) -> Int[np.ndarray, "area"]:
         """Give the places of the pixels in an image stored column by column, ascending."""
         runs = run_lengths(self.rle)

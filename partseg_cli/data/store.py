@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
+from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
 from partseg_cli.files import disk_error, whole_file, write_json
@@ -39,6 +41,9 @@ class DatasetInfo:
         licence: terms of the original data.
         homepage: where the original data come from.
         images: number of records of each split.
+        lists: published lists of image ids by name, such as "train_16shot".
+        test: what the published test runs over: "val", or "val+train-unseen", where the unseen objects of the training
+            images are tested too.
     """
 
     name: str
@@ -48,6 +53,8 @@ class DatasetInfo:
     licence: str = ""
     homepage: str = ""
     images: tuple[tuple[str, int], ...] = ()
+    lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    test: str = "val"
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of `dataset.json`."""
@@ -61,6 +68,8 @@ class DatasetInfo:
             "paint_order": PAINT_ORDER,
             "objects": list(self.objects),
             "pairs": self.vocabulary.to_json(),
+            "lists": dict(self.lists),
+            "test": self.test,
         }
 
 
@@ -138,6 +147,8 @@ class Store:
                 licence=value["licence"],
                 homepage=value["homepage"],
                 images=tuple(value["images"].items()),
+                lists=tuple((key, tuple(ids)) for key, ids in value.get("lists", {}).items()),
+                test=value.get("test", "val"),
             )
         except (KeyError, TypeError, AttributeError, VocabularyError) as error:
             raise DataError(f"{path}: is incomplete or broken ({error!r}); prepare it again") from error
@@ -166,12 +177,26 @@ class Store:
         """Give the path of the record's photo."""
         return self.folder / self.info.image_root / record.file_name
 
+    def read_photo(self, record: Record) -> Image.Image:
+        """Give the record's photo as 8-bit RGB, of the size of the record.
+
+        Raises:
+            DataError: it is missing or broken, or has another size than when it was prepared.
+        """
+        photo = open_photo(self.photo(record), upright=record.upright)
+        if photo.size != (record.width, record.height):
+            raise DataError(
+                f"{record.file_name}: must be {record.width}x{record.height} as prepared, "
+                f"got {photo.width}x{photo.height}; prepare again"
+            )
+        return photo
+
 
 class StoreWriter:
     """Writes a store; its files appear, `dataset.json` last, when the `with` block ends well."""
 
     def __init__(self, folder: Path, info: DatasetInfo, splits: Sequence[str]) -> None:
-        _refuse_other(folder, info.name)
+        refuse_other(folder, info.name)
         self.folder, self.info = folder, info
         self.offsets: dict[str, list[int]] = {split: [0] for split in splits}
         self._files: dict[str, BinaryIO] = {}
@@ -218,8 +243,12 @@ class StoreWriter:
                 raise disk_error(self.folder / f"{split}.jsonl", error) from error
 
 
-def _refuse_other(folder: Path, name: str) -> None:
-    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced."""
+def refuse_other(folder: Path, name: str) -> None:
+    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced.
+
+    Raises:
+        DataError: `folder` holds one.
+    """
     try:
         other = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,8 +16,9 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.overlay import contact_sheet, save_picture
 from partseg_cli.pipeline.evaluate import Evaluated, evaluate
 from partseg_cli.pipeline.predict import open_predictor, predict
-from partseg_cli.pipeline.prepare import Drawing, prepare
+from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.progress import Track, silent
+from partseg_cli.pipeline.sources import Drawing
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
 from partseg_cli.places import new_run

@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from partseg_cli.data import ade20k_part, cartoon, coco, pascal_part
-from partseg_cli.data.conversion import Conversion, Converted, Skipped
-from partseg_cli.data.images import open_photo
-from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
+from partseg_cli import __version__
+from partseg_cli.data.conversion import Conversion, Converted, Item, Outcome, Skipped
+from partseg_cli.data.journal import Journal
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE
-from partseg_cli.data.store import DatasetInfo, Store, StoreWriter, image_root
+from partseg_cli.data.store import Store, StoreWriter, refuse_other
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.files import whole_file, write_json
-from partseg_cli.overlay import colour, contact_sheet, palette, save_picture, with_legend
+from partseg_cli.gallery import draw_tile
+from partseg_cli.overlay import contact_sheet, save_picture
+from partseg_cli.pipeline.audit import Line, Tally, audit, to_json
 from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.places import data_folder
+from partseg_cli.pipeline.sources import OWN, Drawing, OwnSet, Plan, plan_own, plan_published
+from partseg_cli.pipeline.workers import in_order
 
 COPIED = "images"
 PREVIEW = "preview.png"
-OWN = "coco"
-"""Stands where the name of a published data set does, for a user's own set."""
-
-CONVERTERS: dict[str, Callable[[Path, Manifest], Conversion]] = {
-    "ade20k-part-234": ade20k_part.convert,
-    "pascal-part-116": pascal_part.convert,
-}
-"""What reads the original release of the data set of a manifest."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How a drawn data set is to be: number of images, seed and size in pixels."""
-
-    images: int = 200
-    seed: int = 0
-    size: int = 128
-
-
-@dataclass(frozen=True)
-class OwnSet:
-    """What is to be known of a user's own set; see `coco.convert`."""
-
-    annotations: tuple[Path, ...] = ()
-    splits: tuple[str, ...] = ()
-    object_name: str | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A conversion about to run.
-
-    Attributes:
-        folder: of the store to be.
-        info: what the store says of itself.
-        conversion: gives its records.
-        expected: images of each split of a whole copy; empty where there is no such number.
-    """
-
-    folder: Path
-    info: DatasetInfo
-    conversion: Conversion
-    expected: dict[str, int]
+SAME_NAME = "another image has the same name"
 
 
 @dataclass(frozen=True)
@@ -82,7 +39,11 @@ class Prepared:
         found: annotated images in the source.
         converted: images of each split.
         expected: images of each split of a whole copy; empty where there is no such number.
+        turned: images read upright, as their EXIF data ask, because only so their masks fit.
+        lines: what was found against what was expected.
+        notes: oddities that explain differences.
         skipped: what did not come into the store.
+        resumed: images that a former run, which was stopped, had done already.
     """
 
     folder: Path
@@ -90,21 +51,46 @@ class Prepared:
     found: int
     converted: dict[str, int]
     expected: dict[str, int]
+    turned: int
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    resumed: int
 
     def reasons(self) -> Counter[str]:
         """Count what was skipped by reason."""
         return Counter(item.reason for item in self.skipped)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the content of `report.json`."""
+        """Give the content of `report.json`: the same for the same source, however the run went."""
         return {
             "name": self.name,
             "found": self.found,
             "converted": self.converted,
             "expected": self.expected,
+            "turned": self.turned,
+            "compared": to_json(self.lines),
+            "notes": list(self.notes),
             "skipped": [vars(item) for item in self.skipped],
         }
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process does with one item: convert it, and copy its photo if that is wanted."""
+
+    conversion: Conversion
+    allow_resize: bool
+    copy_to: Path | None
+
+    def __call__(self, item: Item) -> list[Outcome]:
+        """Give the outcomes of the item."""
+        outcomes = self.conversion.outcomes_of(item, allow_resize=self.allow_resize)
+        if self.copy_to is not None:
+            for outcome in outcomes:
+                if isinstance(outcome, Converted):
+                    _copy(self.conversion.photos, self.copy_to, outcome.record)
+        return outcomes
 
 
 def prepare(
@@ -114,35 +100,48 @@ def prepare(
     out: Path | None = None,
     strict: bool = False,
     copy_images: bool = False,
+    allow_resize: bool = False,
+    split_list: Path | None = None,
     preview: int = 0,
+    workers: int = 1,
     drawing: Drawing | None = None,
     own: OwnSet | None = None,
     track: Track = silent,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
-    """Convert the data set `name` into a store.
+    """Convert the data set `name` into a store; a run that was stopped goes on where it was.
 
     Args:
         name: of a packaged manifest, or "coco".
         source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`; "coco" needs one.
-        out: folder of the store; default `$PARTSEG_DATA/<name>`, where a user's own set is called as its folder.
+        out: folder of the store; default `$PARTSEG_DATA/<name>`.
         strict: whether one broken file fails the whole conversion.
         copy_images: whether photos are copied into the store, instead of being read where they are.
+        allow_resize: whether masks of another size than their photo are scaled to it, not refused.
+        split_list: a list of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
         preview: number of converted images on `preview.png`; 0 = no picture.
+        workers: number of processes, at most; more than one only from a guarded main module (`multiprocessing`).
         drawing: for a data set that is drawn.
         own: for "coco".
         track: shows progress.
+        tell: is told in a line what else goes on.
 
     Raises:
-        UsageError: `own` is given for another data set, or does not fit the source.
+        UsageError: an option belongs to another data set, or does not fit the source.
         DataError: the source is missing or of another kind, nothing could be converted, or `strict` found a defect.
     """
+    if workers < 1:
+        raise UsageError(f"--workers must be >= 1, got {workers}")
     if name == OWN:
-        plan = _plan_own(source, out, own or OwnSet())
+        if split_list is not None:
+            raise UsageError("--split-list is for sets whose val is a list, got coco; name the files with --as")
+        plan = plan_own(source, out, own or OwnSet())
     elif own not in (None, OwnSet()):
         raise UsageError(f"--annotations, --as and --object belong to partseg prepare coco, got {name}; leave them out")
     else:
-        plan = _plan(load_manifest(name), source, out, drawing or Drawing())
-    prepared = _convert(plan, strict=strict, copy_images=copy_images, track=track)
+        plan = plan_published(name, source, out, drawing=drawing or Drawing(), split_list=split_list)
+    copy_to = plan.folder / COPIED if copy_images else None
+    prepared = _run(plan, Work(_light(plan.conversion), allow_resize, copy_to), strict, workers, track, tell)
     write_json(plan.folder / "report.json", prepared.to_json())
     (plan.folder / PREVIEW).unlink(missing_ok=True)
     if preview:
@@ -150,57 +149,73 @@ def prepare(
     return prepared
 
 
-def _convert(plan: Plan, *, strict: bool, copy_images: bool, track: Track) -> Prepared:
+def _run(plan: Plan, work: Work, strict: bool, workers: int, track: Track, tell: Callable[[str], None]) -> Prepared:
+    """Convert what is not done yet into the journal, then write the store from it."""
+    conversion = plan.conversion
+    refuse_other(plan.folder, plan.info.name)
+    with Journal(plan.folder, _about(plan, work)) as journal:
+        resumed = journal.resume(conversion.items)
+        if resumed:
+            tell(f"going on with a run that was stopped: {resumed:,} of {conversion.found:,} images are done")
+        numbers = [number for number in range(conversion.found) if number not in journal]
+        items = [conversion.items[number] for number in numbers]
+        results = track(in_order(work, items, workers), f"prepare {plan.info.name}", len(items))
+        for number, item, outcomes in zip(numbers, items, results, strict=True):
+            journal.add(number, item, outcomes)
+        prepared = _write(plan, work, journal, strict, resumed)
+        journal.clear()
+    return prepared
+
+
+def _write(plan: Plan, work: Work, journal: Journal, strict: bool, resumed: int) -> Prepared:
     """Write the store."""
-    folder, conversion, name = plan.folder, plan.conversion, plan.info.name
-    info = replace(plan.info, image_root=COPIED) if copy_images else plan.info
-    converted, skipped = Counter({"train": 0, "val": 0}), []
-    with StoreWriter(folder, info, tuple(converted)) as writer:
-        for outcome in track(conversion.outcomes, f"prepare {name}", conversion.found):
+    conversion, manifest = plan.conversion, plan.manifest
+    info = replace(plan.info, image_root=COPIED) if work.copy_to else plan.info
+    tally = Tally(Counter(dict.fromkeys(conversion.splits, 0)), skipped=list(conversion.left_out))
+    names: dict[str, str] = {}
+    with StoreWriter(plan.folder, info, conversion.splits) as writer:
+        for item, outcome in journal.outcomes(conversion.items):
+            outcome = _unique(item, outcome, names)
+            tally.add(outcome)
             if isinstance(outcome, Converted):
-                if copy_images:
-                    _copy(folder / conversion.image_root, folder / COPIED, outcome.record)
                 writer.add(outcome.split, outcome.record)
-                converted[outcome.split] += 1
-            else:
-                skipped.append(outcome)
-        _check(name, conversion, converted, skipped, strict)
-    return Prepared(folder, name, conversion.found, dict(converted), plan.expected, tuple(skipped))
-
-
-def _plan(manifest: Manifest, source: Path | None, out: Path | None, drawing: Drawing) -> Plan:
-    """Start the converter that belongs to the manifest."""
-    source, folder = source or data_folder() / "raw" / manifest.name, out or data_folder() / manifest.name
-    if manifest.name == "cartoon-part":
-        conversion = cartoon.convert(folder, manifest, images=drawing.images, seed=drawing.seed, size=drawing.size)
-    elif manifest.name in CONVERTERS:
-        conversion = CONVERTERS[manifest.name](source, manifest)
-    else:
-        raise DataError(f"{manifest.name}: has no converter in this version")
-    info = DatasetInfo(
-        name=manifest.name,
-        image_root=conversion.image_root,
-        objects=manifest.objects,
-        vocabulary=manifest.vocabulary,
-        licence=manifest.licence,
-        homepage=manifest.homepage,
+        _check(info.name, conversion.found, tally, strict)
+    return Prepared(
+        folder=plan.folder,
+        name=info.name,
+        found=conversion.found,
+        converted=dict(tally.images),
+        expected=manifest.expected if manifest else {},
+        turned=tally.turned,
+        lines=tuple(audit(tally, conversion, info.vocabulary, manifest)),
+        notes=(*conversion.notes, *(manifest.notes if manifest else ())),
+        skipped=tuple(tally.skipped),
+        resumed=resumed,
     )
-    return Plan(folder, info, conversion, manifest.expected)
 
 
-def _plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
-    """Start to convert a user's own set; it is called as its folder, and says itself what it holds."""
-    if source is None:
-        raise UsageError("prepare coco needs the folder of your set, got none; write partseg prepare coco DIR")
-    name = Path(image_root(source)).name
-    if name in manifest_names() or not name:
-        raise DataError(
-            f"{source}: the folder's name becomes the set's, and must be none of a published set, got {name!r}; "
-            "rename the folder"
-        )
-    found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
-    info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
-    return Plan(out or data_folder() / name, info, found.conversion, {})
+def _light(conversion: Conversion) -> Conversion:
+    """Give what converts items, without the items."""
+    return replace(conversion, items=(), left_out=(), lists=(), notes=())
+
+
+def _about(plan: Plan, work: Work) -> dict[str, Any]:
+    """Give all that decides the outcome of an item besides its files."""
+    return {
+        "version": __version__,
+        "info": plan.info.to_json(),
+        "photos": os.path.abspath(plan.conversion.photos),  # noqa: PTH100 - resolve() would follow links
+        "manifest": asdict(plan.manifest) if plan.manifest else None,
+        "allow_resize": work.allow_resize,
+        "copied": work.copy_to is not None,
+    }
+
+
+def _unique(item: Item, outcome: Outcome, names: dict[str, str]) -> Outcome:
+    """Let pass what has a name of its own, and remember it."""
+    if isinstance(outcome, Skipped) or names.setdefault(outcome.record.image_id, item.name) == item.name:
+        return outcome
+    return Skipped(item.name, SAME_NAME, is_defect=True, detail=names[outcome.record.image_id])
 
 
 def _copy(before: Path, after: Path, record: Record) -> None:
@@ -211,17 +226,17 @@ def _copy(before: Path, after: Path, record: Record) -> None:
         shutil.copyfile(before / record.file_name, temporary)
 
 
-def _check(name: str, conversion: Conversion, converted: Counter[str], skipped: list[Skipped], strict: bool) -> None:
-    defects = [item for item in skipped if item.is_defect]
+def _check(name: str, found: int, tally: Tally, strict: bool) -> None:
+    defects = [item for item in tally.skipped if item.is_defect]
     if strict and defects:
         first = defects[0]
         raise DataError(
             f"{name}: --strict allows no broken file, got {len(defects)}, first {first.item}: {first.reason} "
-            f"({first.detail}); mend the source, or leave --strict out to skip them"
+            f"({first.detail}); mend the source, or leave --strict out to skip them: what is converted is kept"
         )
-    if not sum(converted.values()):
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(s.reason for s in skipped).items())
-        raise DataError(f"{name}: at least one image must convert, got none of {conversion.found} ({reasons})")
+    if not tally.images.total():
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(s.reason for s in tally.skipped).items())
+        raise DataError(f"{name}: at least one image must convert, got none of {found} ({reasons})")
 
 
 def draw_preview(store: Store, count: int) -> Path:
@@ -229,17 +244,5 @@ def draw_preview(store: Store, count: int) -> Path:
     places = [(split, index) for split in store.splits for index in range(len(store.records(split)))]
     chosen = [places[i * len(places) // min(count, len(places))] for i in range(min(count, len(places)))]
     path = store.folder / PREVIEW
-    save_picture(path, contact_sheet([_tile(store, store.records(split)[index]) for split, index in chosen]))
+    save_picture(path, contact_sheet([draw_tile(store, split, store.records(split)[index]) for split, index in chosen]))
     return path
-
-
-def _tile(store: Store, record: Record) -> Image.Image:
-    labels = record.flat_pairs().astype("int64")
-    labels[labels == NONE] = -1
-    photo = open_photo(store.photo(record), upright=False)
-    present = np.unique(labels[labels >= 0])
-    colours = palette(len(present))
-    rows = np.where(labels >= 0, np.searchsorted(present, labels), -1)
-    words = [store.info.vocabulary.pairs[index].name for index in present]
-    entries = [(fill.tolist(), word) for fill, word in zip(colours, words, strict=True)]
-    return with_legend(colour(photo, rows, colours), entries, record.image_id)

@@ -284,15 +284,18 @@ def test_an_instance_mask_of_another_kind_is_a_defect(release, mode):
 def test_an_instance_mask_of_another_size_is_a_defect(release):
     name = mask_name(FIRST, WHEELED[1])
     Image.fromarray(grey(WHEELED[1], width=WIDTH + 1)).save(street(release) / name)
-    assert defect_beside_a_good_image(release) == ("mask and photo differ in size", f"{name}: mask 7x4, photo 6x4")
+    assert defect_beside_a_good_image(release) == (
+        "masks of one photo differ in size",
+        f"{mask_name(FIRST, WHEELED[0])}: 6x4, others 7x4",
+    )
 
 
-def test_a_photo_that_only_its_exif_data_turn_to_its_masks_is_a_defect(release):
+def test_a_photo_that_only_its_exif_data_turn_to_its_masks_is_read_upright(release):
     photo = Image.new("RGB", (HEIGHT, WIDTH))
     photo.getexif()[274] = 6
     photo.save(street(release) / f"{FIRST}.jpg", exif=photo.getexif())
-    expected = f"{mask_name(FIRST, WHEELED[1])}: mask 6x4, photo 4x6"
-    assert defect_beside_a_good_image(release) == ("mask fits the photo only as its EXIF data turn it", expected)
+    sizes = [(o.record.upright, o.record.width, o.record.height) for o in outcomes(release)]
+    assert sizes == [(True, WIDTH, HEIGHT), (False, WIDTH, HEIGHT)]
 
 
 def test_a_photo_stays_as_stored_where_its_masks_fit(release):
@@ -316,10 +319,11 @@ def test_a_truncated_photo_is_a_defect(release):
     assert detail.startswith(f"{FIRST}.jpg: a photo must be whole, got one that cannot be decoded ")
 
 
-def test_a_second_image_of_the_same_name_is_a_defect(release):
+def test_a_second_image_of_the_same_name_is_a_defect(release, tmp_path):
     write_image(release, FIRST, split="validation")
-    *good, second = outcomes(release)
-    assert [type(outcome) for outcome in good] == [Converted, Converted]
+    prepared = prepare("ade20k-part-234", source=release, out=tmp_path / "store")
+    assert prepared.converted == {"train": 2, "val": 0}
+    (second,) = prepared.skipped
     before = f"ADE20K_2021_17_01/images/ADE/training/{STREET}/{FIRST}.json"
     assert (second.reason, second.detail) == ("another image has the same name", before)
 

@@ -434,15 +434,29 @@ def test_half_a_photo_is_a_defect(tmp_path):
 @pytest.mark.parametrize(
     ("size", "detail"),
     [
-        ({"width": 13}, "record 13x8, photo 12x8"),
-        ({"width": HEIGHT, "height": WIDTH}, "record 8x12, photo 12x8, swapped"),
-        ({"height": "8"}, "record 12x'8', photo 12x8"),
-        ({"height": [8]}, "record 12x[8], photo 12x8"),
+        ({"width": 13}, "mask 13x8, photo 12x8"),
+        ({"width": HEIGHT, "height": WIDTH}, "mask 8x12, photo 12x8, swapped"),
     ],
 )
 def test_a_record_of_another_size_is_a_defect(tmp_path, size, detail):
     two_images(tmp_path, **size)
-    assert broken_beside_good(tmp_path) == ("a.json: image 1", "record and photo differ in size", detail)
+    assert broken_beside_good(tmp_path) == ("a.json: image 1", "mask and photo differ in size", detail)
+
+
+@pytest.mark.parametrize(
+    ("size", "got"),
+    [
+        ({"height": "8"}, "12 and '8'"),
+        ({"height": [8]}, "12 and [8]"),
+        ({"height": None}, "12 and None"),
+        ({"height": -8}, "12 and -8"),
+        ({"height": 10**8}, "12 and 100000000"),
+    ],
+)
+def test_a_record_whose_size_is_none_is_a_defect(tmp_path, size, got):
+    two_images(tmp_path, **size)
+    detail = f"width and height must be numbers of pixels, got {got}"
+    assert broken_beside_good(tmp_path) == ("a.json: image 1", "image record is malformed", detail)
 
 
 def turned(path: Path) -> None:
@@ -451,10 +465,10 @@ def turned(path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT), "grey").save(path, exif=exif)
 
 
-def test_a_record_of_the_turned_photo_is_a_defect_that_says_so(tmp_path):
+def test_a_photo_that_only_its_exif_data_turn_to_its_record_is_read_upright(tmp_path):
     turned(two_images(tmp_path, width=HEIGHT, height=WIDTH) / "1.png")
-    detail = "record 8x12, photo 12x8, which its EXIF orientation turns: save it upright"
-    assert broken_beside_good(tmp_path) == ("a.json: image 1", "record and photo differ in size", detail)
+    first, second = records(convert(tmp_path, object_name="cat"))
+    assert [(r.upright, r.width, r.height) for r in (first, second)] == [(True, HEIGHT, WIDTH), (False, WIDTH, HEIGHT)]
 
 
 def test_a_turned_photo_is_taken_as_stored_where_the_record_agrees(tmp_path):

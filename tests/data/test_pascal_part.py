@@ -290,13 +290,13 @@ def test_a_photo_of_more_than_100_megapixels_is_a_defect(release):
 def test_a_photo_of_another_size_is_a_defect(release):
     write_image(release, TRAIN, size=(HEIGHT, WIDTH))
     skipped = defect_beside_a_good_image(release)
-    assert (skipped.reason, skipped.detail) == ("mask and photo differ in size", "mask 6x4, photo 4x6")
+    assert (skipped.reason, skipped.detail) == ("mask and photo differ in size", "mask 6x4, photo 4x6, swapped")
 
 
 def test_a_part_mask_of_another_size_is_a_defect(release):
     write_image(release, TRAIN, [(*CAT[:2], [("head", mask((0, 0, 1, 1), width=WIDTH + 1))])])
     skipped = defect_beside_a_good_image(release)
-    assert (skipped.reason, skipped.detail) == ("mask and photo differ in size", "mask 7x4, photo 6x4")
+    assert (skipped.reason, skipped.detail) == ("masks of one photo differ in size", "got 6x4, 7x4")
 
 
 def test_a_mask_that_is_no_matrix_is_a_defect(release):
