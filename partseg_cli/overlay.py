@@ -60,18 +60,24 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[int], str
 
 
 def contact_sheet(tiles: Sequence[Image.Image], columns: int = 4, edge: int = 360) -> Image.Image:
-    """Arrange pictures in rows, each shrunk or enlarged to fit a square of `edge` pixels."""
-    columns = min(columns, len(tiles))
-    rows = -(-len(tiles) // columns)
-    gap = edge // 30
-    sheet = Image.new("RGB", (columns * (edge + gap) + gap, rows * (edge + gap) + gap), PAPER)
-    for index, tile in enumerate(tiles):
-        scale = edge / max(tile.size)
-        fitted = tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))))
-        row, column = divmod(index, columns)
-        left, top = gap + column * (edge + gap), gap + row * (edge + gap)
-        sheet.paste(fitted, (left + (edge - fitted.width) // 2, top + (edge - fitted.height) // 2))
+    """Arrange pictures in rows as high as they need, each picture made to fit a square of `edge` pixels."""
+    columns, gap = min(columns, len(tiles)), edge // 30
+    fitted = [_fitted(tile, edge) for tile in tiles]
+    rows = [fitted[start : start + columns] for start in range(0, len(fitted), columns)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    sheet = Image.new("RGB", (columns * (edge + gap) + gap, sum(heights) + (len(rows) + 1) * gap), PAPER)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            left = gap + column * (edge + gap)
+            sheet.paste(tile, (left + (edge - tile.width) // 2, top + (height - tile.height) // 2))
+        top += height + gap
     return sheet
+
+
+def _fitted(tile: Image.Image, edge: int) -> Image.Image:
+    scale = edge / max(tile.size)
+    return tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))))
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:

@@ -1,0 +1,147 @@
+"""The command `inspect`, and the tables it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from partseg_cli.cli import show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BAR = 30
+"""Characters of the longest bar."""
+NAMED = 12
+"""Absent classes that are named on the terminal; the files name all."""
+
+
+def inspect(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A folder that `partseg prepare` made, or the name of a data set.")
+    ],
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look at this split alone. [default: all]", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the files. [default: runs/inspect/DATASET-N]", show_default=False)
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Images on the page and the contact sheet; 0: none.")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+) -> None:
+    """Show whether a prepared data set is right: counts, sizes, overlaps, what is odd, and pictures.
+
+    Writes index.html, a page that needs nothing else and can be filtered, contact_sheet.png and figures.json.
+
+    Example: **partseg inspect data/pascal-part-116**
+    """
+    from partseg_cli.pipeline import inspect as story
+
+    done = story.inspect(dataset, split=split, out=out, samples=samples, track=show.track)
+    if as_json:
+        show.document(done.document)
+    else:
+        _show_figures(done.document)
+    show.note(f"{done.folder}: {', '.join(done.files)}")
+
+
+def _show_figures(document: dict[str, Any]) -> None:
+    """Show the long tables first, so that the sums and what is odd stay in sight."""
+    show.table(_classes("object-specific parts", document["pairs"], "name", "parts"))
+    show.table(_classes("objects", document["objects"], "object", "instances"))
+    show.table(_bars("sizes of parts, in pixels", document["sizes"]["pixels"]))
+    show.table(_bars("sizes of parts, share of the photo", document["sizes"]["percent_of_photo"]))
+    show.table(_bars("sizes of parts, by COCO's bounds", document["sizes"]["coco"]))
+    show.table(_overlap(document["overlap"]))
+    show.table(_summary(document))
+    for line in _absent(document):
+        show.note(line)
+    for finding in document["suspicious"]:
+        first = finding["examples"][0]
+        where = " ".join((first["split"], first["image_id"])).strip()
+        show.note(f"worth a look: {finding['count']:,} x {finding['what']}, such as {where}: {first['text']}")
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """Give an empty table: names at the left, numbers at the right."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    return table
+
+
+def _classes(title: str, rows: Sequence[dict[str, Any]], name: str, field: str) -> Table:
+    """Give images and `field` of each split, and all pixels, of the classes that are there (others: `_absent`)."""
+    from rich.markup import escape
+
+    splits = list(rows[0]["splits"]) if rows else []
+    table = _table(
+        title, ["", "seen", *(f"{split} {what}" for split in splits for what in ("images", field)), "pixels"]
+    )
+    table.columns[0].no_wrap = True
+    for row in rows:
+        counts = [row["splits"][split] for split in splits]
+        if any(count["images"] for count in counts):
+            texts = [f"{count[what]:,}" for count in counts for what in ("images", field)]
+            pixels = _short(sum(count["pixels"] for count in counts))
+            table.add_row(escape(row[name]), "yes" if row["seen"] else "no", *texts, pixels)
+    return table
+
+
+def _bars(title: str, bins: Sequence[dict[str, Any]]) -> Table:
+    """Give a histogram of text, in characters that the terminal can show."""
+    from rich.console import Console
+
+    block = "█" if Console().encoding.startswith("utf") else "#"
+    table = _table(title, ["", "parts", ""])
+    table.columns[2].justify = "left"
+    most = max((row["parts"] for row in bins), default=0)
+    for row in bins:
+        table.add_row(row["label"], f"{row['parts']:,}", block * -(-BAR * row["parts"] // max(1, most)))
+    return table
+
+
+def _overlap(overlap: dict[str, Any]) -> Table:
+    table = _table("overlap", ["", "pixels", "percent"])
+    table.columns[1].no_wrap = table.columns[2].no_wrap = True
+    for row in overlap.values():
+        percent = row.get("percent")
+        table.add_row(row["what"], f"{row['pixels']:,}", "" if percent is None else f"{percent:.2f}")
+    return table
+
+
+def _summary(document: dict[str, Any]) -> Table:
+    splits = document["splits"]
+    table = _table(document["dataset"], ["", *splits])
+    for name in next(iter(splits.values()), {}):
+        if name not in document["overlap"]:
+            table.add_row(name.replace("_", " "), *(f"{totals[name]:,}" for totals in splits.values()))
+    return table
+
+
+def _absent(document: dict[str, Any]) -> list[str]:
+    """Name the classes that a split lacks, unless it has no image at all."""
+    lines = []
+    for split, absent in document["absent"].items():
+        for what, names in absent.items():
+            if names and document["splits"][split]["images"]:
+                more = f" and {len(names) - NAMED} more, see figures.json" if len(names) > NAMED else ""
+                lines.append(f"{split}: {len(names)} {what} absent: {', '.join(names[:NAMED])}{more}")
+    return lines
+
+
+def _short(number: int) -> str:
+    """Give three digits of a large number.
+
+    >>> _short(9999), _short(1234567), _short(25600000)
+    ('9,999', '1.23 M', '25.6 M')
+    """
+    if number < 10**6:
+        return f"{number:,}"
+    return f"{number / 10**6:.3g} M" if number < 10**9 else f"{number / 10**9:.3g} G"

@@ -1,0 +1,107 @@
+"""`partseg inspect`: what a prepared data set holds, what is odd about it, and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from PIL import Image
+
+from partseg_cli.data.statistics import Statistics
+from partseg_cli.data.store import Store, iterate
+from partseg_cli.data.suspicious import Suspicions
+from partseg_cli.files import write_json, write_text
+from partseg_cli.gallery import Sample, choose, classes_of, draw
+from partseg_cli.overlay import contact_sheet, save_picture
+from partseg_cli.page import render
+from partseg_cli.pipeline.progress import Track, silent
+from partseg_cli.pipeline.stores import find_store
+from partseg_cli.places import new_run
+
+FIGURES, PAGE, SHEET = "figures.json", "index.html", "contact_sheet.png"
+SAMPLE_SIZE = 40_000
+"""Characters of the page that the pictures of one sample may take."""
+COLUMNS, EDGE = 5, 440
+"""Of the contact sheet: tiles in a row, and their edge in pixels."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A data set that was looked through.
+
+    Attributes:
+        folder: with the files.
+        files: names of the files in it.
+        document: all figures.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    document: dict[str, Any]
+
+
+def inspect(
+    dataset: str, *, split: str | None = None, out: Path | None = None, samples: int = 60, track: Track = silent
+) -> Inspected:
+    """Look through a prepared data set, and write figures.json, index.html and, with samples, contact_sheet.png.
+
+    The same store gives the same bytes.
+
+    Args:
+        dataset: folder of a store, or the name of one below `$PARTSEG_DATA`.
+        split: the only one to look at; None = all.
+        out: folder of the files; None = `runs/inspect/<name>-N`.
+        samples: number of images on the page and the contact sheet.
+        track: shows progress.
+
+    Raises:
+        DataError: there is no such data set or split.
+    """
+    store = find_store(dataset)
+    splits = store.splits if split is None else (split,)
+    places = [(name, index) for name in splits for index in range(len(store.records(name)))]
+    document, present = _look_through(store, splits, len(places), track)
+    chosen = [places[index] for index in choose(present, samples)]
+    document["samples"] = [{"split": name, "image_id": store.records(name)[index].image_id} for name, index in chosen]
+    shown, tiles = _draw(store, chosen, track)
+    folder = out or new_run("inspect", store.info.name)
+    return Inspected(folder, _write(folder, document, shown, tiles), document)
+
+
+def _look_through(
+    store: Store, splits: Sequence[str], images: int, track: Track
+) -> tuple[dict[str, Any], list[Int[np.ndarray, "_"]]]:
+    """Give the figures of all images, and the classes of each one."""
+    statistics, suspicions, present = Statistics(store.info, splits), Suspicions(store, splits), []
+    for split, record in track(iterate(store, splits), f"inspect {store.info.name}", images):
+        statistics.add(split, record)
+        suspicions.add(split, record)
+        present.append(classes_of(record, len(store.info.vocabulary.pairs)))
+    about = {"dataset": store.info.name, "licence": store.info.licence, "homepage": store.info.homepage}
+    return {**about, **statistics.document(), "suspicious": suspicions.document()}, present
+
+
+def _draw(store: Store, chosen: Sequence[tuple[str, int]], track: Track) -> tuple[list[Sample], list[Image.Image]]:
+    """Give the samples of the page, and the tiles of the contact sheet, each as large as it will be there."""
+    samples, tiles = [], []
+    for split, index in track(chosen, "draw samples", len(chosen)):
+        sample, tile = draw(store, split, store.records(split)[index], SAMPLE_SIZE)
+        samples.append(sample)
+        tiles.append(tile)
+    return samples, tiles
+
+
+def _write(
+    folder: Path, document: dict[str, Any], samples: Sequence[Sample], tiles: Sequence[Image.Image]
+) -> tuple[str, ...]:
+    write_json(folder / FIGURES, document)
+    write_text(folder / PAGE, render(document, samples))
+    if not tiles:
+        (folder / SHEET).unlink(missing_ok=True)
+        return PAGE, FIGURES
+    save_picture(folder / SHEET, contact_sheet(tiles, COLUMNS, EDGE))
+    return PAGE, SHEET, FIGURES
