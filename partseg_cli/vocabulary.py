@@ -10,10 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from partseg_cli.errors import VocabularyError
 
@@ -110,8 +107,13 @@ class Vocabulary:
 
     @cached_property
     def unseen_objects(self) -> tuple[str, ...]:
-        """The objects of unseen pairs, sorted."""
-        return tuple(sorted({pair.object for pair in self.pairs if not pair.is_seen}))
+        """The objects that have pairs, none of them seen; sorted.
+
+        >>> Vocabulary((Pair("cat", "ear", False), Pair("cat", "head"), Pair("dog", "ear", False))).unseen_objects
+        ('dog',)
+        """
+        seen = {pair.object for pair in self.pairs if pair.is_seen}
+        return tuple(sorted({pair.object for pair in self.pairs} - seen))
 
     def seen(self) -> Vocabulary:
         """Give the seen pairs alone: what training reads.
@@ -121,16 +123,33 @@ class Vocabulary:
         """
         return Vocabulary(tuple(pair for pair in self.pairs if pair.is_seen))
 
-    def with_unseen(self, objects: Iterable[str]) -> Vocabulary:
-        """Give the same pairs, unseen where their object is among `objects`.
+    def with_unseen(
+        self, objects: Iterable[str], parts: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = ()
+    ) -> Vocabulary:
+        """Give the same pairs, unseen where the object, the part or the (object, part) is among those named.
 
         Raises:
-            VocabularyError: an object is not in this vocabulary.
+            VocabularyError: a name is not in this vocabulary.
         """
-        unseen = set(objects)
+        unseen, unseen_parts, unseen_pairs = set(objects), set(parts), set(pairs)
         for name in sorted(unseen):
             check_known(name, self.objects, "unseen objects")
-        return Vocabulary(tuple(Pair(pair.object, pair.part, pair.object not in unseen) for pair in self.pairs))
+        for name in sorted(unseen_parts):
+            check_known(name, self.parts, "unseen parts")
+        for pair in sorted(unseen_pairs):
+            check_known(Pair(*pair).name, [known.name for known in self.pairs], "unseen pairs")
+        return Vocabulary(
+            tuple(
+                Pair(
+                    pair.object,
+                    pair.part,
+                    not (
+                        pair.object in unseen or pair.part in unseen_parts or (pair.object, pair.part) in unseen_pairs
+                    ),
+                )
+                for pair in self.pairs
+            )
+        )
 
     def parts_of(self, name: str) -> tuple[str, ...]:
         """Give the parts of the object called `name`, in the order of the pairs."""
@@ -216,85 +235,3 @@ def parse_category(name: str) -> Word:
     if not before or not after:
         raise VocabularyError(f'category: must read "object:part", got {name!r}; complete it')
     return Word(plain, before, after)
-
-
-def read_words(entries: Iterable[str]) -> list[Word]:
-    """Read `--vocab` values: entries, comma-separated entries, or names of .yaml, .yml and .txt files of them.
-
-    Raises:
-        VocabularyError: nothing is left, an entry stands twice, a file cannot be read.
-    """
-    words: list[Word] = []
-    for entry in entries:
-        path = Path(entry.strip())
-        if path.suffix.lower() in {".yaml", ".yml", ".txt"}:
-            words += _read_file(path)
-        else:
-            words += [parse_word(piece) for piece in entry.split(",") if piece.strip()]
-    if not words:
-        raise VocabularyError('vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"')
-    keys = [(word.object, word.part, word.is_undecided and word.text) for word in words]
-    for key, word in zip(keys, words, strict=True):
-        if keys.count(key) > 1:
-            raise VocabularyError(f"vocabulary: each entry must stand once, got {word.text!r} twice; drop one")
-    return words
-
-
-def _read_file(path: Path) -> list[Word]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocabularyError(
-            f"{path}: cannot be read as a vocabulary file ({error}); name a UTF-8 text or YAML file"
-        ) from error
-    if path.suffix.lower() == ".txt":
-        lines = (line.split("#")[0].strip() for line in text.splitlines())
-        return [parse_word(piece) for line in lines for piece in line.split(",") if piece.strip()]
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise VocabularyError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend it") from error
-    return _read_yaml(path, value)
-
-
-def _read_yaml(path: Path, value: object) -> list[Word]:
-    """Read a list of entries or {object, part} mappings, or a mapping of objects to lists of their parts."""
-    if isinstance(value, dict):
-        return [word for name, parts in value.items() for word in _read_parts(path, name, parts)]
-    if isinstance(value, list):
-        return [_read_entry(path, entry) for entry in value]
-    raise _misread(path, value)
-
-
-def _read_parts(path: Path, name: object, parts: object) -> list[Word]:
-    """Read one object with a list of its parts, or with nothing: the object itself."""
-    if parts is None or parts == []:
-        return [_word(path, name, None)]
-    if not isinstance(parts, list):
-        raise _misread(path, {name: parts})
-    return [_word(path, name, part) for part in parts]
-
-
-def _read_entry(path: Path, entry: object) -> Word:
-    if isinstance(entry, str):
-        return parse_word(entry)
-    if isinstance(entry, dict) and entry and set(entry) <= {"object", "part"}:
-        names = [entry[key] for key in ("object", "part") if key in entry]
-        if all(names):
-            return _word(path, entry.get("object"), entry.get("part"))
-    raise _misread(path, entry)
-
-
-def _word(path: Path, name: object, part: object) -> Word:
-    names = [" ".join(text.split()) for text in (name, part) if isinstance(text, str)]
-    if len(names) != sum(text is not None for text in (name, part)) or not names or not all(names):
-        raise _misread(path, {"object": name, "part": part})
-    known = iter(names)
-    return Word("'s ".join(names), *(None if text is None else next(known) for text in (name, part)))
-
-
-def _misread(path: Path, got: object) -> VocabularyError:
-    return VocabularyError(
-        f"{path}: must be a list of entries or {{object: ..., part: ...}}, or map objects to lists of "
-        f"parts, got {got!r}; put names that YAML reads as something else in quotes"
-    )

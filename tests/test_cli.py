@@ -20,7 +20,7 @@ from partseg_cli.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMANDS = ("prepare", "split", "train", "evaluate", "predict", "demo")
+COMMANDS = ("prepare", "inspect", "split", "train", "evaluate", "predict", "export", "demo")
 RESULT_KEYS = {
     *("protocol", "rule", "split", "dataset", "model", "checkpoint", "mIoU", "recall", "boundary_iou"),
     *("classes_counted", "classes_at_zero", "pixels", "per_class", "versions"),

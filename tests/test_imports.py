@@ -20,6 +20,7 @@ LOWEST = ["errors", "files", "places", "records"]
 
 TABLE = {
     "vocabulary": set(),
+    "words": {"vocabulary"},
     "recipe": set(),
     "losses": set(),
     "devices": set(),
@@ -31,6 +32,8 @@ TABLE = {
     "evaluators": {"vocabulary", "data", "inference"},
     "report": {"vocabulary", "evaluators"},
     "overlay": {"vocabulary", "evaluators"},
+    "gallery": {"data", "overlay"},
+    "page": {"gallery"},
 }
 """Part -> what it may import besides `LOW` and itself. `pipeline` may import all but `cli`; for `cli` see below."""
 

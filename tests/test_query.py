@@ -10,7 +10,8 @@ from partseg_cli.errors import VocabularyError
 from partseg_cli.inference import pred_all
 from partseg_cli.query import Query, resolve
 from partseg_cli.records import Logits
-from partseg_cli.vocabulary import Pair, Vocabulary, parse_word, read_words
+from partseg_cli.vocabulary import Pair, Vocabulary, parse_word
+from partseg_cli.words import read_words
 
 # What the photo shows: a pixel is a pair (object, part) or nothing
 EAR, HEAD, TAIL = ("cat", "ear"), ("cat", "head"), ("cat", "tail")

@@ -18,7 +18,7 @@ COMMANDS = [line for line in SHELL if line.startswith("partseg ")]
 
 def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
     assert len([line for line in SHELL if line.startswith("python3 -m venv")]) == 2
-    told = ["prepare", "split", "train", "evaluate", "predict", *["prepare"] * 4]
+    told = ["prepare", "inspect", "split", "train", "evaluate", "predict", *["prepare"] * 8, *["split"] * 5, "export"]
     told += ["weights import", "weights verify", "evaluate"]
     assert [
         " ".join(line.split()[1 : 1 + len(words.split())]) for line, words in zip(COMMANDS, told, strict=True)
@@ -42,7 +42,7 @@ def test_each_command_is_one_that_the_tool_understands(line):
 
 def test_the_recipes_that_are_named_exist():
     named = set(re.findall(r"recipes/(\w+)\.yaml", README))
-    assert named == {"pascal_zeroshot", "tiny"}
+    assert named == {"pascal_zeroshot", "ade_zeroshot", "partimagenet_zeroshot", "tiny"}
     for name in named:
         assert find_recipe(name).is_file()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.errors import RecipeError
 from partseg_cli.places import packaged
 from partseg_cli.recipe import (
@@ -36,8 +37,8 @@ def raw() -> dict:
 # ---- the packaged ones
 
 
-def test_two_recipes_are_packaged_and_each_is_found_by_name():
-    assert [path.stem for path in RECIPES] == ["pascal_zeroshot", "tiny"]
+def test_four_recipes_are_packaged_and_each_is_found_by_name():
+    assert [path.stem for path in RECIPES] == ["ade_zeroshot", "partimagenet_zeroshot", "pascal_zeroshot", "tiny"]
     assert [find_recipe(path.stem) for path in RECIPES] == RECIPES
 
 
@@ -82,27 +83,56 @@ def switches(recipe) -> dict[str, str]:
     return {key: values[key.split(".")[0]][key.split(".")[1]] for key in OURS_AND_PUBLISHED}
 
 
-def test_the_pascal_recipe_holds_our_defaults():
-    recipe = load_recipe("pascal_zeroshot")
+PUBLISHED = ["ade_zeroshot", "partimagenet_zeroshot", "pascal_zeroshot"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_recipes_hold_our_defaults(name):
+    recipe = load_recipe(name)
     assert switches(recipe) == {key: ours for key, (ours, _) in OURS_AND_PUBLISHED.items()}
 
 
-def test_the_line_in_the_head_of_the_pascal_recipe_gives_all_published_values():
-    path = packaged("recipes") / "pascal_zeroshot.yaml"
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_the_line_in_the_head_of_a_published_recipe_gives_all_published_values(recipe):
+    path = packaged("recipes") / f"{recipe}.yaml"
     (line,) = re.findall(r"^# +(partseg train .* .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     command, verb, name, *overrides = shlex.split(line)
-    assert (command, verb, name) == ("partseg", "train", "recipes/pascal_zeroshot.yaml")
+    assert (command, verb, name) == ("partseg", "train", f"recipes/{recipe}.yaml")
     assert switches(load_recipe(str(path), overrides)) == {key: value for key, (_, value) in OURS_AND_PUBLISHED.items()}
 
 
-def test_the_pascal_recipe_trains_as_published():
-    recipe = load_recipe("pascal_zeroshot")
-    train, loss, data = recipe.train, recipe.loss, recipe.data
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_recipes_train_as_published(name):
+    recipe = load_recipe(name)
+    train, loss = recipe.train, recipe.loss
     assert (train.lr, train.weight_decay, train.power, train.clip_norm) == (1e-4, 1e-4, 0.9, 0.01)
     assert (train.batch_size, train.iterations, train.seed) == (8, 20_000, 12_345_678)
     assert (loss.lambda_obj, loss.lambda_part, loss.lambda_sep, loss.lambda_enh) == (1, 1, 0.1, 0.01)
     assert (loss.gamma, loss.background_weight, recipe.model.image_size) == (0.3, 0.05, 352)
-    assert (data.shortest_edge, data.longest_edge, data.flip) == (800, 1333, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "views"),
+    [
+        ("pascal_zeroshot", "pascal-part-116", (800, 1333, 0.5)),
+        ("ade_zeroshot", "ade20k-part-234", (800, 1333, 0.5)),
+        ("partimagenet_zeroshot", "partimagenet", (None, 1333, 0.0)),
+    ],
+)
+def test_the_published_recipes_differ_in_their_data_alone(name, dataset, views):
+    recipe, pascal = load_recipe(name), load_recipe("pascal_zeroshot")
+    data = recipe.data
+    assert (data.dataset, data.shortest_edge, data.longest_edge, data.flip) == (dataset, *views)
+    assert dataset in manifest_names()
+    assert (recipe.model, recipe.loss, recipe.train) == (pascal.model, pascal.loss, pascal.train)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_head_of_a_published_recipe_counts_the_objects_of_its_manifest(name):
+    words = load_manifest(load_recipe(name).data.dataset).vocabulary
+    seen, objects = len(words.seen().objects), len(words.objects)
+    head = (packaged("recipes") / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert head.endswith(f"zero-shot: trained on {seen} objects, tested on {objects}. Our defaults.")
 
 
 # ---- round trip and overrides
@@ -414,7 +444,8 @@ def test_select_best_needs_evaluations():
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest_one():
-    with refused("pascal_zeroshoot: no such recipe; packaged are pascal_zeroshot, tiny: did you mean pascal_zeroshot?"):
+    known = ", ".join(path.stem for path in RECIPES)
+    with refused(f"pascal_zeroshoot: no such recipe; packaged are {known}: did you mean pascal_zeroshot?"):
         find_recipe("pascal_zeroshoot")
 
 

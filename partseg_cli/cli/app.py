@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import data, run, weights
+from partseg_cli.cli import data, export, inspect, run, split, weights
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(
@@ -17,14 +17,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Open-vocabulary part segmentation: photos and words in, part masks out.\n\n"
-    "First minute: **partseg demo**. Then: prepare, split, train, evaluate, predict. "
+    "First minute: **partseg demo**. Then: prepare, inspect, split, train, evaluate, predict. "
     "Published models come in by **partseg weights import**.",
 )
 app.command()(data.prepare)
-app.command()(data.split)
+app.command()(inspect.inspect)
+app.command()(split.split)
 app.command()(run.train)
 app.command()(run.evaluate)
 app.command()(run.predict)
+app.command()(export.export)
 app.command()(run.demo)
 app.add_typer(weights.app, name="weights")
 

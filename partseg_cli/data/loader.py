@@ -13,7 +13,6 @@ from jaxtyping import Bool, Int, UInt16
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits import select
@@ -122,12 +121,7 @@ class TrainSet(Dataset[Batch]):
 
     def _view(self, record: Record, number: int) -> Batch:
         views = self.views
-        photo = open_photo(self.store.photo(record), upright=False)
-        if photo.size != (record.width, record.height):
-            raise DataError(
-                f"{record.file_name}: must be {record.width}x{record.height} as prepared, "
-                f"got {photo.width}x{photo.height}; prepare again"
-            )
+        photo = self.store.read_photo(record)
         height, width = record.height, record.width
         if views.shortest_edge is not None:
             height, width = shortest_edge_size(height, width, views.shortest_edge, views.longest_edge)
@@ -142,7 +136,8 @@ class TrainSet(Dataset[Batch]):
 
     def _labels(self, record: Record, rows: Int[np.ndarray, "S"], columns: Int[np.ndarray, "S"]) -> Labels:
         pairs, objects = (plane[np.ix_(rows, columns)] for plane in (record.flat_pairs(), record.flat_objects()))
-        planes = (self.tables.pairs(pairs), self.tables.objects(objects), self.tables.outside(objects))
+        outside = self.tables.outside(objects) & ~record.unsure()[np.ix_(rows, columns)]
+        planes = (self.tables.pairs(pairs), self.tables.objects(objects), outside)
         return Labels(*(torch.from_numpy(plane)[None] for plane in planes))
 
     def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[Batch]:
@@ -161,35 +156,3 @@ def _joined(samples: Sequence[Batch]) -> Batch:
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
     return np.random.default_rng([seed, epoch, length]).permutation(length)
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """What a training run is fed.
-
-    Attributes:
-        images: number of images fed.
-        left_out: images of the list without any seen part.
-        labelled: pixels fed with the label of a pair.
-        leaked: pixels of an unseen pair or object that are fed with the label of a pair or object.
-    """
-
-    images: int
-    left_out: int
-    labelled: int
-    leaked: int
-
-
-def check_leakage(train: TrainSet, vocabulary: Vocabulary) -> Leakage:
-    """Compare what the loader feeds, at native size, with what the store says there; nothing must leak."""
-    unseen_pairs = [index for index, pair in enumerate(vocabulary.pairs) if not pair.is_seen]
-    unseen_objects = [i for i, name in enumerate(train.store.info.objects) if name in vocabulary.unseen_objects]
-    labelled = leaked = 0
-    for place in train.places:
-        record = train.record(place)
-        pairs, objects = record.flat_pairs(), record.flat_objects()
-        fed = train.tables.pairs(pairs) >= 0
-        labelled += int(fed.sum())
-        leaked += int((fed & np.isin(pairs, unseen_pairs)).sum())
-        leaked += int(((train.tables.objects(objects) >= 0) & np.isin(objects, unseen_objects)).sum())
-    return Leakage(len(train), train.left_out, labelled, leaked)

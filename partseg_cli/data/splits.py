@@ -1,28 +1,30 @@
-"""Splits: which objects are seen and which images train and validate; a small file beside the store."""
+"""Splits: which pairs are seen and which images train and validate; a small file beside the store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, iterate
-from partseg_cli.errors import DataError, UsageError, VocabularyError
+from partseg_cli.errors import DataError, VocabularyError
 from partseg_cli.files import write_text
-from partseg_cli.vocabulary import Vocabulary
+from partseg_cli.vocabulary import Pair, Vocabulary
 
 FORMAT = "partseg-split-1"
 PUBLISHED = "published"
 
+VAL, VAL_AND_TRAIN_UNSEEN = "val", "val+train-unseen"
+"""What a test runs over: val alone, or also the unseen objects of the training images (published for ADE20K)."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """A zero-shot split of one store.
+    """A split of one store.
 
     Attributes:
         dataset: name of the store it belongs to.
@@ -31,6 +33,9 @@ class Split:
         unseen_objects: all pairs of these are unseen.
         train: image ids.
         val: image ids.
+        unseen_parts: all pairs with these are unseen.
+        unseen_pairs: further unseen pairs, (object, part).
+        val_unseen: ids of train images of which the test takes the unseen objects, and nothing else.
     """
 
     dataset: str
@@ -39,10 +44,13 @@ class Split:
     unseen_objects: tuple[str, ...]
     train: tuple[str, ...]
     val: tuple[str, ...]
+    unseen_parts: tuple[str, ...] = ()
+    unseen_pairs: tuple[tuple[str, str], ...] = ()
+    val_unseen: tuple[str, ...] = ()
 
     def vocabulary(self, store: Store) -> Vocabulary:
         """Give the store's pairs with the seen flags of this split."""
-        return store.info.vocabulary.with_unseen(self.unseen_objects)
+        return store.info.vocabulary.with_unseen(self.unseen_objects, self.unseen_parts, self.unseen_pairs)
 
     def images(self, name: str) -> tuple[str, ...]:
         """Give the image ids of "train" or "val".
@@ -57,46 +65,42 @@ class Split:
 
 
 def published_split(store: Store) -> Split:
-    """Give the split that the data set was published with."""
+    """Give the split that the data set was published with, and its published rule of what the test runs over."""
     lists = {name: tuple(record.image_id for record in store.records(name)) for name in store.splits}
     unseen = store.info.vocabulary.unseen_objects
-    return Split(store.info.name, "published", 0, unseen, lists.get("train", ()), lists.get("val", ()))
+    train = lists.get("train", ())
+    tested = showing(store, train, unseen) if store.info.test == VAL_AND_TRAIN_UNSEEN else ()
+    return Split(store.info.name, "published", 0, unseen, train, lists.get("val", ()), val_unseen=tested)
 
 
-def draw_split(
-    store: Store, *, unseen: Sequence[str] | None, val_fraction: float | None, shots: int | None, seed: int
-) -> Split:
-    """Make a split of a store.
+def showing(store: Store, ids: Collection[str], objects: Collection[str]) -> tuple[str, ...]:
+    """Give those of the images that show a part of one of the objects, in the order of the store."""
+    wanted, names = set(ids), set(objects)
+    return tuple(
+        record.image_id
+        for _, record in iterate(store)
+        if record.image_id in wanted and not names.isdisjoint(pair.object for pair in pairs_of(store, record))
+    )
 
-    Args:
-        store: the prepared data set.
-        unseen: unseen objects; None = the published ones.
-        val_fraction: share of *all* images (of train and val) drawn for val; None = the published lists. Images with
-            and without unseen objects are drawn apart, so that both sides can be scored.
-        shots: images with a part of each seen object that train keeps; None = all.
-        seed: the same seed gives the same split.
 
-    Raises:
-        UsageError: a value is outside its rule.
-    """
-    split = published_split(store)
-    rules = ["seen objects published" if unseen is None else "seen objects chosen"]
-    if unseen is not None:
-        split = replace(split, unseen_objects=_checked_unseen(store, unseen))
-    rng = np.random.default_rng(seed)
-    if val_fraction is not None:
-        split = _draw_val(store, split, val_fraction, rng)
-        rules.append(f"val drawn as {val_fraction:g} of all images")
-    if shots is not None:
-        split = _draw_shots(store, split, shots, rng)
-        rules.append(f"train drawn as {shots} images of each seen object")
-    return replace(split, rule=", ".join(rules), seed=seed)
+def pairs_of(store: Store, record: Record) -> set[Pair]:
+    """Give the pairs that an image shows, with the store's own seen flags."""
+    return {store.info.vocabulary.pairs[part.pair] for part in record.parts}
 
 
 def write_split(path: Path, split: Split) -> None:
-    """Write `split` as YAML, whole or not at all."""
-    value: dict[str, Any] = {"format": FORMAT, **vars(split)}
-    text = yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}, sort_keys=False)
+    """Write `split` as YAML, whole or not at all; what a split rarely has is there only where it has it."""
+    value: dict[str, Any] = {"format": FORMAT}
+    for key in _FIELDS:
+        content = getattr(split, key)
+        if key not in _RARE or content:
+            value[key] = list(content) if isinstance(content, tuple) else content
+    if split.unseen_pairs:
+        objects = dict.fromkeys(name for name, _ in split.unseen_pairs)
+        value["unseen_pairs"] = {
+            name: [part for other, part in split.unseen_pairs if other == name] for name in objects
+        }
+    text = yaml.safe_dump(value, sort_keys=False)
     write_text(path, f"# Made by `partseg split`; recipes take it as data.split.\n{text}")
 
 
@@ -124,85 +128,56 @@ def load_split(store: Store, name: str) -> Split:
     return split
 
 
+_FIELDS = {
+    "dataset": str,
+    "rule": str,
+    "seed": int,
+    "unseen_objects": list,
+    "unseen_parts": list,
+    "unseen_pairs": dict,
+    "train": list,
+    "val": list,
+    "val_unseen": list,
+}
+_RARE = {"unseen_parts", "unseen_pairs", "val_unseen"}
+_NEEDED = [key for key in _FIELDS if key not in _RARE]
+_KINDS = {str: "text", int: "a whole number", list: "a list of texts", dict: "objects with lists of parts"}
+
+
 def _parse(path: Path, value: dict[Any, Any]) -> Split:
     """Check the type of every field."""
-    kinds = {"dataset": str, "rule": str, "seed": int, "unseen_objects": list, "train": list, "val": list}
-    for key in sorted(kinds.keys() | value.keys(), key=str):
-        if key not in kinds or key not in value:
-            raise DataError(f"{path}: must hold exactly {', '.join(kinds)}, got {key!r} wrong; make it: partseg split")
-        got = value[key]
-        texts = got if isinstance(got, list) else []
-        if type(got) is not kinds[key] or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{path}: {key} must be {_KINDS[kinds[key]]}, got {got!r}; make it again: partseg split")
+    for key in sorted({*_NEEDED, *value}, key=str):
+        if key not in _FIELDS or key not in value:
+            raise DataError(
+                f"{path}: must hold exactly {', '.join(_NEEDED)}, got {key!r} wrong; make it: partseg split"
+            )
+        if not _is_of(value[key], _FIELDS[key]):
+            kind = _KINDS[_FIELDS[key]]
+            raise DataError(f"{path}: {key} must be {kind}, got {value[key]!r}; make it again: partseg split")
     fields: dict[str, Any] = {key: tuple(got) if isinstance(got, list) else got for key, got in value.items()}
+    if "unseen_pairs" in fields:
+        fields["unseen_pairs"] = tuple((name, part) for name, parts in value["unseen_pairs"].items() for part in parts)
     split = Split(**fields)
-    if both := sorted(set(split.train) & set(split.val)):
+    if both := sorted({*split.train, *split.val_unseen} & set(split.val)):
         raise DataError(f"{path}: no image may be in train and val, got {len(both)} such as {both[0]}; make it again")
     return split
 
 
-_KINDS = {str: "text", int: "a whole number", list: "a list of texts"}
+def _is_of(value: object, kind: type) -> bool:
+    if isinstance(value, dict):
+        return kind is dict and _are_texts(value) and all(_is_of(parts, list) for parts in value.values())
+    return type(value) is kind and (not isinstance(value, list) or _are_texts(value))
 
 
-def select(store: Store, ids: Sequence[str]) -> list[tuple[str, int]]:
-    """Give (store split, index) of each image id, in the order of the store."""
-    wanted = set(ids)
-    return [
-        (name, index)
-        for name in store.splits
-        for index, record in enumerate(store.records(name))
-        if record.image_id in wanted
-    ]
-
-
-def _checked_unseen(store: Store, unseen: Sequence[str]) -> tuple[str, ...]:
-    chosen = store.info.vocabulary.with_unseen(unseen)
-    if not any(chosen.is_seen):
-        raise UsageError("--unseen: at least one object must stay seen, got all of them; leave one out")
-    return chosen.unseen_objects
-
-
-def _draw_val(store: Store, split: Split, fraction: float, rng: np.random.Generator) -> Split:
-    if not 0 < fraction < 1:
-        raise UsageError(f"--val-fraction must lie between 0 and 1, got {fraction:g}")
-    groups: dict[bool, list[str]] = {True: [], False: []}
-    everything = []
-    for _, record in iterate(store):
-        everything.append(record.image_id)
-        groups[not _objects_with_parts(store, record).isdisjoint(split.unseen_objects)].append(record.image_id)
-    val: set[str] = set()
-    for ids in groups.values():
-        val.update(rng.permutation(ids)[: round(fraction * len(ids))].tolist())
-    return replace(
-        split, train=tuple(i for i in everything if i not in val), val=tuple(i for i in everything if i in val)
-    )
-
-
-def _draw_shots(store: Store, split: Split, shots: int, rng: np.random.Generator) -> Split:
-    """Keep, for each seen object in turn, images at random until `shots` of those kept show a part of it."""
-    if shots < 1:
-        raise UsageError(f"--shots must be >= 1, got {shots}")
-    train = set(split.train)
-    shows = {r.image_id: _objects_with_parts(store, r) for _, r in iterate(store) if r.image_id in train}
-    seen = [name for name in store.info.vocabulary.objects if name not in split.unseen_objects]
-    kept: set[str] = set()
-    for name in seen:
-        candidates = [image for image in split.train if name in shows[image]]
-        missing = shots - sum(image in kept for image in candidates)
-        fresh = [image for image in rng.permutation(candidates).tolist() if image not in kept]
-        kept.update(fresh[: max(missing, 0)])
-    return replace(split, train=tuple(image for image in split.train if image in kept))
-
-
-def _objects_with_parts(store: Store, record: Record) -> set[str]:
-    return {store.info.vocabulary.pairs[part.pair].object for part in record.parts}
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(text, str) for text in values)
 
 
 def _check_belongs(path: Path, split: Split, store: Store) -> None:
     if split.dataset != store.info.name:
         raise DataError(f"{path}: must belong to {store.info.name}, got a split of {split.dataset}; make it again")
     known = {record.image_id for _, record in iterate(store)}
-    strange = [image for image in (*split.train, *split.val) if image not in known]
+    strange = [image for image in (*split.train, *split.val, *split.val_unseen) if image not in known]
     if strange:
         raise DataError(
             f"{path}: every image must be in {store.folder}, got {len(strange)} others such as {strange[0]}; "
@@ -212,3 +187,14 @@ def _check_belongs(path: Path, split: Split, store: Store) -> None:
         split.vocabulary(store)
     except VocabularyError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def select(store: Store, ids: Collection[str]) -> list[tuple[str, int]]:
+    """Give (store split, index) of each image id, in the order of the store."""
+    wanted = set(ids)
+    return [
+        (name, index)
+        for name in store.splits
+        for index, record in enumerate(store.records(name))
+        if record.image_id in wanted
+    ]

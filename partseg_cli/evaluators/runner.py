@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store
@@ -66,6 +65,7 @@ def count_images(
     per_image: bool,
     image_size: int,
     batch: int = 1,
+    scored: Sequence[bool] | None = None,
 ) -> Iterator[Int[Tensor, "K1 K1"]]:
     """Give the confusion counts of each photo in turn, at its own size.
 
@@ -79,22 +79,27 @@ def count_images(
             published (a sample is a photo and an object class).
         image_size: pixels, the square that the model reads.
         batch: photos in one forward pass; groups follow the order of `places` alone.
+        scored: for each pair whether its labelled pixels count; None: all do.
     """
     stored = {split: store.records(split) for split in store.splits}
     for start in range(0, len(places), batch):
         records: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
-        photos = [open_photo(store.photo(record), upright=False) for record in records]
+        photos = [store.read_photo(record) for record in records]
         with torch.inference_mode():
             logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
             for index, record in enumerate(records):
-                target = _target(record).to(logits.pairs.device)
+                target = _target(record, scored).to(logits.pairs.device)
                 prediction = _predict(logits.image(index), target, vocabulary, protocol, per_image)
                 yield confusion(prediction, target, len(vocabulary.pairs)).cpu()
 
 
-def _target(record: Record) -> Int[Tensor, "H W"]:
+def _target(record: Record, scored: Sequence[bool] | None) -> Int[Tensor, "H W"]:
+    """Paint the pairs, -1 where there is none or one that is not scored."""
     labels = torch.from_numpy(record.flat_pairs().astype("int64"))
-    return labels.masked_fill(labels == NONE, -1)
+    labels = labels.masked_fill(labels == NONE, -1)
+    if scored is None:
+        return labels
+    return torch.where(torch.tensor([*scored, False])[labels], labels, -1)
 
 
 def _predict(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ def evaluate(
         "split": split,
         "dataset": store.info.name,
         "data_split": recipe.data.split,
+        "train_images_for_unseen": len(division.val_unseen) if split == "val" else 0,
         "model": header.model["name"],
         "backbone": header.model["backbone"],
         "checkpoint": str(checkpoint_file(checkpoint)),
@@ -82,22 +85,25 @@ def score(
     per_image: bool = False,
     track: Track = silent,
 ) -> Result:
-    """Score a model on one split of a store."""
+    """Score a model on one split of a store; the test may take the unseen objects of train images as well."""
     vocabulary = division.vocabulary(store)
     places = select(store, division.images(split))
-    counts = torch.zeros(len(vocabulary.pairs) + 1, len(vocabulary.pairs) + 1, dtype=torch.long)
-    images = count_images(
+    beside = select(store, division.val_unseen) if split == "val" else []
+    count = partial(
+        count_images,
         model,
         store,
-        places,
-        vocabulary,
+        vocabulary=vocabulary,
         protocol=protocol,
         per_image=per_image,
         image_size=model.section.image_size,
         batch=model.compute.batch,
     )
+    of_unseen = [pair.object in vocabulary.unseen_objects for pair in vocabulary.pairs]
+    images = chain(count(places), count(beside, scored=of_unseen))
+    counts = torch.zeros(len(vocabulary.pairs) + 1, len(vocabulary.pairs) + 1, dtype=torch.long)
     with memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
-        for image in track(images, f"evaluate {protocol}", len(places)):
+        for image in track(images, f"evaluate {protocol}", len(places) + len(beside)):
             counts += image
     return summarise(counts, vocabulary, protocol)
 

@@ -28,7 +28,8 @@ from partseg_cli.places import new_run
 from partseg_cli.query import Query, resolve
 from partseg_cli.recipe import load_recipe
 from partseg_cli.training.checkpoint import checkpoint_file
-from partseg_cli.vocabulary import Pair, Vocabulary, Word, read_words
+from partseg_cli.vocabulary import Pair, Vocabulary, Word
+from partseg_cli.words import read_words
 
 RANDOM_WARNING = "random weights: this picture means nothing"
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from partseg_cli.data.loader import LabelTables, Leakage, TrainSet, Views, check_leakage
+from partseg_cli.data.draw import draw_split, unseen_by_name
+from partseg_cli.data.loader import LabelTables, TrainSet, Views
 from partseg_cli.data.rle import NONE, Mask
-from partseg_cli.data.splits import draw_split, published_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.records import Batch
@@ -34,8 +34,10 @@ def views(**changes) -> Views:
     return dataclasses.replace(PLAIN, **changes)
 
 
-def samples(store: Store, *, seed: int = 0, unseen: list[str] | None = None, **changes) -> TrainSet:
-    split = draw_split(store, unseen=unseen, val_fraction=None, shots=None, seed=0)
+def samples(
+    store: Store, *, seed: int = 0, unseen: list[str] | None = None, parts: tuple[str, ...] = (), **changes
+) -> TrainSet:
+    split = draw_split(store, unseen_by_name(store.info.vocabulary, unseen, parts))
     return TrainSet(store, split.train, split.vocabulary(store), views(**changes), seed)
 
 
@@ -193,6 +195,25 @@ def test_labels_are_numbered_as_the_training_vocabulary_is(small_store):
     assert train.tables.objects(np.array([0, 1, 2, 3, NONE], np.uint16)).tolist() == [-1, -1, 0, 1, -1]
 
 
+def test_an_unseen_part_of_a_seen_object_has_no_label_and_is_not_background(small_store):
+    train = samples(small_store, unseen=[], parts=["ear"], unlabelled_objects="background")
+    assert [(p.object, p.part) for p in train.tables.training.pairs] == [
+        *(("cat", "head"), ("dog", "head"), ("dog", "tail"), ("fox", "tail"))
+    ]
+    assert train.tables.training.objects == ("cat", "dog", "fox")
+    labels = np.array([0, 1, 2, 3, 4, 5, NONE], np.uint16)
+    assert train.tables.pairs(labels).tolist() == [-1, 0, 1, 2, -1, 3, -1]
+    objects = np.array([0, 1, 2, 3, NONE], np.uint16)  # boat, cat, dog, fox
+    assert train.tables.objects(objects).tolist() == [-1, 0, 1, 2, -1]
+    assert train.tables.outside(objects).tolist() == [True, False, False, False, True]
+
+
+def test_an_object_without_a_seen_part_is_no_object_of_training(small_store):
+    tables = samples(small_store, unseen=[], parts=["ear", "tail"]).tables
+    assert tables.training.objects == ("cat", "dog")
+    assert tables.outside(np.array([3], np.uint16)).tolist() == [True]
+
+
 # ---- which images, in which order
 
 
@@ -301,47 +322,3 @@ def test_a_missing_photo_is_refused(small_data, tmp_path):
         photo.unlink()
     with pytest.raises(DataError, match=r"photo_0\d\.png: must be a readable photo, got No such file or directory"):
         samples(store)[0]
-
-
-# ---- leakage
-
-
-def labelled_pixels(store: Store) -> int:
-    return sum(int((native_labels(store, image_id)[0] >= 0).sum()) for image_id in FED)
-
-
-def test_nothing_leaks_and_every_labelled_pixel_is_counted(small_store):
-    split = published_split(small_store)
-    leakage = check_leakage(samples(small_store), split.vocabulary(small_store))
-    assert leakage == Leakage(images=6, left_out=2, labelled=labelled_pixels(small_store), leaked=0)
-    assert leakage.labelled > 1000
-
-
-def unseen_pixels(store: Store, *, pairs: bool) -> int:
-    total = 0
-    for record in store.records("train"):
-        if record.image_id in FED:
-            names = [p.object for p in store.info.vocabulary.pairs] if pairs else list(store.info.objects)
-            flat = record.flat_pairs() if pairs else record.flat_objects()
-            total += sum(int((flat == index).sum()) for index, name in enumerate(names) if name == "fox")
-    return total
-
-
-def test_a_leak_of_pairs_is_reported_to_the_pixel(small_store):
-    train = samples(small_store)
-    train.tables._pairs[4:6] = 0  # fox's ear and tail are fed as cat's ear
-    leakage = check_leakage(train, published_split(small_store).vocabulary(small_store))
-    assert leakage.leaked == unseen_pixels(small_store, pairs=True) > 0
-    assert leakage.labelled == labelled_pixels(small_store) + leakage.leaked
-
-
-def test_a_leak_of_objects_is_reported_to_the_pixel(small_store):
-    train = samples(small_store)
-    train.tables._objects[small_store.info.objects.index("fox")] = 1
-    leakage = check_leakage(train, published_split(small_store).vocabulary(small_store))
-    assert leakage.leaked == unseen_pixels(small_store, pairs=False) > 0
-
-
-def test_training_with_seen_flags_of_another_split_is_a_leak(small_store):
-    train = samples(small_store, unseen=[])
-    assert check_leakage(train, published_split(small_store).vocabulary(small_store)).leaked > 0

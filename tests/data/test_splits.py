@@ -1,34 +1,37 @@
-"""Splits of a small store: which objects are seen, which images train."""
+"""Splits and their files: which pairs are seen, which images train, what the test takes."""
 
+import dataclasses
 import re
 
 import pytest
 import yaml
 
-from partseg_cli.data.splits import Split, draw_split, load_split, published_split, select, write_split
-from partseg_cli.data.store import iterate
-from partseg_cli.errors import DataError, UsageError, VocabularyError
+from partseg_cli.data.splits import Split, load_split, published_split, select, showing, write_split
+from partseg_cli.data.store import Store
+from partseg_cli.errors import DataError
 
 TRAIN = tuple(f"photo_{number:02}" for number in range(8))
 VAL = tuple(f"photo_{number:02}" for number in range(8, 12))
-WITH_FOX = {"photo_02", "photo_03", "photo_04", "photo_09", "photo_11"}
 
 
-def refused(message: str, kind: type[Exception] = DataError):
-    return pytest.raises(kind, match=f"^{re.escape(message)}$")
+CHOSEN = Split(
+    "small",
+    "by hand",
+    8,
+    ("dog",),
+    TRAIN[:5],
+    VAL[1:],
+    unseen_parts=("ear",),
+    unseen_pairs=(("cat", "head"), ("fox", "ear"), ("fox", "tail")),
+    val_unseen=("photo_01", "photo_04"),
+)
 
 
-def drawn(store, **choices) -> Split:
-    return draw_split(store, **{"unseen": None, "val_fraction": None, "shots": None, "seed": 0, **choices})
+def refused(message: str):
+    return pytest.raises(DataError, match=f"^{re.escape(message)}$")
 
 
-def shown(store) -> dict[str, set[str]]:
-    """Give the objects of which an image shows a part."""
-    pairs = store.info.vocabulary.pairs
-    return {r.image_id: {pairs[part.pair].object for part in r.parts} for _, r in iterate(store)}
-
-
-# ---- published and chosen
+# ---- published
 
 
 def test_the_published_split_is_the_stores_own(small_store):
@@ -36,124 +39,72 @@ def test_the_published_split_is_the_stores_own(small_store):
     assert load_split(small_store, "published") == published_split(small_store)
 
 
-def test_a_split_drawn_without_any_wish_is_the_published_one(small_store):
-    assert drawn(small_store, seed=5) == Split("small", "seen objects published", 5, ("fox",), TRAIN, VAL)
+def as_ade(store: Store) -> Store:
+    return Store(store.folder, dataclasses.replace(store.info, test="val+train-unseen"))
 
 
-def test_other_unseen_objects_leave_the_images_alone(small_store):
-    split = drawn(small_store, unseen=["dog", "cat"])
-    assert split == Split("small", "seen objects chosen", 0, ("cat", "dog"), TRAIN, VAL)
-    assert split.vocabulary(small_store).is_seen == (False, False, False, False, True, True)
-    assert published_split(small_store).vocabulary(small_store).is_seen == (True, True, True, True, False, False)
+def test_a_published_test_may_take_the_unseen_objects_of_the_training_images(small_store):
+    split = published_split(as_ade(small_store))
+    assert split.val_unseen == ("photo_02", "photo_03", "photo_04")
+    assert (split.train, split.val) == (TRAIN, VAL)
+    assert published_split(small_store).val_unseen == ()
 
 
-def test_no_unseen_object_makes_all_pairs_seen(small_store):
-    split = drawn(small_store, unseen=[])
-    assert (split.unseen_objects, split.rule) == ((), "seen objects chosen")
-    assert all(split.vocabulary(small_store).is_seen)
-
-
-def test_an_unseen_object_must_be_known(small_store):
-    with refused("unseen objects: must be in the vocabulary, got 'cta'; did you mean 'cat'?", VocabularyError):
-        drawn(small_store, unseen=["cta"])
-
-
-def test_one_object_must_stay_seen(small_store):
-    with refused("--unseen: at least one object must stay seen, got all of them; leave one out", UsageError):
-        drawn(small_store, unseen=["cat", "dog", "fox"])
-
-
-# ---- val
-
-
-@pytest.mark.parametrize(("fraction", "foxes", "others"), [(0.4, 2, 3), (0.2, 1, 1), (0.9, 4, 6)])
-def test_val_is_drawn_from_images_with_and_without_unseen_objects_apart(small_store, fraction, foxes, others):
-    split = drawn(small_store, val_fraction=fraction, seed=3)
-    assert len(WITH_FOX & set(split.val)) == foxes
-    assert len(set(split.val) - WITH_FOX) == others
-    assert sorted(split.train + split.val) == [*TRAIN, *VAL]
-    assert split.rule == f"seen objects published, val drawn as {fraction} of all images"
-
-
-def test_chosen_unseen_objects_decide_what_is_drawn_apart(small_store):
-    with_dog = {image for image, objects in shown(small_store).items() if "dog" in objects}
-    split = drawn(small_store, unseen=["dog"], val_fraction=0.4)
-    assert len(with_dog & set(split.val)) == round(0.4 * len(with_dog)) == 2
-
-
-def test_images_keep_the_order_of_the_store(small_store):
-    split = drawn(small_store, val_fraction=0.5, seed=9)
-    assert (list(split.train), list(split.val)) == (sorted(split.train), sorted(split.val))
-
-
-def test_the_same_seed_gives_the_same_split_and_another_one_another(small_store):
-    splits = [drawn(small_store, val_fraction=0.4, shots=1, seed=seed) for seed in (1, 1, 2, 3, 4)]
-    assert splits[0] == splits[1]
-    assert len({split.val for split in splits}) >= 3
-
-
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_fraction_lies_between_0_and_1(small_store, fraction):
-    with refused(f"--val-fraction must lie between 0 and 1, got {fraction:g}", UsageError):
-        drawn(small_store, val_fraction=fraction)
+def test_images_that_show_an_object_are_found_by_their_parts(small_store):
+    assert showing(small_store, TRAIN, ["dog", "cat"]) == tuple(TRAIN[i] for i in (0, 1, 3, 4, 6, 7))
+    assert showing(small_store, VAL[1:], ["dog"]) == ("photo_10",)
+    assert showing(small_store, VAL, ["boat"]) == ()
 
 
 def test_an_empty_side_is_refused_when_its_images_are_asked_for(small_store):
-    split = drawn(small_store, val_fraction=0.01)
-    assert split.images("train") == tuple(sorted(TRAIN + VAL))
+    split = dataclasses.replace(published_split(small_store), val=())
+    assert split.images("train") == TRAIN
     with refused("small: val must hold an image, got none; make a split with --val-fraction"):
         split.images("val")
-
-
-# ---- shots
-
-
-@pytest.mark.parametrize("shots", [1, 2])
-@pytest.mark.parametrize("seed", range(4))
-def test_shots_keep_so_many_images_of_each_seen_object(small_store, shots, seed):
-    split = drawn(small_store, shots=shots, seed=seed)
-    objects = shown(small_store)
-    for name in ("cat", "dog"):
-        assert sum(name in objects[image] for image in split.train) >= shots
-    # an image is kept only for an object that was still short of images
-    assert shots <= len(split.train) <= 2 * shots
-    assert all(objects[image] & {"cat", "dog"} for image in split.train)
-    assert set(split.train) <= set(TRAIN)
-    assert split.val == VAL
-    assert split.rule == f"seen objects published, train drawn as {shots} images of each seen object"
-
-
-def test_more_shots_than_images_keep_all_that_show_a_seen_object(small_store):
-    kept = {image for image in TRAIN if shown(small_store)[image] & {"cat", "dog"}}
-    assert set(drawn(small_store, shots=99).train) == kept == set(TRAIN) - {"photo_02", "photo_05"}
-
-
-def test_shots_are_drawn_from_what_val_left(small_store):
-    split = drawn(small_store, val_fraction=0.5, shots=1)
-    assert set(split.train).isdisjoint(split.val)
-    assert split.train
-
-
-def test_no_shot_at_all_is_refused(small_store):
-    with refused("--shots must be >= 1, got 0", UsageError):
-        drawn(small_store, shots=0)
 
 
 # ---- files
 
 
-def test_a_written_split_reads_as_the_same(small_store, tmp_path):
-    split = drawn(small_store, unseen=["dog"], val_fraction=0.4, shots=2, seed=8)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"unseen_parts": ()}, {"unseen_pairs": ()}, {"val_unseen": ()}, {"train": (), "unseen_objects": ()}],
+)
+def test_a_written_split_reads_as_the_same(small_store, tmp_path, changes):
+    split = dataclasses.replace(CHOSEN, **changes)
     path = tmp_path / "new" / "split.yaml"
     write_split(path, split)
     assert load_split(small_store, str(path)) == split
     assert path.read_text(encoding="utf-8").startswith("# Made by `partseg split`; recipes take it as data.split.\n")
 
 
-def test_the_same_split_is_written_as_the_same_bytes(small_store, tmp_path):
+def test_the_same_split_is_written_as_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        write_split(tmp_path / name, drawn(small_store, val_fraction=0.4, seed=1))
+        write_split(tmp_path / name, CHOSEN)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_file_of_a_plain_split_has_the_keys_that_it_always_had(small_store, tmp_path):
+    write_split(tmp_path / "split.yaml", published_split(small_store))
+    lines = (tmp_path / "split.yaml").read_text(encoding="utf-8").splitlines()
+    keys = ["# Made by `partseg split`; recipes take it as data.split.", "format", "dataset", "rule", "seed"]
+    keys += ["unseen_objects", "train", "val"]
+    assert [line.split(":")[0] for line in lines if not line.startswith("- ")] == keys
+
+
+def test_what_is_unseen_stands_before_the_images(tmp_path):
+    write_split(tmp_path / "split.yaml", CHOSEN)
+    value = yaml.safe_load((tmp_path / "split.yaml").read_text(encoding="utf-8"))
+    assert list(value)[4:] == ["unseen_objects", "unseen_parts", "unseen_pairs", "train", "val", "val_unseen"]
+    assert value["unseen_pairs"] == {"cat": ["head"], "fox": ["ear", "tail"]}
+
+
+def test_objects_parts_and_pairs_make_the_seen_flags_together(small_store):
+    names = ["cat ear", "cat head", "dog head", "dog tail", "fox ear", "fox tail"]
+    assert [f"{p.object} {p.part}" for p in small_store.info.vocabulary.pairs] == names
+    one = dataclasses.replace(CHOSEN, unseen_pairs=(("fox", "tail"),))
+    assert one.vocabulary(small_store).is_seen == (False, True, False, False, False, False)
+    assert one.vocabulary(small_store).unseen_objects == ("dog", "fox")
 
 
 @pytest.fixture
@@ -187,6 +138,37 @@ def test_a_split_with_unknown_objects_is_refused(small_store, changed):
     path = changed(unseen_objects=["fox", "boat"])
     known = "known are cat, dog, fox"
     with refused(f"{path}: unseen objects: must be in the vocabulary, got 'boat'; {known}"):
+        load_split(small_store, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("unseen_parts", ["wing"], "unseen parts: must be in the vocabulary, got 'wing'; known are ear, head, tail"),
+        ("unseen_parts", ["eer"], "unseen parts: must be in the vocabulary, got 'eer'; did you mean 'ear'?"),
+        (
+            "unseen_pairs",
+            {"cat": ["tail"]},
+            'unseen pairs: must be in the vocabulary, got "cat\'s tail"; did you mean "cat\'s ear"?',
+        ),
+    ],
+)
+def test_a_split_with_unknown_parts_or_pairs_is_refused(small_store, changed, key, value, message):
+    path = changed(**{key: value})
+    with refused(f"{path}: {message}"):
+        load_split(small_store, path)
+
+
+def test_an_image_of_val_cannot_be_tested_as_one_of_train(small_store, changed):
+    path = changed(val_unseen=["photo_02", "photo_09"])
+    with refused(f"{path}: no image may be in train and val, got 1 such as photo_09; make it again"):
+        load_split(small_store, path)
+
+
+def test_an_image_that_is_tested_must_be_known(small_store, changed):
+    path = changed(val_unseen=["photo_02", "dream"])
+    message = f"every image must be in {small_store.folder}, got 1 others such as dream; make it again"
+    with refused(f"{path}: {message}"):
         load_split(small_store, path)
 
 
@@ -230,6 +212,14 @@ def test_a_file_with_a_strange_key_is_refused(small_store, changed):
         ("train", {"photo_00": 1}),
         ("val", [["photo_08"]]),
         ("val", [None]),
+        ("unseen_parts", "ear"),
+        ("unseen_parts", {"ear": []}),
+        ("unseen_pairs", ["cat's ear"]),
+        ("unseen_pairs", {"cat": "ear"}),
+        ("unseen_pairs", {"cat": [1]}),
+        ("unseen_pairs", {1: ["ear"]}),
+        ("unseen_pairs", {"cat": {"ear": []}}),
+        ("val_unseen", None),
     ],
 )
 def test_a_list_that_is_none_of_names_is_refused(small_store, changed, key, value):

@@ -1,0 +1,205 @@
+"""The command `split`, and the tables it shows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partseg_cli.cli import show
+
+if TYPE_CHECKING:
+    from partseg_cli.data.leakage import Audit
+    from partseg_cli.pipeline.split import Crossed, Divided
+
+NAMES_SHOWN = 8
+
+
+class Tested(StrEnum):
+    """What the test of a zero-shot split runs over."""
+
+    VAL = "val"
+    VAL_AND_TRAIN_UNSEEN = "val+train-unseen"
+
+
+def split(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="A folder that `partseg prepare` made, or its name below $PARTSEG_DATA."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write. [default: split.yaml in the data set's folder]", show_default=False),
+    ] = None,
+    unseen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OBJECTS",
+            help="Unseen objects, comma-separated, or `none`. [default: the published ones]",
+            show_default=False,
+        ),
+    ] = None,
+    unseen_parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PARTS",
+            help="Unseen parts, comma-separated: of every object. They join --unseen; alone with `--unseen none`.",
+            show_default=False,
+        ),
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Data set that a model was trained on (a name of `prepare --list`, or a prepared folder): pairs that "
+            "it has, under the same or a related name, are seen; the others unseen.",
+            show_default=False,
+        ),
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Draw val anew as this share of all images. [default: published lists]",
+            show_default=False,
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            help="Keep only K train images of each seen object (few-shot): the published list if the data set has one "
+            "of so many, else drawn by --seed.",
+        ),
+    ] = None,
+    ade_test: Annotated[
+        Tested | None,
+        typer.Option(
+            help="What the test runs over: val alone, or also the unseen objects of the train images, as published for "
+            "ADE20K-Part-234. [default: as the data set was published; with --trained-on: val]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same split.")] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON file for all that was checked, names in full.", show_default=False),
+    ] = None,
+) -> None:
+    """Choose seen and unseen pairs and the images of train and val, and check that nothing unseen is fed.
+
+    The store stays untouched; the small file goes into a recipe as `data.split`. Few-shot as in OV-PARTS, where every
+    class is seen: `--shots 16 --unseen none`.
+
+    Example: **partseg split data/pascal-part-116 --val-fraction 0.3 --seed 0**
+
+    By part: **partseg split pascal-part-116 --unseen none --unseen-parts "ear, wheel"**
+
+    Across data sets: **partseg split pascal-part-116 --trained-on ade20k-part-234 --report mapping.json**
+    """
+    from partseg_cli.pipeline import split as story
+
+    divided = story.split(
+        dataset,
+        out=out,
+        report=report,
+        unseen=None if unseen is None else _names(unseen),
+        unseen_parts=_names(unseen_parts or ""),
+        trained_on=trained_on,
+        val_fraction=val_fraction,
+        shots=shots,
+        test=ade_test and ade_test.value,
+        seed=seed,
+        track=show.track,
+    )
+    if divided.crossed:
+        _show_crossed(divided.crossed, divided.split.dataset)
+    _show_divided(divided)
+    show.note(f"{divided.path}: pass it as data.split={divided.path}")
+    if report:
+        show.note(f"{report}: all that was checked")
+
+
+def _names(text: str) -> list[str]:
+    """Take a list of names apart; `none` is no name."""
+    return [name.strip() for name in text.split(",") if name.strip() not in {"", "none"}]
+
+
+def _show_crossed(crossed: Crossed, target: str) -> None:
+    from rich.table import Table
+
+    found = sum(match.source is not None for match in crossed.matches)
+    table = Table(title=f"{found} of the {len(crossed.matches)} pairs of {target} are in {crossed.source}")
+    for column in (target, crossed.source, "how"):
+        table.add_column(column)
+    for match in crossed.matches:
+        table.add_row(match.target.name, match.source.name if match.source else "-", match.how)
+    show.table(table)
+    if crossed.lonely:
+        show.note(f"objects without a counterpart in {crossed.source}: {', '.join(crossed.lonely)}")
+    if there := crossed.unseen_there:
+        show.note(
+            f"{len(there)} of the pairs found are unseen in the split of {crossed.source}: a model that was trained "
+            f"with that split has seen no label of {_some(there)}"
+        )
+
+
+def _show_divided(divided: Divided) -> None:
+    from rich.table import Table
+
+    vocabulary, made, fed = divided.vocabulary, divided.split, divided.audit.leakage
+    table = Table(title=f"{made.dataset}: {made.rule}, seed {made.seed}", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for what, is_seen in (("seen", True), ("unseen", False)):
+        pairs = [pair for pair in vocabulary.pairs if pair.is_seen is is_seen]
+        objects = sorted({pair.object for pair in pairs})
+        table.add_row(what, f"{len(pairs)} pairs of {', '.join(objects) or 'nothing'}")
+    table.add_row("train", f"{fed.images:,} images fed; {fed.left_out:,} of the list have no seen part, left out")
+    also = f"; and {len(made.val_unseen):,} of train, their unseen objects alone" if made.val_unseen else ""
+    table.add_row("val", f"{len(made.val):,} images{also}")
+    table.add_section()
+    for what, text in _checks(divided.audit):
+        table.add_row(what, text)
+    show.table(table)
+    if not made.val:
+        show.note("val is empty: use --val-fraction to draw one")
+
+
+def _checks(audit: Audit) -> list[tuple[str, str]]:
+    """Tell what was checked, in the order in which a reviewer would ask."""
+    fed = audit.leakage
+    left_out = fed.unseen_pixels - fed.unseen_as_background
+    unseen = (
+        f"{fed.unseen_pixels:,} pixels in {fed.unseen_images:,} of the images fed: {fed.unseen_as_background:,} "
+        f"trained as background, {left_out:,} left out (data.unlabelled_objects=ignore leaves out all)"
+    )
+    rows = [
+        ("leakage", f"{fed.leaked} of {fed.labelled:,} labelled pixels fed belong to an unseen pair"),
+        ("unseen objects", unseen),
+    ]
+    if fed.unseen_part_pixels:
+        rows.append(("unseen parts", f"{fed.unseen_part_pixels:,} pixels fed as their object, without a part"))
+    rows += [
+        ("in both lists", f"{len(audit.in_both)} images"),
+        ("same photo file", f"{len(audit.same_photo)} under several ids, {audit.across} of them in train and in val"),
+        ("seen, not fed", f"{len(fed.untrained)} pairs{_list(fed.untrained)}"),
+        ("not tested", f"{len(audit.untested)} pairs{_list(audit.untested)}; {audit.tested:,} pixels are tested"),
+    ]
+    if audit.missing:
+        rows.append(("missing", f"{audit.missing:,} photos cannot be read"))
+    return rows
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return f": {_some(names)}" if names else ""
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """Name a few, and count the others."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
