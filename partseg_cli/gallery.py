@@ -12,10 +12,10 @@ from jaxtyping import Int, UInt8, UInt16
 from PIL import Image
 
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE
+from partseg_cli.data.rle import NONE, rows_under
 from partseg_cli.data.store import DatasetInfo, Store
 from partseg_cli.errors import DataError
-from partseg_cli.overlay import colour, palette, with_legend
+from partseg_cli.overlay import colour, edges, palette, with_legend
 
 TILE = 300
 """Longest edge in pixels of the photo on a tile of the contact sheet."""
@@ -141,7 +141,7 @@ def draw(store: Store, split: str, record: Record, limit: int) -> tuple[Sample, 
     """Draw one image: as a sample for a page, with data URIs of at most `limit` characters, and as a tile."""
     painting = Painting.of(store, record)
     words = _words(record, store.info, painting.present, painting.colours)
-    shown, jpeg, png = _fit(painting.photo, painting.labels, painting.colours, limit)
+    shown, jpeg, (png,) = fit(painting.photo, [painting.labels], painting.colours, limit)
     sample = Sample(record.image_id, split, painting.photo.size, shown, jpeg, png, words, painting.problem)
     return sample, _tile(painting, words, f"{split}: {record.image_id}")
 
@@ -168,38 +168,35 @@ def _words(
     return (*words, *(Word(name, "", name, name not in unseen, None) for name in sorted(bare)))
 
 
-def _fit(
-    photo: Image.Image, labels: Int[np.ndarray, "H W"], colours: UInt8[np.ndarray, "C 3"], limit: int
-) -> tuple[tuple[int, int], str, str]:
-    """Give the size and the two data URIs, as large and good as `limit` characters allow."""
+def fit(
+    photo: Image.Image, maps: Sequence[Int[np.ndarray, "H W"]], colours: UInt8[np.ndarray, "C 3"], limit: int
+) -> tuple[tuple[int, int], str, list[str]]:
+    """Give the size and the data URIs of a photo and its label maps, as large and good as `limit` characters allow."""
     for edge, quality in STEPS:
-        small, flat = _shrink(photo, labels, edge)
-        jpeg, png = _uri(small, "JPEG", quality=quality, optimize=True), _layer(flat, colours)
-        if len(jpeg) + len(png) <= limit:
+        small = _shrink(photo, edge)
+        jpeg = _uri(small, "JPEG", quality=quality, optimize=True)
+        layers = [_layer(_sampled(labels, small.size), colours) for labels in maps]
+        if len(jpeg) + sum(map(len, layers)) <= limit:
             break
-    return small.size, jpeg, png
+    return small.size, jpeg, layers
 
 
-def _shrink(
-    photo: Image.Image, labels: Int[np.ndarray, "H W"], edge: int
-) -> tuple[Image.Image, Int[np.ndarray, "h w"]]:
-    """Bring the longest edge down to `edge` pixels; of labels the nearest pixel counts."""
+def _shrink(photo: Image.Image, edge: int) -> Image.Image:
+    """Bring the longest edge down to `edge` pixels."""
     scale = min(1.0, edge / max(photo.size))
     width, height = (max(1, round(side * scale)) for side in photo.size)
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for new, old in ((height, photo.height), (width, photo.width))
-    )
-    return photo.resize((width, height), Image.Resampling.LANCZOS), labels[np.ix_(rows, columns)]
+    return photo.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _sampled(labels: Int[np.ndarray, "H W"], size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+    """Give the nearest label at each pixel of a picture of `size` (width, height)."""
+    return labels[np.ix_(rows_under(labels.shape[0], size[1]), rows_under(labels.shape[1], size[0]))]
 
 
 def _layer(labels: Int[np.ndarray, "h w"], colours: UInt8[np.ndarray, "C 3"]) -> str:
     """Give a data URI of the labels in their colours, with lines around them, the rest transparent."""
     indices = np.where(labels < 0, 0, 1 + labels % (LINE - 1))
-    line = np.zeros(labels.shape, np.bool_)
-    line[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    line[1:] |= labels[1:] != labels[:-1]
-    indices[line] = LINE
+    indices[edges(labels)] = LINE
     picture = Image.fromarray(indices.astype(np.uint8))
     used = np.zeros((LINE + 1, 3), np.uint8)
     used[1 : 1 + len(colours)] = colours[: LINE - 1]
@@ -215,8 +212,8 @@ def _uri(picture: Image.Image, kind: str, **options: int) -> str:
 
 
 def _tile(painting: Painting, words: Sequence[Word], title: str) -> Image.Image:
-    small, flat = _shrink(painting.photo, painting.labels, TILE)
+    small = _shrink(painting.photo, TILE)
     entries = [(word.colour, word.name) for word in words if word.colour is not None]
     title = " ".join(title.split())
     title = title if len(title) <= TITLE else f"{title[:7]}...{title[10 - TITLE :]}"
-    return with_legend(colour(small, flat, painting.colours), entries, title)
+    return with_legend(colour(small, _sampled(painting.labels, small.size), painting.colours), entries, title)

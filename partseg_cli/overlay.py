@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from partseg_cli.files import whole_file
 
 GOLDEN_RATIO = 0.618034
 """Steps of this size around the colour circle keep neighbours apart, however many there are."""
-OPACITY = 0.55
+OPACITY, LIGHT = 0.55, 0.6
+"""Of the colours, and of the white lines around them."""
 NOTHING_8, NOTHING_16 = 255, 65535
 PAPER, INK = (250, 250, 248), (32, 32, 36)
 
@@ -33,11 +34,17 @@ def colour(photo: Image.Image, labels: Int[np.ndarray, "H W"], colours: UInt8[np
     pixels = np.asarray(photo).astype(np.float32)
     inside = labels >= 0
     pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * colours[labels[inside]]
-    edge = np.zeros_like(inside)
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
-    edge[1:] |= labels[1:] != labels[:-1]
-    pixels[edge] = 0.4 * pixels[edge] + 0.6 * 255
+    edge = edges(labels)
+    pixels[edge] = (1 - LIGHT) * pixels[edge] + LIGHT * 255
     return Image.fromarray(pixels.astype(np.uint8))
+
+
+def edges(labels: Int[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Give the pixels whose label differs from that of their left or upper neighbour."""
+    found = np.zeros(labels.shape, np.bool_)
+    found[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    found[1:] |= labels[1:] != labels[:-1]
+    return found
 
 
 def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[int], str]], title: str = "") -> Image.Image:

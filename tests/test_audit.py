@@ -72,6 +72,14 @@ def test_another_form_of_the_source_may_have_another_size():
     assert lines(tally("train", "train", "val"), 3, whole=3)["annotated images"] == Line("annotated images", 3, 3)
 
 
+def test_where_all_annotated_images_are_expected_those_without_parts_explain_the_difference():
+    manifest = replace(MANIFEST, expected={"train": 3, "val": 1})
+    nothing = Skipped("a.mat", "no part", is_defect=False)
+    made = audit(tally("train", "train", "val", skipped=(nothing,)), conversion(4), manifest.vocabulary, manifest)
+    assert made[1] == Line("converted, train", 3, 2, "1 of the annotated images left out, see below")
+    assert made[2].why == ""
+
+
 def test_a_set_without_a_manifest_is_just_counted():
     made = audit(tally("train"), conversion(1), MANIFEST.vocabulary, None)
     assert to_json(made)[:2] == [

@@ -1,6 +1,7 @@
 """`prepare` as a whole: what it leaves in the folder, and that a rerun leaves the same."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from partseg_cli.data.images import open_photo
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError, UsageError
+from partseg_cli.pipeline.catalogue import explain
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.sources import Drawing, OwnSet
 
@@ -426,5 +428,44 @@ def test_a_data_set_is_explained_and_nothing_is_converted(partseg, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("pascal-part-116", "about 29 MB"), ("cityscapes-panoptic-parts", "about 400 MB"), ("cartoon-part", "about 3 kB")],
+)
+def test_the_room_that_a_store_takes_is_told(name, size):
+    assert dict(explain(name))["needs on disk"].startswith(size)
+
+
 def test_prepare_without_a_name_points_to_the_list(partseg):
     assert partseg("prepare") == (2, "", "error: a data set must be named, got none; see partseg prepare --list\n")
+
+
+def test_the_help_writes_what_is_to_be_replaced_in_capitals(partseg):
+    done = partseg("prepare", "--help")
+    assert done.code == 0
+    assert "partseg prepare [OPTIONS] [NAME] [DIR]" in done.out
+
+
+# whose folder it is
+
+
+@pytest.mark.parametrize("name", ["report.json", "holiday.jpg", "JPEGImages"])
+def test_files_of_others_are_not_overwritten(release, tmp_path, name):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text("precious")
+    message = rf"^{re.escape(str(out))}: must be empty or hold pascal-part-116, got {name}; choose another --out$"
+    with pytest.raises(DataError, match=message):
+        convert(release, out)
+    assert contents(out) == {name: b"precious"}
+
+
+def test_the_source_is_no_place_for_the_store(release):
+    before = contents(release)
+    with pytest.raises(DataError, match=r"got Annotations_Part; choose another --out$"):
+        convert(release, release)
+    assert contents(release) == before
+
+
+def test_the_notes_of_a_manifest_are_told_where_counts_differ(release, tmp_path):
+    assert load_manifest("pascal-part-116").notes[0] in convert(release, tmp_path / "store").notes

@@ -1,5 +1,6 @@
 """A `prepare` that is stopped, however suddenly, goes on where it was, and leaves the same store."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -15,10 +16,11 @@ from partseg_cli.data.conversion import Conversion, Converted, Item, Outcome, Sk
 from partseg_cli.data.journal import Journal
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import PartsegError
 from partseg_cli.pipeline import workers as processes
 from partseg_cli.pipeline.prepare import prepare
-from partseg_cli.pipeline.sources import Drawing
+from partseg_cli.pipeline.sources import Drawing, OwnSet
 from partseg_cli.pipeline.workers import in_order
 
 IMAGES = 60
@@ -114,6 +116,56 @@ def test_another_conversion_into_the_same_folder_starts_anew(tmp_path):
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, undisturbed, workers):
     prepare("cartoon-part", out=tmp_path, workers=workers, drawing=DRAWN)
     assert contents(tmp_path) == undisturbed
+
+
+# options that an unfinished run may have had otherwise
+
+
+def stop_after_one(monkeypatch) -> None:
+    """Let the next run be interrupted as soon as one image is done."""
+    add = Journal.add
+
+    def add_and_stop(self: Journal, number: int, item: Item, outcomes: list[Outcome]) -> None:
+        monkeypatch.setattr(Journal, "add", add)
+        add(self, number, item, outcomes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "add", add_and_stop)
+
+
+def test_another_split_of_a_set_of_ones_own_starts_anew(tmp_path, monkeypatch):
+    Image.new("RGB", (6, 4)).save(tmp_path / "1.png")
+    value = {
+        "images": [{"id": 1, "file_name": "1.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 3, 1, 3]]}],
+        "categories": [{"id": 1, "name": "cat:ear"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    stop_after_one(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("coco", source=tmp_path, out=tmp_path / "out", own=OwnSet(splits=("train",)))
+    prepared = prepare("coco", source=tmp_path, out=tmp_path / "out", own=OwnSet(splits=("val",)))
+    assert (prepared.resumed, prepared.converted) == (0, {"train": 0, "val": 1})
+
+
+def test_another_size_of_a_drawn_set_starts_anew(tmp_path, monkeypatch):
+    stop_after_one(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, size=64))
+    assert prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, size=128)).resumed == 0
+    assert {record.width for _, record in iterate(Store.open(tmp_path))} == {128}
+
+
+def test_a_list_of_val_that_was_changed_in_between_starts_anew(tmp_path, samples, monkeypatch):
+    listed, source = tmp_path / "val.txt", samples / "pascal_part"
+    listed.write_text("2008_000003\n")
+    stop_after_one(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("pascal-part-116", source=source, out=tmp_path / "out", split_list=listed)
+    stems = sorted(path.stem for path in source.rglob("*.mat"))
+    listed.write_text("\n".join(stems))
+    prepared = prepare("pascal-part-116", source=source, out=tmp_path / "out", split_list=listed)
+    assert (prepared.resumed, prepared.converted) == (0, {"train": 0, "val": 16})
 
 
 # the journal

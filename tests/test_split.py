@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from partseg_cli.data.store import Store, StoreWriter
+from partseg_cli.vocabulary import Pair, Vocabulary
 
 
 @pytest.fixture
@@ -223,3 +224,17 @@ def test_the_store_stays_as_it_is(split, data):
     split("--unseen-parts", "ear", "--val-fraction", "0.4", "--shots", "1")
     assert {path: path.read_bytes() for path in data.rglob("*.*") if path.name != "split.yaml"} == before
     assert Store.open(data).info.vocabulary.unseen_objects == ("fox",)
+
+
+def test_names_with_brackets_and_colons_are_shown_as_they_are(split, small_data, tmp_path):
+    names = {"ear": "le[g]", "head": "[/g]", "tail": ":cat:"}
+    words = [Pair(pair.object, names[pair.part], pair.is_seen) for pair in small_data.info.vocabulary.pairs]
+    info = dataclasses.replace(small_data.info, name="my [/b]set", vocabulary=Vocabulary(tuple(words)))
+    odd = small_data._replace(info=info).write(tmp_path / "odd").folder
+    code, text, *_ = split("--unseen", "none", "--unseen-parts", "le[g], :cat:", dataset=odd)
+    assert code == 0
+    assert text.startswith("my [/b]set: unseen parts :cat:, le[g], seed 0 seen 2 pairs of cat, dog unseen 4 pairs of ")
+
+
+def test_where_nothing_is_unseen_no_object_is_named(split):
+    assert " unseen 0 pairs train " in split("--unseen", "none")[1]

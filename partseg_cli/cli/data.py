@@ -21,6 +21,7 @@ def prepare(
     name: Annotated[
         str | None,
         typer.Argument(
+            metavar="NAME",
             help="Data set: one of `partseg prepare --list`, or coco for a set of your own.",
             show_default=False,
         ),
@@ -51,7 +52,7 @@ def prepare(
         typer.Option(
             "--as",
             metavar="train|val",
-            help="coco: the split that a file is; in the order of --annotations. [default: train]",
+            help="coco: the split that a file is; in the order of --annotations. [default: train, of a single file]",
             show_default=False,
         ),
     ] = None,

@@ -67,10 +67,9 @@ def _show_figures(document: dict[str, Any]) -> None:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     """Give an empty table: names at the left, numbers at the right."""
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title))
+    table = Table(title=title)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     return table
@@ -78,8 +77,6 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _classes(title: str, rows: Sequence[dict[str, Any]], name: str, field: str) -> Table:
     """Give images and `field` of each split, and all pixels, of the classes that are there (others: `_absent`)."""
-    from rich.markup import escape
-
     splits = list(rows[0]["splits"]) if rows else []
     table = _table(
         title, ["", "seen", *(f"{split} {what}" for split in splits for what in ("images", field)), "pixels"]
@@ -90,7 +87,7 @@ def _classes(title: str, rows: Sequence[dict[str, Any]], name: str, field: str) 
         if any(count["images"] for count in counts):
             texts = [f"{count[what]:,}" for count in counts for what in ("images", field)]
             pixels = _short(sum(count["pixels"] for count in counts))
-            table.add_row(escape(row[name]), "yes" if row["seen"] else "no", *texts, pixels)
+            table.add_row(row[name], "yes" if row["seen"] else "no", *texts, pixels)
     return table
 
 

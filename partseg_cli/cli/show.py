@@ -30,12 +30,13 @@ SHORT = {
 
 
 def table(value: Table) -> None:
-    """Print a table; colours only on a terminal, and not where NO_COLOR is set."""
+    """Print a table, its texts as they are; colours only on a terminal, and not where NO_COLOR is set."""
     from rich.console import Console
 
-    console = Console()
+    # Names are the user's: markup would swallow "le[g]" and fail at "[/g]", and ":cat:" would become a picture.
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=100)
+        console.width = 100
     console.print(value)
 
 

@@ -158,7 +158,7 @@ def _show_divided(divided: Divided) -> None:
     for what, is_seen in (("seen", True), ("unseen", False)):
         pairs = [pair for pair in vocabulary.pairs if pair.is_seen is is_seen]
         objects = sorted({pair.object for pair in pairs})
-        table.add_row(what, f"{len(pairs)} pairs of {', '.join(objects) or 'nothing'}")
+        table.add_row(what, f"{len(pairs)} pairs" + (f" of {', '.join(objects)}" if objects else ""))
     table.add_row("train", f"{fed.images:,} images fed; {fed.left_out:,} of the list have no seen part, left out")
     also = f"; and {len(made.val_unseen):,} of train, their unseen objects alone" if made.val_unseen else ""
     table.add_row("val", f"{len(made.val):,} images{also}")

@@ -20,7 +20,9 @@ from jaxtyping import Bool
 from PIL import Image
 
 from partseg_cli.data.conversion import DefectError
-from partseg_cli.data.images import looks_like, photo_size
+from partseg_cli.data.images import looks_like
+from partseg_cli.data.label_files import read_numbers
+from partseg_cli.data.source import absolute, check_links, content_of, folders_at, is_litter
 from partseg_cli.errors import DataError
 
 FOLDERS = ("images/ADE", "ADE20K_2021_17_01/images/ADE", "*/ADE20K_2021_17_01/images/ADE")
@@ -41,10 +43,8 @@ NOT_JSON = "annotation is no JSON file"
 BROKEN_JSON = "annotation cannot be read"
 NO_MASK = "instance mask is missing"
 BROKEN_MASK = "instance mask cannot be used"
-MASK_OUTSIDE = "instance mask lies outside the source folder"
 
 VISIBLE = 255
-NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,19 @@ class Release:
         Raises:
             DataError: there is none.
         """
-        for place in FOLDERS:
-            for folder in sorted(source.glob(place)):
-                if any((folder / name).is_dir() for name in SPLITS):
-                    return cls(source, folder.parent.parent)
+        for folder in folders_at(source, FOLDERS):
+            if any((folder / name).is_dir() for name in SPLITS):
+                return cls(source, folder.parent.parent)
         raise _wrong(source, _content(source))
 
     def images(self) -> list[Path]:
         """Give the paths of all images, sorted, without suffix: where a photo or an annotation lies.
 
         Raises:
-            DataError: they are not of this release.
+            DataError: they are not of this release, or a link leads out of the source or to itself.
         """
-        images = sorted(image for name in SPLITS for image in _images(self.root / "images/ADE" / name))
+        images = sorted(image for name in SPLITS for image in _images(self.source, self.root / "images/ADE" / name))
+        check_links(self.source, (), (path for image in images for path in (self.photo(image), self.annotation(image))))
         if not any(self.annotation(image).is_file() for image in images):
             is_old = any(_beside(image, "_atr.txt").is_file() for image in images)
             raise _wrong(self.source, "the release of 2016 (_atr.txt in place of .json)" if is_old else "no .json file")
@@ -145,11 +145,16 @@ class Release:
         """Give the path of the mask of a thing.
 
         Raises:
-            DefectError: it leads out of the source folder, or nowhere.
+            DefectError: it leads nowhere.
+            DataError: it leads out of the source folder, or is a link to itself.
         """
-        path = Path(os.path.abspath(image.parent / thing.mask))  # noqa: PTH100 - resolve() would follow links
-        if not path.is_relative_to(os.path.abspath(self.source)):  # noqa: PTH100
-            raise DefectError(MASK_OUTSIDE, thing.mask)
+        path = absolute(image.parent / thing.mask)
+        if not path.is_relative_to(absolute(self.source)):
+            raise DataError(
+                f"{self.annotation(image)}: an instance mask must lie below {self.source}, got {thing.mask!r}; mend it"
+            )
+        if os.path.lexists(path):
+            check_links(self.source, (), (path,))
         if not os.path.isfile(path):  # noqa: PTH113 - takes a name that no system allows as missing
             raise DefectError(NO_MASK, thing.mask)
         return path
@@ -157,19 +162,7 @@ class Release:
 
 def is_release(source: Path) -> bool:
     """Tell whether the full release lies below `source`."""
-    return any(folder.is_dir() for place in FOLDERS for folder in source.glob(place))
-
-
-def mask_size(path: Path) -> tuple[int, int]:
-    """Give width and height of an instance mask, from its head alone.
-
-    Raises:
-        DefectError: it is no picture.
-    """
-    try:
-        return photo_size(path)
-    except DataError as error:
-        raise DefectError(BROKEN_MASK, str(error).replace(str(path), path.name)) from error
+    return any(folders_at(source, FOLDERS))
 
 
 def visible_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
@@ -178,12 +171,7 @@ def visible_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
     Raises:
         DefectError: it is not whole, or no 8-bit grey PNG.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode, values = image.mode, np.asarray(image)
-    except Exception as error:  # Pillow raises whatever broken bytes lead it to
-        why = " ".join(str(error).split()).replace(str(path), path.name)
-        raise DefectError(BROKEN_MASK, f"{path.name}: {why or type(error).__name__}") from error
+    mode, values = read_numbers(path, "PNG", BROKEN_MASK)
     if mode != "L":
         raise DefectError(BROKEN_MASK, f"{path.name}: must be grey of 8 bits (mode L), got mode {mode}")
     return np.asarray(values == VISIBLE)
@@ -220,12 +208,13 @@ def _whole_number(value: Any) -> int:  # noqa: ANN401 - a JSON value
     return value
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def _images(source: Path, folder: Path) -> Iterator[Path]:
     """Walk through the images below `folder`, past their folders of masks and what macOS leaves in archives."""
     for place, folders, files in os.walk(folder, onerror=_refuse):
-        seen = (name for name in files if not name.startswith("."))
+        seen = (name for name in files if not is_litter(name))
         stems = {Path(name).stem for name in seen if name.endswith((".jpg", ".json"))}
-        folders[:] = [name for name in folders if name not in stems and not name.startswith(".")]
+        check_links(source, (Path(place),), (Path(place, name) for name in folders))
+        folders[:] = [name for name in folders if name not in stems and not is_litter(name)]
         yield from (Path(place, stem) for stem in stems)
 
 
@@ -267,9 +256,7 @@ def _content(folder: Path) -> str:
     for pattern, name in OTHER_RELEASES.items():
         if any(folder.glob(pattern)) or any(folder.glob(f"*/{pattern}")):
             return name
-    names = sorted(path.name for path in folder.iterdir())
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return (", ".join(names[:NAMES_SHOWN]) or "an empty folder") + more
+    return content_of(folder)
 
 
 def _beside(image: Path, ending: str) -> Path:

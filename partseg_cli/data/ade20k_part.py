@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from partseg_cli.data.ade20k import Release, Thing, mask_size, visible_pixels
+from partseg_cli.data.ade20k import Release, Thing, visible_pixels
 from partseg_cli.data.conversion import MASKS_DIFFER, Conversion, Converted, DefectError, Item, Outcome, Skipped
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -133,12 +133,12 @@ class Masks:
         Raises:
             DefectError: its mask is missing, broken or of another size.
         """
-        path = self.release.mask_path(self.image, thing)
-        found = mask_size(path)
+        pixels = visible_pixels(self.release.mask_path(self.image, thing))
+        found = (pixels.shape[1], pixels.shape[0])
         self.size = found if self.size == (0, 0) else self.size
         if found != self.size:
             raise DefectError(MASKS_DIFFER, "{}: {}x{}, others {}x{}".format(thing.mask, *found, *self.size))
-        return Mask.encode(visible_pixels(path))
+        return Mask.encode(pixels)
 
 
 def find_parts(things: Mapping[int, Thing], table: Table) -> dict[int, Link]:

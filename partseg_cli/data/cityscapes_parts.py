@@ -12,7 +12,6 @@ What the numbers mean is told in `panoptic_ids`.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from partseg_cli.data.conversion import Conversion, Converted, Item, Outcome, Sk
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.panoptic_ids import CLASSES, PARTS, Digits, Runs, read_ids
 from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.source import check_links, content_of, folders_at, is_litter, some
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 
@@ -35,7 +35,6 @@ LABEL_ENDING, PHOTO_ENDING = f"_{LABELS}.tif", f"_{PHOTOS}.png"
 LABEL_FOLDERS = (LABELS, f"{LABELS}_trainval/{LABELS}", f"{LABELS}_trainval", f"*/{LABELS}")
 PHOTO_FOLDERS = (PHOTOS, f"{PHOTOS}_trainvaltest/{PHOTOS}", f"{PHOTOS}_trainvaltest", f"*/{PHOTOS}")
 """Places below the source folder, glob patterns."""
-NAMES_SHOWN = 5
 
 IGNORED = (*range(7), 9, 10, 14, 15, 16, 18, 29, 30)
 """Classes that the published evaluation leaves out: void ones, and rare ones such as caravan (cpp_parts_23.yaml)."""
@@ -171,15 +170,15 @@ def _strange(item: str, runs: Runs, digits: Digits, table: Table) -> Iterator[Sk
     ):
         if chosen.any():
             numbers = [str(number) for number in np.unique(runs.ids[chosen]).tolist()]
-            detail = f"{_shown(numbers)}: {runs.pixels(chosen)} pixels"
+            detail = f"{some(numbers)}: {runs.pixels(chosen)} pixels"
             yield Skipped(item, reason, is_defect=reason != ARTEFACT, detail=detail)
 
 
 def _images(source: Path, labels: Path) -> Iterator[Labelled]:
-    """Walk through the annotated images, in order, without the `._` files that macOS leaves in archives."""
+    """Walk through the annotated images, in order, without what macOS leaves in archives."""
     for split in SPLITS:
         for path in sorted((labels / split).glob(f"*/*{LABEL_ENDING}")):
-            if not path.name.startswith("._"):
+            if not is_litter(path.name):
                 stem = path.name.removesuffix(LABEL_ENDING)
                 photo = f"{split}/{path.parent.name}/{stem}{PHOTO_ENDING}"
                 yield Labelled(path.relative_to(source).as_posix(), path, photo, split, stem)
@@ -201,8 +200,7 @@ def _check_images(source: Path, labels: Path, photos: Path, images: Sequence[Lab
                 "into an empty folder"
             )
     paths = [path for image in images for path in (image.path, photos / image.photo)]
-    for path in (labels, photos, *sorted({path.parent for path in paths}), *paths):
-        _check_link(source, path)
+    check_links(source, (labels, photos, *sorted({path.parent for path in paths})), paths)
     if not any((photos / image.photo).is_file() for image in images):
         raise DataError(
             f"{photos}: must hold the photos of {labels}, got none of them, such as {images[0].photo}; unpack "
@@ -210,41 +208,12 @@ def _check_images(source: Path, labels: Path, photos: Path, images: Sequence[Lab
         )
 
 
-def _check_link(source: Path, path: Path) -> None:
-    """Raise a `DataError` if `path` is a link that leads out of `source`, or to itself."""
-    if not path.is_symlink():
-        return
-    try:
-        path.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DataError(f"{path}: must lead to a file, got links that lead to each other; mend them") from error
-        return
-    real = path.resolve()
-    if not real.is_relative_to(source.resolve()):
-        raise DataError(f"{path}: must lie below {source}, got a link to {real}; put the files themselves there")
-
-
 def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
     """Give the first of `places` that has a split."""
-    for place in places:
-        for folder in sorted(source.glob(place)):
-            if any((folder / split).is_dir() for split in SPLITS):
-                return folder
+    for folder in folders_at(source, places):
+        if any((folder / split).is_dir() for split in SPLITS):
+            return folder
     raise DataError(
         f"{source}: must hold the folder {places[0]} with train/ or val/ (looked for {', '.join(places)}), "
-        f"got {_content(source)}; unpack {archive} there"
+        f"got {content_of(source)}; unpack {archive} there"
     )
-
-
-def _content(folder: Path) -> str:
-    """Say what `folder` holds instead."""
-    if not folder.is_dir():
-        return "a file" if folder.exists() else "no such folder"
-    names = sorted(path.name for path in folder.iterdir())
-    return _shown(names) if names else "an empty folder"
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

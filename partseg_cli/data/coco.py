@@ -7,7 +7,7 @@ parts, and of the object's own masks if there are some. What `partseg export` wr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ from typing import Any
 from partseg_cli.data.coco_exchange import CocoSet, exported_files, read_exported
 from partseg_cli.data.coco_files import CocoFile, choose, find_photo, read_coco
 from partseg_cli.data.coco_masks import mask_of, union
-from partseg_cli.data.coco_words import Meaning, Way, choose_ways, used_categories
+from partseg_cli.data.coco_records import (
+    BACKGROUND,
+    DOUBLE_PHOTO,
+    Shown,
+    Sorted,
+    check_image,
+    doubtful_ids,
+    item_name,
+    size_of,
+    sort_annotations,
+)
+from partseg_cli.data.coco_words import Meaning, choose_ways, used_categories
 from partseg_cli.data.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped, measure_photo
-from partseg_cli.data.images import MAX_MEGAPIXELS
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import image_root
@@ -25,26 +35,7 @@ from partseg_cli.errors import DataError
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 UNUSED = "category has no annotation"
-BACKGROUND = "category is the background"
-BROKEN_ANNOTATION = "annotation is malformed"
-DOUBLE_ANNOTATION = "annotation id stands twice"
-UNKNOWN_IMAGE = "annotation belongs to an unknown image"
-UNKNOWN_CATEGORY = "annotation has an unknown category"
-CROWD = "annotation is a crowd"
-BROKEN_IMAGE = "image record is malformed"
-DOUBLE_IMAGE = "image id stands twice"
-DOUBLE_PHOTO = "photo stands twice"
 NO_PART = "no part"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An annotation whose words are known, and whose mask is still to be made."""
-
-    item: str
-    meaning: Meaning
-    category: str
-    segmentation: Any
 
 
 @dataclass(frozen=True)
@@ -73,13 +64,11 @@ class Index:
     objects: dict[str, int]
     pairs: dict[tuple[str, str], int]
 
-
-@dataclass
-class Sorted:
-    """The annotations of one file by image, and what was left out."""
-
-    by_image: dict[int | str, list[Shown]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    @classmethod
+    def of(cls, objects: Sequence[str], vocabulary: Vocabulary) -> Index:
+        """Give the places in these lists."""
+        pairs = {(pair.object, pair.part): number for number, pair in enumerate(vocabulary.pairs)}
+        return cls({name: number for number, name in enumerate(objects)}, pairs)
 
 
 def convert(
@@ -109,70 +98,24 @@ def convert(
     if not pairs:
         reasons = ", ".join(sorted({item.reason for one in known for item in one.skipped})) or "no annotation of one"
         raise DataError(f"{source}: must hold an annotated part, got none ({reasons})")
-    index = Index({name: i for i, name in enumerate(objects)}, {pair: i for i, pair in enumerate(pairs)})
+    vocabulary = Vocabulary(tuple(Pair(*pair) for pair in pairs))
+    index = Index.of(objects, vocabulary)
     left_out = (*_left_out_categories(files), *(item for one in known for item in one.skipped))
     items = list(_items(source, files, known))
     conversion = Conversion(source, items, partial(convert_image, index), image_root(source), left_out=left_out)
-    return CocoSet(tuple(objects), Vocabulary(tuple(Pair(*pair) for pair in pairs)), conversion)
-
-
-def sort_annotations(file: CocoFile, way: Way) -> Sorted:
-    """Read the words of all annotations of a file; broken ones are left out."""
-    images = {image["id"] for image in file.images if _has_id(image)}
-    numbers: set[object] = set()
-    result = Sorted()
-    for place, annotation in enumerate(file.annotations):
-        item = _item(file, "annotation", place, annotation)
-        try:
-            skip = _why_not(file, annotation, images, numbers)
-            if skip is not None:
-                result.skipped.append(Skipped(item, skip, is_defect=False))
-                continue
-            meaning = way(annotation)
-        except DefectError as defect:
-            result.skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
-            continue
-        category = file.categories[annotation["category_id"]].name
-        shown = Shown(item, meaning, category, annotation.get("segmentation"))
-        result.by_image.setdefault(annotation["image_id"], []).append(shown)
-    return result
-
-
-def _why_not(file: CocoFile, annotation: Any, images: set[Any], numbers: set[object]) -> str | None:  # noqa: ANN401
-    """Say why a whole annotation is not wanted, None if it is; remember its id in `numbers`.
-
-    Raises:
-        DefectError: it is broken.
-    """
-    keys = ("image_id", "category_id")
-    if not isinstance(annotation, dict) or any(type(annotation.get(key)) not in (int, str) for key in keys):
-        raise DefectError(BROKEN_ANNOTATION, "it must have an image_id and a category_id")
-    if type(annotation.get("id")) not in (int, str, type(None)):
-        raise DefectError(BROKEN_ANNOTATION, "its id must be a number or text")
-    number, image, category = (annotation.get(key) for key in ("id", *keys))
-    if number in numbers:
-        raise DefectError(DOUBLE_ANNOTATION, repr(number))
-    if number is not None:
-        numbers.add(number)
-    if image not in images:
-        raise DefectError(UNKNOWN_IMAGE, f"image_id is {image!r}")
-    if category not in file.categories:
-        raise DefectError(UNKNOWN_CATEGORY, f"category_id is {category!r}")
-    if file.categories[category].is_background:
-        return BACKGROUND
-    return CROWD if annotation.get("iscrowd") else None
+    return CocoSet(tuple(objects), vocabulary, conversion)
 
 
 def _items(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted]) -> Iterator[Item]:
     """Give each image with its annotations, or with what is wrong with it."""
     photos: set[Path] = set()
     for file, known in zip(files, annotations, strict=True):
-        doubtful = _doubtful_ids(file)
+        doubtful = doubtful_ids(file.images)
         for place, image in enumerate(file.images):
-            name = _item(file, "image", place, image)
+            name = item_name(file, "image", place, image)
             content: Picture | Skipped
             try:
-                _check_image(image, doubtful)
+                check_image(image, doubtful)
                 photo = _find(source, file, image, photos)
                 size = _size(image, source / photo, photo)
             except DefectError as defect:
@@ -234,19 +177,6 @@ def _left_out_categories(files: Sequence[CocoFile]) -> Iterator[Skipped]:
                 yield Skipped(file.name, reason, is_defect=False, detail=category.name)
 
 
-def _doubtful_ids(file: CocoFile) -> set[int | str]:
-    """Give the ids of several different image records: which one an annotation means cannot be told."""
-    first: dict[int | str, object] = {}
-    return {image["id"] for image in file.images if _has_id(image) and first.setdefault(image["id"], image) != image}
-
-
-def _check_image(image: Any, doubtful: set[int | str]) -> None:  # noqa: ANN401 - an element of a JSON list
-    if not _has_id(image):
-        raise DefectError(BROKEN_IMAGE, "it must have an id")
-    if image["id"] in doubtful:
-        raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
-
-
 def _find(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]) -> str:
     """Find an image's photo, and remember it in `photos`.
 
@@ -262,23 +192,11 @@ def _find(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]
 
 
 def _size(image: dict[str, Any], path: Path, name: str) -> tuple[int, int]:
-    """Give width and height that an image's record says, or else its photo's.
+    """Give width and height in pixels that an image's record says, or else its photo's.
 
     Raises:
         DefectError: they are no sizes, or the photo cannot be read.
     """
-    width, height = image.get("width"), image.get("height")
-    if width is None and height is None:
+    if image.get("width") is None and image.get("height") is None:
         return measure_photo(path, name)
-    if type(width) is not int or type(height) is not int or not 0 < width * height <= MAX_MEGAPIXELS * 10**6:
-        raise DefectError(BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}")
-    return width, height
-
-
-def _has_id(image: object) -> bool:
-    return isinstance(image, dict) and type(image.get("id")) in (int, str)
-
-
-def _item(file: CocoFile, what: str, place: int, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
-    """Name an image or annotation by its id, else by its place in the list."""
-    return f"{file.name}: {what} {value['id']!r}" if _has_id(value) else f"{file.name}: {what}s[{place}]"
+    return size_of(image)

@@ -86,7 +86,7 @@ def read_exported(source: Path, files: Sequence[CocoFile], splits: Sequence[str]
     Raises:
         DataError: they do not belong together, have been changed, or no photo lies below `source`.
     """
-    headers = [read_header(file.path) for file in files]
+    headers = [_header(file.path, file.info) for file in files]
     known = [header for header in headers if header is not None]
     if not known:
         return None
@@ -112,6 +112,15 @@ def read_header(path: Path) -> Header | None:
         head = _info(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return None  # what is wrong with it is told where it is read for good
+    return _header(path, head)
+
+
+def _header(path: Path, head: Any) -> Header | None:  # noqa: ANN401 - whatever JSON can hold
+    """Read `info` of a file.
+
+    Raises:
+        DataError: it is one of another version, or broken.
+    """
     about = head.get(KEY) if isinstance(head, dict) else None
     if about is None:
         return None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from partseg_cli.data.conversion import NO_PHOTO, DefectError
-from partseg_cli.data.images import looks_like
+from partseg_cli.data.source import absolute, is_inside, is_litter, read_json, some
 from partseg_cli.errors import DataError, UsageError
 
 SPLITS = ("train", "val")
@@ -21,7 +19,8 @@ LISTS = ("images", "annotations", "categories")
 PHOTO_FOLDERS = ("", "images", "JPEGImages")
 """Places of the photos, in the folder of the JSON file and in the whole set's; each also with the split's name."""
 SURROGATE = re.compile(r"[\ud800-\udfff]")
-NAMES_SHOWN = 5
+
+EXPORT_AGAIN = "export it again as COCO"
 
 NO_NAME = "image names no photo"
 
@@ -55,6 +54,7 @@ class CocoFile:
         images: its image records.
         annotations: its annotations.
         categories: by id.
+        info: what it says of itself, None if nothing.
     """
 
     path: Path
@@ -63,6 +63,7 @@ class CocoFile:
     images: list[Any]
     annotations: list[Any]
     categories: dict[int | str, Category]
+    info: Any = field(default=None, repr=False)
 
 
 def choose(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
@@ -98,11 +99,8 @@ def find_annotations(source: Path) -> Path:
     if len(paths) > 1:
         paths = [path for path in paths if _is_coco(path)]
     if len(paths) != 1:
-        shown = ", ".join(path.relative_to(source).as_posix() for path in paths[:NAMES_SHOWN]) or "none"
-        more = f" and {len(paths) - NAMES_SHOWN} more" if len(paths) > NAMES_SHOWN else ""
-        raise DataError(
-            f"{source}: must hold one COCO file (.json), got {shown}{more}; name it with --annotations FILE"
-        )
+        got = some([path.relative_to(source).as_posix() for path in paths]) or "none"
+        raise DataError(f"{source}: must hold one COCO file (.json), got {got}; name it with --annotations FILE")
     return _below(source, paths[0])
 
 
@@ -112,7 +110,7 @@ def read_coco(source: Path, path: Path, split: str) -> CocoFile:
     Raises:
         DataError: it is something else, or its categories are broken.
     """
-    value = _load(path)
+    value = read_json(path, EXPORT_AGAIN)
     missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
     if missing:
         raise DataError(
@@ -120,7 +118,8 @@ def read_coco(source: Path, path: Path, split: str) -> CocoFile:
             "name another with --annotations"
         )
     name = Path(os.path.relpath(path, source)).as_posix()
-    return CocoFile(path, name, split, value["images"], value["annotations"], _categories(path, value["categories"]))
+    categories = _categories(path, value["categories"])
+    return CocoFile(path, name, split, value["images"], value["annotations"], categories, value.get("info"))
 
 
 def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
@@ -135,12 +134,12 @@ def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
     names = list(dict.fromkeys(spelling for name in names for spelling in (name, name.replace("\\", "/"))))
     if not names:
         raise DefectError(NO_NAME, f"file_name is {image.get('file_name')!r}")
-    root, home = _absolute(source), _absolute(file.path.parent)
+    root, home = absolute(source), absolute(file.path.parent)
     for name in names:
         for place in _places(root, home, file.split, name):
-            if place.is_relative_to(root) and _is_file(root, place):
+            if place.is_relative_to(root) and is_inside(root, place) and place.is_file():
                 return place.relative_to(root).as_posix()
-    if not any(_absolute(home / name).is_relative_to(root) for name in names):
+    if not any(absolute(home / name).is_relative_to(root) for name in names):
         raise DataError(
             f"{file.path}: a photo must lie below {source}, got {names[-1]!r}; name a folder that holds all"
         )
@@ -149,40 +148,19 @@ def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
 
 def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:
     """Give the places where a photo may lie; a name that leads upwards starts at the JSON file's folder alone."""
-    yield _absolute(home / name)
+    yield absolute(home / name)
     if not os.path.normpath(name).startswith(("..", "/")):
         for base in (home, root):
             for folder in (base / sub for sub in PHOTO_FOLDERS):
-                yield from (_absolute(folder / name), _absolute(folder / split / name))
-
-
-def _absolute(path: Path) -> Path:
-    """Give the absolute path without "..", links not followed."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-
-
-def _is_file(root: Path, place: Path) -> bool:
-    """Tell whether a file is there, and prove that links lead to no place outside of `root`."""
-    try:
-        place.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DataError(f"{place}: must lead to a file, got links that lead to each other; mend them") from error
-        return False
-    except ValueError:  # a null character
-        return False
-    real = place.resolve()
-    if not real.is_relative_to(root.resolve()):
-        raise DataError(f"{place}: must lie below {root}, got a link to {real}; put the files themselves there")
-    return real.is_file()
+                yield from (absolute(folder / name), absolute(folder / split / name))
 
 
 def _below(source: Path, path: Path) -> Path:
     """Give the JSON file that stands below `source`, or here; it must lie below `source`."""
-    root = _absolute(source)
+    root = absolute(source)
     for folder in (root, Path.cwd()):
-        place = _absolute(folder / path)
-        if place.is_relative_to(root) and _is_file(root, place):
+        place = absolute(folder / path)
+        if place.is_relative_to(root) and is_inside(root, place) and place.is_file():
             return place
     if path.is_file() or (source / path).is_file():
         raise DataError(f"{path}: must lie below {source}, got a file outside of it; name a folder that holds both")
@@ -198,28 +176,18 @@ def _instead(path: Path) -> str:
 def _json_files(source: Path) -> Iterator[Path]:
     """Walk through the JSON files below `source`, in order, without hidden ones and what macOS leaves in archives."""
     for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
         for name in sorted(names):
-            if name.lower().endswith(".json") and not name.startswith("."):
+            if name.lower().endswith(".json") and not is_litter(name):
                 yield Path(folder) / name
 
 
 def _is_coco(path: Path) -> bool:
     try:
-        value = _load(path)
+        value = read_json(path, EXPORT_AGAIN)
     except DataError:
         return False
     return isinstance(value, dict) and all(isinstance(value.get(key), list) for key in LISTS)
-
-
-def _load(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: must be a readable COCO file, got {error.strerror}; check it") from error
-    except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{path}: must be a COCO file, got {looks_like(path)} ({why}); export it again") from error
 
 
 def _is_name(value: object) -> TypeGuard[str]:

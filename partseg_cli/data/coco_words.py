@@ -9,6 +9,7 @@ from typing import Any
 
 from partseg_cli.data.coco_files import CocoFile
 from partseg_cli.data.conversion import DefectError
+from partseg_cli.data.source import some
 from partseg_cli.errors import DataError, UsageError, VocabularyError
 from partseg_cli.vocabulary import Word, parse_category
 
@@ -18,7 +19,6 @@ THREE_WAYS = (
     'the object must be named in one of three ways: --object NAME for all parts, categories such as "cat:ear" or '
     f'"cat\'s ear", or {LINK} in every annotation of a part'
 )
-NAMES_SHOWN = 5
 
 NO_OBJECT = "part belongs to no annotated object"
 OTHER_OBJECT = "part's category and its object differ"
@@ -66,9 +66,8 @@ def choose_ways(files: Sequence[CocoFile], object_name: str | None) -> list[Way]
     objects = {word.object for word in words.values()}
     bare = [name for name, word in words.items() if word.is_undecided and name not in objects]
     if bare or not used:
-        shown = ", ".join(repr(name) for name in bare[:NAMES_SHOWN]) or "no category in use"
-        more = f" and {len(bare) - NAMES_SHOWN} more" if len(bare) > NAMES_SHOWN else ""
-        raise DataError(f"{names}: {THREE_WAYS}; got {shown}{more}")
+        got = some([repr(name) for name in bare]) or "no category in use"
+        raise DataError(f"{names}: {THREE_WAYS}; got {got}")
     return [partial(_of_category, file) for file in files]
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +18,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image
+from PIL import Image
 
 from partseg_cli.data.exports import unique_names
-from partseg_cli.data.images import FORMATS, TURNS
+from partseg_cli.data.images import turn_of
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store
@@ -118,7 +116,7 @@ def _png(pixels: UInt8[np.ndarray, "h w"]) -> str:
 
 def _as_shown(record: Record, path: Path) -> Record:
     """Give the record in the orientation in which labelme shows its photo."""
-    turn = None if record.upright else _turn(path)
+    turn = None if record.upright else turn_of(path)
     if turn is None:
         return record
 
@@ -136,12 +134,3 @@ def _as_shown(record: Record, path: Path) -> Record:
         parts=tuple(replace(part, mask=turned(part.mask)) for part in record.parts),
         ignore=record.ignore and turned(record.ignore),
     )
-
-
-def _turn(path: Path) -> Image.Transpose | None:
-    """Give the turn that a photo's EXIF orientation asks for, from the head of the file."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as photo:
-            return TURNS.get(photo.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
-        return None  # a photo, or an EXIF block, that is missing or broken asks for nothing

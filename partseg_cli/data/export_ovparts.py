@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
-from PIL import ExifTags, Image
+from PIL import Image
 
+from partseg_cli.data.images import turn_of
 from partseg_cli.data.ovparts import ADE, OBJECTS, PARTS, PASCAL, PHOTOS, Layout, object_order
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
@@ -227,8 +228,8 @@ def is_plain_jpeg(path: Path, size: tuple[int, int]) -> bool:
     """Tell whether a file is a JPEG of this size (width, height) that no EXIF orientation turns."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("JPEG",)) as image:
-            return image.size == size and image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    except (OSError, ValueError, SyntaxError):
+            return image.size == size and turn_of(path) is None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 

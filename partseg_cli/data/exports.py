@@ -26,6 +26,7 @@ def info_to_json(info: DatasetInfo) -> dict[str, Any]:
         "pairs": info.vocabulary.to_json(),
         "lists": dict(info.lists),
         "test": info.test,
+        "sample": info.sample,
     }
 
 
@@ -45,6 +46,7 @@ def info_from_json(value: dict[str, Any]) -> DatasetInfo:
         images=tuple((name, 0) for name in value["splits"]),
         lists=tuple((name, tuple(ids)) for name, ids in value["lists"].items()),
         test=value["test"],
+        sample=value["sample"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import struct
 import warnings
@@ -77,6 +78,18 @@ def check_photo(path: Path) -> tuple[int, int]:
     return open_photo(path, upright=False).size
 
 
+def turn_of(path: Path) -> Image.Transpose | None:
+    """Give the turn that a photo's EXIF orientation asks for, from the head of the file.
+
+    A photo that is missing, broken or too large asks for nothing.
+    """
+    try:
+        with _opened(path) as image:
+            return _turn(image)
+    except DataError:
+        return None
+
+
 def find_photos(paths: Sequence[Path]) -> list[Path]:
     """Give the photos that files, folders and patterns such as `photos/*.jpg` stand for: in order, each once.
 
@@ -92,6 +105,16 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
         for photo in _expand(path):
             found.setdefault(os.path.abspath(photo), photo)  # noqa: PTH100 - resolve() would follow links
     return list(found.values())
+
+
+def digest_of(path: Path) -> str:
+    """Give a checksum of a file's bytes, by which copies of it are told.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def looks_like(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt16
 
+from partseg_cli.data.images import digest_of
 from partseg_cli.data.loader import TrainSet
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
@@ -174,7 +174,7 @@ def same_photos(photos: Mapping[str, Path]) -> tuple[tuple[tuple[str, ...], ...]
     contents: list[list[str]] = []
     for names in sizes[0]:
         if len(names) > 1:
-            groups, unreadable = _groups(names, lambda name: _digest(photos[name]))
+            groups, unreadable = _groups(names, lambda name: digest_of(photos[name]))
             contents += groups
             sizes[1].extend(unreadable)
     return tuple(sorted(tuple(sorted(names)) for names in contents if len(names) > 1)), len(sizes[1])
@@ -190,8 +190,3 @@ def _groups(names: Iterable[str], key: Callable[[str], Hashable]) -> tuple[list[
         except OSError:
             unreadable.append(name)
     return list(groups.values()), unreadable
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

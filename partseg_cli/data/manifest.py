@@ -32,11 +32,13 @@ class Manifest:
         raw_codes: object name -> part -> patterns of the original codes (`wheel_N` stands for wheel_1, wheel_2, ...).
         aliases: names in the original annotation -> ours.
         val_list: file that lists the images of val, if membership is given by a list: beside the manifest, or absolute.
-        val_images: the same as a list.
+        val_images: what that list holds, where it has been read.
         annotated: number of annotated images of a whole source; None if it is drawn to order, or not known.
         archives: what to download: its name, what it is, and size and checksum where they are known.
         notes: oddities that explain differences of counts.
+        stored: bytes of the masks of an image in the store, as measured; None: those of a usual photo.
         test: what the published test runs over, as in `DatasetInfo`.
+        sample: what a published test sample is, as in `DatasetInfo`.
     """
 
     name: str
@@ -55,7 +57,9 @@ class Manifest:
     annotated: int | None = None
     archives: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    stored: int | None = None
     test: str = "val"
+    sample: str = "object"
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -74,7 +78,7 @@ class Manifest:
         Raises:
             DataError: `val_list` cannot be read.
         """
-        if self.val_list is None:
+        if self.val_images or self.val_list is None:
             return frozenset(self.val_images)
         path = packaged("data_manifests") / self.val_list
         try:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from partseg_cli.data.conversion import DefectError, Skipped
-from partseg_cli.data.ovparts_files import MODES, content_of, is_litter, list_names, read_png
+from partseg_cli.data.ovparts_files import MODES, list_names, read_png
+from partseg_cli.data.source import content_of, folders_at
 from partseg_cli.errors import DataError
 
 PHOTOS = "images"
@@ -215,9 +216,7 @@ def find_roots(source: Path) -> list[Path]:
     """Give the folders of repacks: `source` itself, else those in it."""
     if (source / PARTS).is_dir():
         return [source]
-    return sorted(
-        path.parent for path in source.glob(f"*/{PARTS}") if path.is_dir() and not is_litter(path.parent.name)
-    )
+    return [folder.parent for folder in folders_at(source, [f"*/{PARTS}"])]
 
 
 def val_stems(source: Path) -> list[str]:

@@ -18,22 +18,30 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from partseg_cli.data.coco import DOUBLE_IMAGE, DOUBLE_PHOTO, Shown, sort_annotations
 from partseg_cli.data.coco_files import Category, CocoFile
 from partseg_cli.data.coco_masks import mask_of
+from partseg_cli.data.coco_records import (
+    BROKEN_IMAGE,
+    DOUBLE_IMAGE,
+    DOUBLE_PHOTO,
+    Shown,
+    has_id,
+    item_name,
+    sort_annotations,
+)
 from partseg_cli.data.coco_words import Meaning
 from partseg_cli.data.conversion import MASKS_DIFFER, Conversion, Converted, DefectError, Item, Outcome, Skipped
 from partseg_cli.data.label_masks import masks_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.ovparts import ADE, FEW_SHOT, NO_PART, PHOTOS, Picture, Repack, object_order
-from partseg_cli.data.ovparts_files import NO_LABELS, read_json, read_labels
+from partseg_cli.data.ovparts_files import NO_LABELS, read_labels
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask, paint
+from partseg_cli.data.source import read_json
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 
 UNLISTED = "image is not in the JSON of instances"
-BROKEN_IMAGE = "image record is malformed"
 
 
 @dataclass(frozen=True)
@@ -135,19 +143,18 @@ def find_scenes(file: CocoFile, pictures: Sequence[Picture]) -> tuple[list[Scene
     """Give the images of a JSON of instances by stem, and what is wrong with the others."""
     known = sort_annotations(file, lambda annotation: _meaning(file, annotation))
     by_stem = {picture.labels.stem: picture for picture in pictures}
-    ids = Counter(_id(image) for image in file.images)
+    ids = Counter(image["id"] for image in file.images if has_id(image))
     scenes: dict[str, Scene] = {}
     skipped = known.skipped
     for place, image in enumerate(file.images):
-        number = _id(image)
         try:
-            stem = _stem(image, number is not None and ids[number] > 1)
+            stem = _stem(image, has_id(image) and ids[image["id"]] > 1)
             if stem in scenes:
                 raise DefectError(DOUBLE_PHOTO, stem)
             if stem not in by_stem:
                 raise DefectError(NO_LABELS, f"{stem}.png")
         except DefectError as defect:
-            item = f"{file.name}: images[{place}]" if number is None else f"{file.name}: image {number!r}"
+            item = item_name(file, "image", place, image)
             skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
         else:
             scenes[stem] = Scene(
@@ -220,14 +227,8 @@ def _meaning(file: CocoFile, annotation: Mapping[str, Any]) -> Meaning:
     return Meaning(file.categories[annotation["category_id"]].name, None, annotation.get("id"))
 
 
-def _id(image: Any) -> int | str | None:  # noqa: ANN401 - an element of a JSON list
-    """Give the id of an image record, None if it has none."""
-    number = image.get("id") if isinstance(image, dict) else None
-    return number if type(number) in (int, str) else None
-
-
 def _is_whole(image: Any) -> bool:  # noqa: ANN401 - an element of a JSON list
-    return _id(image) is not None and isinstance(image.get("file_name"), str)
+    return has_id(image) and isinstance(image.get("file_name"), str)
 
 
 def _stem(image: Any, is_doubtful: bool) -> str:  # noqa: ANN401 - an element of a JSON list

@@ -7,7 +7,6 @@ instance without a pixel, not to one that would paint over what that map says.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from partseg_cli.data.ovparts import FEW_SHOT, NO_PART, OBJECTS, PASCAL, PHOTOS,
 from partseg_cli.data.ovparts_files import read_labels
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
+from partseg_cli.data.source import some
 from partseg_cli.data.store import image_root
 
 NAMES_SHOWN = 3
@@ -116,13 +116,8 @@ def compare_val(repack: Repack, manifest: Manifest) -> tuple[str, ...]:
     if found == listed:
         return (f"The folder val holds exactly the images of {manifest.val_list} ({len(listed)}).",)
     sides = {"holds others than": found - listed, "lacks some of": listed - found}
-    said = [f"{verb} {manifest.val_list}: {_some(stems)}" for verb, stems in sides.items() if stems]
+    said = [f"{verb} {manifest.val_list}: {some(sorted(stems), NAMES_SHOWN)}" for verb, stems in sides.items() if stems]
     return (f"The folder val {', and it '.join(said)}.",)
-
-
-def _some(stems: Collection[str]) -> str:
-    shown = ", ".join(sorted(stems)[:NAMES_SHOWN])
-    return shown if len(stems) <= NAMES_SHOWN else f"{shown} and {len(stems) - NAMES_SHOWN} more"
 
 
 def _signed(labels: UInt16[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:

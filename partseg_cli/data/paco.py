@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.data import coco
-from partseg_cli.data.coco import BROKEN_IMAGE, DOUBLE_IMAGE, DOUBLE_PHOTO, Index, Picture, Shown, sort_annotations
+from partseg_cli.data.coco import Index, Picture
 from partseg_cli.data.coco_files import CocoFile, find_photo
+from partseg_cli.data.coco_records import (
+    BROKEN_IMAGE,
+    DOUBLE_PHOTO,
+    Shown,
+    check_image,
+    doubtful_ids,
+    item_name,
+    size_of,
+    sort_annotations,
+)
 from partseg_cli.data.coco_words import LINK, NO_OBJECT, OTHER_OBJECT, Meaning
 from partseg_cli.data.conversion import NO_PHOTO, Conversion, Converted, DefectError, Item, Outcome, Skipped
-from partseg_cli.data.images import MAX_MEGAPIXELS
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.paco_files import SPLITS, Words, category_of, find_annotations, missing_files, read_file
 from partseg_cli.data.store import image_root
@@ -151,33 +160,20 @@ def _items(
     source: Path, file: CocoFile, annotations: Mapping[int | str, list[Shown]], words: Words, photos: set[str]
 ) -> Iterator[Item]:
     """Give each image with its annotations, or with what is wrong with it; `photos` are those of former images."""
-    doubtful = _doubtful_ids(file)
+    doubtful = doubtful_ids(file.images)
     for place, image in enumerate(file.images):
-        name = f"{file.name}: image {image['id']}" if _has_id(image) else f"{file.name}: images[{place}]"
+        name = item_name(file, "image", place, image)
         content: Content | Skipped
         try:
-            _check_image(image, doubtful)
+            check_image(image, doubtful)
             photo = _find_photo(source, file, image, photos)
             shown = tuple(annotations.get(image["id"], ()))
             annotated = (one.meaning.object for one in shown if one.meaning.part is None)
-            picture = Picture(name, file.split, photo, _size(image), shown)
+            picture = Picture(name, file.split, photo, size_of(image), shown)
             content = Content(picture, image["file_name"], read_not_exhaustive(image, file, annotated, words))
         except DefectError as defect:
             content = Skipped(name, defect.reason, is_defect=True, detail=defect.detail)
         yield Item(name, content, (file.path,))
-
-
-def _doubtful_ids(file: CocoFile) -> set[int]:
-    """Give the ids of several different image records: which one an annotation means cannot be told."""
-    first: dict[int, object] = {}
-    return {image["id"] for image in file.images if _has_id(image) and first.setdefault(image["id"], image) != image}
-
-
-def _check_image(image: Any, doubtful: set[int]) -> None:  # noqa: ANN401 - an element of a JSON list
-    if not _has_id(image):
-        raise DefectError(BROKEN_IMAGE, "it must have an id")
-    if image["id"] in doubtful:
-        raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
 
 
 def _find_photo(source: Path, file: CocoFile, image: Mapping[str, Any], photos: set[str]) -> str:
@@ -204,17 +200,6 @@ def _first_photo(source: Path, file: CocoFile, name: object) -> str:
             if defect.reason != NO_PHOTO:
                 raise
     raise DefectError(NO_PHOTO, str(name))
-
-
-def _size(image: Mapping[str, Any]) -> tuple[int, int]:
-    width, height = image.get("width"), image.get("height")
-    if type(width) is not int or type(height) is not int or not 0 < width * height <= MAX_MEGAPIXELS * 10**6:
-        raise DefectError(BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}")
-    return width, height
-
-
-def _has_id(image: object) -> bool:
-    return isinstance(image, dict) and type(image.get("id")) is int
 
 
 def _lone_parts(images: Iterable[Sequence[Shown]]) -> Iterator[Skipped]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 from partseg_cli.data.coco import Index
 from partseg_cli.data.coco_files import LISTS, Category, CocoFile, choose
 from partseg_cli.data.coco_words import LINK
-from partseg_cli.data.images import looks_like
 from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.source import content_of, read_json, some
 from partseg_cli.errors import DataError
 
 ARCHIVE = "paco_lvis_v1.zip"
@@ -27,7 +26,6 @@ KEYS = frozenset(
     | {"neg_category_ids", "not_exhaustive_category_ids", "segmentation", "size", "counts"}
 )
 """What is read; the rest (boxes, attributes, colours, queries) is dropped while a file is parsed."""
-NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,8 @@ class Words:
     @classmethod
     def of(cls, manifest: Manifest) -> Words:
         """Give the words of the manifest."""
-        objects = {name: number for number, name in enumerate(manifest.objects)}
-        pairs = {(pair.object, pair.part): number for number, pair in enumerate(manifest.vocabulary.pairs)}
-        return cls(Index(objects, pairs), {f"{name}:{part}": (name, part) for name, part in pairs})
+        index = Index.of(manifest.objects, manifest.vocabulary)
+        return cls(index, {f"{name}:{part}": (name, part) for name, part in index.pairs})
 
     def known(self, category: Category) -> bool:
         """Tell whether a category is an object or a part of the manifest."""
@@ -79,7 +76,7 @@ def find_annotations(source: Path) -> list[Path]:
             f"{looked}, got {name}, which is PACO-EGO4D; partseg prepare coco {source} --annotations {name} reads it "
             "beside its frames"
         )
-    raise DataError(f"{looked}, got {_content(source)}; unpack {ARCHIVE} there")
+    raise DataError(f"{looked}, got {content_of(source)}; unpack {ARCHIVE} there")
 
 
 def find_ego4d(source: Path) -> list[Path]:
@@ -104,7 +101,7 @@ def read_file(source: Path, path: Path, words: Words) -> CocoFile:
     Raises:
         DataError: it is something else, has categories of other names, or objects alone.
     """
-    value = _load(path)
+    value = read_json(path, f"download {ARCHIVE} again", _lean)
     if not isinstance(value, dict) or not all(isinstance(value.get(key), list) for key in LISTS):
         raise DataError(f"{path}: must hold the lists {', '.join(LISTS)}, got other JSON; download {ARCHIVE} again")
     categories = read_categories(path, value["categories"], words)
@@ -141,7 +138,7 @@ def read_categories(path: Path, values: list[Any], words: Words) -> dict[int | s
     if unknown:
         raise DataError(
             f"{path}: categories must be the {len(words.index.objects)} objects and {len(words.pairs)} parts of PACO, "
-            f"of supercategory OBJECT and PART, got {_shown(unknown)}; a set of your own is for partseg prepare coco"
+            f"of supercategory OBJECT and PART, got {some(unknown)}; a set of your own is for partseg prepare coco"
         )
     return found
 
@@ -152,28 +149,5 @@ def category_of(categories: dict[int | str, Category], annotation: object) -> Ca
     return categories.get(number) if type(number) is int else None
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    try:
-        return json.loads(path.read_bytes(), object_hook=_lean)
-    except OSError as error:
-        raise DataError(f"{path}: must be readable, got {error.strerror}; check its permissions") from error
-    except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{path}: must be JSON, got {looks_like(path)} ({why}); download {ARCHIVE} again") from error
-
-
 def _lean(value: dict[str, Any]) -> dict[str, Any]:
     return {key: content for key, content in value.items() if key in KEYS}
-
-
-def _content(folder: Path) -> str:
-    """Say what `folder` holds instead."""
-    if not folder.is_dir():
-        return "a file" if folder.exists() else "no such folder"
-    names = sorted(path.name for path in folder.iterdir())
-    return _shown(names) if names else "an empty folder"
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

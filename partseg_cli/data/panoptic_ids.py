@@ -6,17 +6,15 @@ Cityscapes 26 is a car, 26003 car 3, 2600302 a wheel of car 3. Numbers of 3 digi
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
-from PIL import Image
 from pycocotools import mask as coco
 
 from partseg_cli.data.conversion import DefectError
-from partseg_cli.data.images import photo_size
+from partseg_cli.data.label_files import read_numbers
 from partseg_cli.data.rle import Mask
 
 CLASSES = 34
@@ -34,13 +32,7 @@ def read_ids(path: Path) -> Int[np.ndarray, "H W"]:
     Raises:
         DefectError: it is something else, or not whole.
     """
-    try:
-        photo_size(path)
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("TIFF",)) as image:
-            mode, values = image.mode, np.array(image)
-    except Exception as error:  # Pillow raises whatever broken bytes lead it to
-        why = " ".join(str(error).split()).replace(str(path), path.name)
-        raise DefectError(BROKEN_IDS, why or type(error).__name__) from error
+    mode, values = read_numbers(path, "TIFF", BROKEN_IDS)
     if mode != "I":
         raise DefectError(WRONG_KIND, f"{path.name}: must be of mode I, got mode {mode}")
     ids: Int[np.ndarray, "H W"] = values

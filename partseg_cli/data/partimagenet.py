@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from partseg_cli.data.coco import NO_PART, Index, Shown, assemble
+from partseg_cli.data.coco import NO_PART, Index, assemble
 from partseg_cli.data.coco_masks import FEW_POINTS, mask_of
+from partseg_cli.data.coco_records import Shown
 from partseg_cli.data.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.label_files import read_numbers
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.partimagenet_files import ARCHIVE, PHOTO_PLACES, SPLITS, Release, SplitFiles
+from partseg_cli.data.partimagenet_files import ARCHIVE, PHOTO_PLACES, SPLITS, Release, SplitFiles, synset_of
 from partseg_cli.data.partimagenet_json import OTHER_CLASS, SUPER_PARTS, Listed, Picture, Words, read_split
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
@@ -72,13 +73,12 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
         DataError: `source` is something else, such as the OOD archive.
     """
     release, words = Release.find(source), Words.of(manifest)
-    index = Index(
-        {name: number for number, name in enumerate(manifest.objects)},
-        {(pair.object, pair.part): number for number, pair in enumerate(manifest.vocabulary.pairs)},
-    )
+    index = Index.of(manifest.objects, manifest.vocabulary)
     listed = {split: _list_split(release, split, words) for split in SPLITS}
     items = [item for one in listed.values() for _, item in one.items]
-    _check_classes(source, {split: {image[:9] for image, _ in one.items if image} for split, one in listed.items()})
+    _check_classes(
+        source, {split: {synset_of(image) for image, _ in one.items if image} for split, one in listed.items()}
+    )
     _check_photos(release, items)
     return Conversion(
         release.root,
@@ -135,12 +135,7 @@ def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         DefectError: it is not whole, or no 8-bit PNG of one channel.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            mode, values = image.mode, np.asarray(image)
-    except Exception as error:  # Pillow raises whatever broken bytes lead it to
-        why = " ".join(str(error).split()).replace(str(path), path.name)
-        raise DefectError(BROKEN_MAP, f"{path.name}: {why or type(error).__name__}") from error
+    mode, values = read_numbers(path, "PNG", BROKEN_MAP)
     if mode not in ("L", "P"):
         raise DefectError(BROKEN_MAP, f"{path.name}: must be grey or palette of 8 bits (mode L or P), got mode {mode}")
     return values
@@ -201,7 +196,7 @@ def _list_split(release: Release, split: str, words: Words) -> Listed:
     bare = {image for image, item in listed.items if isinstance(item.content, Picture) and not item.content.annotations}
     annotated = {image for image, _ in listed.items} - bare
     chosen = {image: path for image, path in files.maps.items() if image not in annotated}
-    _check_background(release.source, [path for image, path in chosen.items() if image[:9] in words.objects])
+    _check_background(release.source, [path for image, path in chosen.items() if synset_of(image) in words.objects])
     items = [(image, item) for image, item in listed.items if image not in chosen]
     items += [(image, _map_item(release, files, image, words)) for image in chosen]
     return replace(listed, items=sorted(items, key=lambda pair: pair[0]))
@@ -209,7 +204,7 @@ def _list_split(release: Release, split: str, words: Words) -> Listed:
 
 def _map_item(release: Release, files: SplitFiles, image: str, words: Words) -> Item:
     path = files.maps[image]
-    name, thing = release.item(path), words.objects.get(image[:9])
+    name, thing = release.item(path), words.objects.get(synset_of(image))
     if thing is None:
         return Item(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
     return Item(name, MapPicture(name, files.split, image, release.photo(files, image), thing, path), (path,))

@@ -7,16 +7,13 @@ there, and the maps of whole objects in annotations/<split>_whole/, say nothing 
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from partseg_cli.data.images import looks_like
+from partseg_cli.data.source import absolute, content_of, folders_at, is_inside, is_litter
 from partseg_cli.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -27,7 +24,7 @@ JSON_PLACES = ("annotations/{0}/{0}.json", "annotations/{0}.json", "{0}.json")
 MAP_PLACES = ("annotations/{0}",)
 PHOTO_PLACES = ("images/{0}", "{0}")
 SYNSET = re.compile(r"n\d{8}")
-STEM = re.compile(r"n\d{8}_\w+")
+STEM = re.compile(r"(n\d{8})_\w+")
 """Name of an image without suffix: its synset, and a number."""
 
 OTHER_CONTENT = {
@@ -42,7 +39,6 @@ OTHER_CONTENT = {
     "annotations": "annotations without photos",
 }
 """What is found in a source, or in a folder of it -> what it is; the first that fits."""
-NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -81,10 +77,9 @@ class Release:
         Raises:
             DataError: it is not there, or a link leads out of `source` or to itself.
         """
-        for place in ROOTS:
-            for folder in [source] if place == "." else sorted(source.glob(place)):
-                if not folder.name.startswith((".", "__MACOSX")) and _is_root(source, folder):
-                    return cls(source, folder)
+        for folder in folders_at(source, ROOTS):
+            if _is_root(source, folder):
+                return cls(source, folder)
         raise DataError(
             f"{source}: must hold PartImageNet: photos in images/<split>, and annotations/<split>/<split>.json or part "
             f"maps annotations/<split>/*.png, split being {', '.join(SPLITS)} (looked for there and in "
@@ -120,7 +115,7 @@ class Release:
     def check_inside(self, json: Path, split: str, file_name: str) -> None:
         """Raise a `DataError` if the name of a photo in a JSON file leads out of the source folder."""
         folder = self.root / PHOTO_PLACES[0].format(split)
-        if not _absolute(folder / file_name.replace("\\", "/")).is_relative_to(_absolute(self.source)):
+        if not absolute(folder / file_name.replace("\\", "/")).is_relative_to(absolute(self.source)):
             raise DataError(f"{json}: a photo must lie below {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
 
     def _places(self, places: tuple[str, ...], split: str) -> list[Path]:
@@ -137,37 +132,14 @@ class Release:
         return found
 
 
-def is_inside(source: Path, path: Path) -> bool:
-    """Tell whether something is there, and prove that links lead to no place outside of `source`.
+def synset_of(image: str) -> str:
+    """Give the synset in an image's name, empty where there is none.
 
-    Raises:
-        DataError: they do, or to each other.
+    >>> synset_of("n01440764_36")
+    'n01440764'
     """
-    try:
-        path.stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DataError(f"{path}: must lead to a file, got links that lead to each other; mend them") from error
-        return False
-    real = path.resolve()
-    if not real.is_relative_to(source.resolve()):
-        raise DataError(f"{path}: must lie below {source}, got a link to {real}; put the files themselves there")
-    return True
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file.
-
-    Raises:
-        DataError: it cannot be read, or is something else.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: must be readable, got {error.strerror}; check its permissions") from error
-    except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{path}: must be JSON, got {looks_like(path)} ({why}); unpack {ARCHIVE} again") from error
+    found = STEM.fullmatch(image)
+    return found[1] if found else ""
 
 
 def _is_root(source: Path, folder: Path) -> bool:
@@ -199,7 +171,7 @@ def _list_images(source: Path, folder: Path) -> Iterator[Path]:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: must be a readable folder, got {error.strerror}; check it") from error
 
@@ -214,11 +186,4 @@ def _content(folder: Path) -> str:
     for pattern, name in OTHER_CONTENT.items():
         if any(folder.glob(pattern)) or any(folder.glob(f"*/{pattern}")):
             return name
-    names = sorted(path.name for path in folder.iterdir())
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return (", ".join(names[:NAMES_SHOWN]) or "an empty folder") + more
-
-
-def _absolute(path: Path) -> Path:
-    """Give the absolute path without "..", links not followed."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    return content_of(folder)

@@ -13,13 +13,22 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from partseg_cli.data.coco import BROKEN_IMAGE, DOUBLE_IMAGE, DOUBLE_PHOTO, Shown, sort_annotations
 from partseg_cli.data.coco_files import LISTS, Category, CocoFile
+from partseg_cli.data.coco_records import (
+    DOUBLE_PHOTO,
+    Shown,
+    check_image,
+    doubtful_ids,
+    has_id,
+    item_name,
+    size_of,
+    sort_annotations,
+)
 from partseg_cli.data.coco_words import Meaning
 from partseg_cli.data.conversion import DefectError, Item, Skipped
-from partseg_cli.data.images import MAX_MEGAPIXELS
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.partimagenet_files import ARCHIVE, STEM, Release, SplitFiles, read_json
+from partseg_cli.data.partimagenet_files import ARCHIVE, Release, SplitFiles, synset_of
+from partseg_cli.data.source import read_json
 from partseg_cli.errors import DataError
 
 SUPER_PARTS = (
@@ -147,7 +156,7 @@ def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
     """
     if files.json is None:
         return Listed([])
-    name, value = release.item(files.json), read_json(files.json)
+    name, value = release.item(files.json), read_json(files.json, f"unpack {ARCHIVE} again")
     missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
     if files.maps and (missing or not value["annotations"]):
         return Listed([], notes=(f"{name} holds no annotations: part maps are read",))
@@ -159,7 +168,7 @@ def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
     categories, notes = _categories(files.json, name, value["categories"], words)
     file = CocoFile(files.json, name, files.split, value["images"], value["annotations"], categories)
     entries = list(_entries(release, file, words))
-    names = {entry.id: words.objects[entry.image[:9]] for entry in entries if entry.skipped is None}
+    names = {entry.id: words.objects[synset_of(entry.image)] for entry in entries if entry.skipped is None}
     known = sort_annotations(_wanted(file, names), partial(_meaning, file, words, names))
     items = []
     for entry in entries:
@@ -171,22 +180,20 @@ def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
 
 def _entries(release: Release, file: CocoFile, words: Words) -> Iterator[Entry]:
     """Read the image records of a file; broken ones, and those of other classes, are skipped."""
-    doubtful = _doubtful_ids(file.images)
+    doubtful = doubtful_ids(file.images)
     listed: set[str] = set()
     for place, value in enumerate(file.images):
-        item = f"{file.name}: image {value['id']!r}" if _has_id(value) else f"{file.name}: images[{place}]"
+        item = item_name(file, "image", place, value)
         image = ""
         try:
             image = _image(release, file, value)
-            if image[:9] not in words.objects:
+            if synset_of(image) not in words.objects:
                 yield Entry(item, image, skipped=Skipped(item, OTHER_CLASS, is_defect=False, detail=image))
                 continue
-            if not _has_id(value) or value["id"] in doubtful:
-                reason = DOUBLE_IMAGE if _has_id(value) else BROKEN_IMAGE
-                raise DefectError(reason, f"id is {value.get('id')!r}")
+            check_image(value, doubtful)
             if image in listed:
                 raise DefectError(DOUBLE_PHOTO, image)
-            size = _size(value)
+            size = size_of(value)
             listed.add(image)
             yield Entry(item, image, value["id"], size)
         except DefectError as defect:
@@ -205,28 +212,14 @@ def _image(release: Release, file: CocoFile, value: Any) -> str:  # noqa: ANN401
         raise DefectError(NO_NAME, f"file_name is {name!r}")
     release.check_inside(file.path, file.split, name)
     stem = PurePosixPath(name.replace("\\", "/")).stem
-    if not STEM.fullmatch(stem):
+    if not synset_of(stem):
         raise DefectError(NO_NAME, f"file_name is {name!r}")
     return stem
 
 
-def _size(value: dict[str, Any]) -> tuple[int, int]:
-    """Give width and height of an image record.
-
-    Raises:
-        DefectError: they are no sizes.
-    """
-    width, height = value.get("width"), value.get("height")
-    if type(width) is not int or type(height) is not int or min(width, height) < 1:
-        raise DefectError(BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}")
-    if width * height > MAX_MEGAPIXELS * 10**6:
-        raise DefectError(BROKEN_IMAGE, f"it must have at most {MAX_MEGAPIXELS} megapixels, got {width}x{height}")
-    return width, height
-
-
 def _wanted(file: CocoFile, names: Mapping[Any, str]) -> CocoFile:
     """Leave out the annotations of known images that are not converted: of other classes, or broken."""
-    others = {value["id"] for value in file.images if _has_id(value)} - names.keys()
+    others = {value["id"] for value in file.images if has_id(value)} - names.keys()
 
     def is_other(annotation: object) -> bool:
         image = annotation.get("image_id") if isinstance(annotation, dict) else None
@@ -276,13 +269,3 @@ def _category(value: Any) -> tuple[int | str, str] | None:  # noqa: ANN401 - an 
 
 def _named(names: Iterable[tuple[int | str, str]]) -> dict[int | str, Category]:
     return {number: Category(name, "") for number, name in names}
-
-
-def _doubtful_ids(images: list[Any]) -> set[Any]:
-    """Give the ids of several different image records: which one an annotation means cannot be told."""
-    first: dict[Any, object] = {}
-    return {image["id"] for image in images if _has_id(image) and first.setdefault(image["id"], image) != image}
-
-
-def _has_id(image: object) -> bool:
-    return isinstance(image, dict) and type(image.get("id")) in (int, str)

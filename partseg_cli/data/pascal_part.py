@@ -23,6 +23,7 @@ from partseg_cli.data.images import looks_like
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
+from partseg_cli.data.source import check_links, content_of, folders_at, is_litter
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 
@@ -135,25 +136,24 @@ class Release:
         """Find the folders of a release below `source`.
 
         Raises:
-            DataError: one of them is not there.
+            DataError: one of them is not there, or a link in them leads out of `source` or to itself.
         """
-        return cls(
-            source,
-            _find_folder(source, ANNOTATION_FOLDERS, "trainval.tar.gz of PASCAL-Part"),
-            _find_folder(source, PHOTO_FOLDERS, "VOCtrainval_03-May-2010.tar of PASCAL VOC2010"),
-        )
+        annotations = _find_folder(source, ANNOTATION_FOLDERS, "trainval.tar.gz of PASCAL-Part")
+        photos = _find_folder(source, PHOTO_FOLDERS, "VOCtrainval_03-May-2010.tar of PASCAL VOC2010")
+        check_links(source, (annotations, photos), (*annotations.glob("*.mat"), *photos.glob("*.jpg")))
+        return cls(source, annotations, photos)
 
     def photo(self, stem: str) -> Path:
         """Give the path of the photo called `stem`."""
         return self.photos / f"{stem}.jpg"
 
     def stems(self) -> list[str]:
-        """Give the names of the annotations, sorted, without the `._` files that macOS leaves in archives.
+        """Give the names of the annotations, sorted, without what macOS leaves in archives.
 
         Raises:
             DataError: there is no annotation, or none of them has its photo.
         """
-        stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not path.name.startswith("._"))
+        stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not is_litter(path.name))
         if not stems:
             raise DataError(f"{self.annotations}: must hold .mat files, got none; unpack trainval.tar.gz again")
         if not any(self.photo(stem).is_file() for stem in stems):
@@ -170,7 +170,7 @@ class Release:
 
 def is_release(source: Path) -> bool:
     """Tell whether annotations of the original release lie below `source`."""
-    return any(folder.is_dir() for place in ANNOTATION_FOLDERS for folder in source.glob(place))
+    return any(folders_at(source, ANNOTATION_FOLDERS))
 
 
 def convert(source: Path, manifest: Manifest) -> Conversion:
@@ -266,11 +266,10 @@ def _pixels(value: Any) -> Bool[np.ndarray, "H W"]:  # noqa: ANN401 - scipy's re
 
 
 def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
-    """Give the first of `places`, glob patterns below `source`, that is a folder."""
-    for place in places:
-        for folder in sorted(source.glob(place)):
-            if folder.is_dir():
-                return folder
+    """Give the first folder at `places`, glob patterns below `source`."""
+    found = next(folders_at(source, places), None)
+    if found is not None:
+        return found
     raise DataError(
         f"{source}: must hold the folder {places[0]} (looked for {', '.join(places)}), got {_content(source)}; "
         f"unpack {archive} there"
@@ -279,10 +278,6 @@ def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
 
 def _content(folder: Path) -> str:
     """Say what `folder` holds instead."""
-    if not folder.is_dir():
-        return "no such folder" if not folder.exists() else "a file"
-    names = sorted(path.name for path in folder.iterdir())
     if any(folder.glob(REPACK_FOLDER)) or any(folder.glob(f"*/{REPACK_FOLDER}")):
-        return f"the OV-PARTS repack ({', '.join(names)})"
-    shown = ", ".join(names[:5]) or "an empty folder"
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+        return f"the OV-PARTS repack ({content_of(folder)})"
+    return content_of(folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from partseg_cli.files import disk_error, whole_file, write_json
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-store-1"
+OWN_FILE = re.compile(r"\..*|images|\w+\.jsonl|\w+\.idx\.npy")
+"""What a run that was stopped may have left in the folder of a store."""
 PAINT_ORDER = "level, then area from large to small, then place in the record; the later one covers the earlier"
 
 
@@ -44,6 +47,7 @@ class DatasetInfo:
         lists: published lists of image ids by name, such as "train_16shot".
         test: what the published test runs over: "val", or "val+train-unseen", where the unseen objects of the training
             images are tested too.
+        sample: what a published test sample is: an "object" class of a photo, an "image", or an "instance".
     """
 
     name: str
@@ -55,6 +59,7 @@ class DatasetInfo:
     images: tuple[tuple[str, int], ...] = ()
     lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
     test: str = "val"
+    sample: str = "object"
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of `dataset.json`."""
@@ -70,6 +75,7 @@ class DatasetInfo:
             "pairs": self.vocabulary.to_json(),
             "lists": dict(self.lists),
             "test": self.test,
+            "sample": self.sample,
         }
 
 
@@ -149,6 +155,7 @@ class Store:
                 images=tuple(value["images"].items()),
                 lists=tuple((key, tuple(ids)) for key, ids in value.get("lists", {}).items()),
                 test=value.get("test", "val"),
+                sample=value.get("sample", "object"),
             )
         except (KeyError, TypeError, AttributeError, VocabularyError) as error:
             raise DataError(f"{path}: is incomplete or broken ({error!r}); prepare it again") from error
@@ -244,17 +251,22 @@ class StoreWriter:
 
 
 def refuse_other(folder: Path, name: str) -> None:
-    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced.
+    """Do not overwrite files of others; a broken store, or one of an older format, may be replaced.
 
     Raises:
-        DataError: `folder` holds one.
+        DataError: `folder` holds a store of another name, or files that no store has.
     """
+    path = folder / "dataset.json"
     try:
-        other = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
+        other = json.loads(path.read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError):
-        return
+        other = name
     if other != name:
         raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
+    if not path.exists() and folder.is_dir():
+        strange = sorted(file.name for file in folder.iterdir() if not OWN_FILE.fullmatch(file.name))
+        if strange:
+            raise DataError(f"{folder}: must be empty or hold {name}, got {strange[0]}; choose another --out")
 
 
 def iterate(store: Store, splits: Sequence[str] | None = None) -> Iterator[tuple[str, Record]]:

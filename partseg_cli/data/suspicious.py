@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from partseg_cli.data.images import digest_of
 from partseg_cli.data.record import Part, Record
 from partseg_cli.data.store import Store
 
@@ -139,10 +139,10 @@ class Suspicions:
         self._photos.clear()
 
     def _compare(self, photos: list[tuple[str, str, Path]]) -> None:
-        same: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
+        same: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for split, image_id, path in photos:
             try:
-                same[_digest(path)].append((split, image_id))
+                same[digest_of(path)].append((split, image_id))
             except OSError as error:
                 self._missing(split, image_id, error)
         for (split, image_id), *others in same.values():
@@ -200,8 +200,3 @@ def _same_masks(record: Record) -> Iterator[list[Part]]:
         if part.mask.area:
             same[part.mask.rle].append(part)
     return (parts for parts in same.values() if len(parts) > 1)
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

@@ -9,9 +9,8 @@ from typing import Any
 
 from partseg_cli.data.conversion import Conversion, Outcome, Skipped
 from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.source import some
 from partseg_cli.vocabulary import Vocabulary
-
-NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,12 @@ def audit(tally: Tally, conversion: Conversion, vocabulary: Vocabulary, manifest
     missing = "" if annotated is None or found >= annotated else f"the source holds {found:,} of {annotated:,}"
     defects = sum(item.is_defect for item in tally.skipped)
     broken = f"{defects:,} broken, see below" if defects else ""
+    count = found - tally.images.total() if annotated == sum(expected.values()) else 0
+    left_out = f"{count:,} of the annotated images left out, see below" if count else ""
     lines = [Line("annotated images", annotated, found, missing)]
     for split, count in tally.images.items():
         line = Line(f"converted, {split}", expected.get(split), count)
-        why = "; ".join(text for text in (missing, broken) if text) or "not known: please report it"
+        why = "; ".join(text for text in (missing, left_out or broken) if text) or "not known: please report it"
         lines.append(Line(line.what, line.expected, count, why if line.difference else ""))
     return [*lines, *_classes(tally, vocabulary, missing)]
 
@@ -98,8 +99,7 @@ def _classes(tally: Tally, vocabulary: Vocabulary, missing: str) -> list[Line]:
 def _absent(names: list[str], missing: str) -> str:
     if not names or missing:
         return missing if names else ""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"no part of {', '.join(names[:NAMES_SHOWN])}{more}"
+    return f"no part of {some(names)}"
 
 
 def to_json(lines: Iterable[Line]) -> list[dict[str, Any]]:

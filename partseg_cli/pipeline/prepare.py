@@ -180,6 +180,8 @@ def _write(plan: Plan, work: Work, journal: Journal, strict: bool, resumed: int)
             if isinstance(outcome, Converted):
                 writer.add(outcome.split, outcome.record)
         _check(info.name, conversion.found, tally, strict)
+    lines = tuple(audit(tally, conversion, info.vocabulary, manifest))
+    differs = any(line.difference for line in lines)
     return Prepared(
         folder=plan.folder,
         name=info.name,
@@ -187,8 +189,8 @@ def _write(plan: Plan, work: Work, journal: Journal, strict: bool, resumed: int)
         converted=dict(tally.images),
         expected=manifest.expected if manifest else {},
         turned=tally.turned,
-        lines=tuple(audit(tally, conversion, info.vocabulary, manifest)),
-        notes=(*conversion.notes, *(manifest.notes if manifest else ())),
+        lines=lines,
+        notes=(*conversion.notes, *(manifest.notes if manifest and differs else ())),
         skipped=tuple(tally.skipped),
         resumed=resumed,
     )
@@ -206,6 +208,7 @@ def _about(plan: Plan, work: Work) -> dict[str, Any]:
         "info": plan.info.to_json(),
         "photos": os.path.abspath(plan.conversion.photos),  # noqa: PTH100 - resolve() would follow links
         "manifest": asdict(plan.manifest) if plan.manifest else None,
+        "asked": repr(plan.asked),
         "allow_resize": work.allow_resize,
         "copied": work.copy_to is not None,
     }

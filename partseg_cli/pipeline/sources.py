@@ -56,12 +56,14 @@ class Plan:
         info: what the store says of itself.
         conversion: gives its records.
         manifest: of a published data set.
+        asked: what the user says besides, of a set that is drawn or their own; None for a published one.
     """
 
     folder: Path
     info: DatasetInfo
     conversion: Conversion
     manifest: Manifest | None = None
+    asked: Drawing | OwnSet | None = None
 
 
 Convert = Callable[[Path, Manifest], Conversion]
@@ -126,8 +128,9 @@ def plan_published(
         homepage=manifest.homepage,
         lists=conversion.lists,
         test=manifest.test,
+        sample=manifest.sample,
     )
-    return Plan(folder, info, conversion, manifest)
+    return Plan(folder, info, conversion, manifest, None if manifest.name in CONVERTERS else drawing)
 
 
 def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
@@ -142,7 +145,7 @@ def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
     found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
     if found.info is not None:
         info = replace(found.info, image_root=found.conversion.image_root, images=())
-        return Plan(out or data_folder() / info.name, info, found.conversion)
+        return Plan(out or data_folder() / info.name, info, found.conversion, asked=own)
     name = Path(image_root(source)).name
     if name in manifest_names() or not name:
         raise DataError(
@@ -150,13 +153,12 @@ def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
             "rename the folder"
         )
     info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
-    return Plan(out or data_folder() / name, info, found.conversion)
+    return Plan(out or data_folder() / name, info, found.conversion, asked=own)
 
 
 def _with_list(manifest: Manifest, split_list: Path) -> Manifest:
     if manifest.val_list is None:
         raise UsageError(f"--split-list is for sets whose val is a list, got {manifest.name}; leave it out")
-    if split_list.is_dir():
-        stems = ovparts.val_stems(split_list)
-        return replace(manifest, val_list=None, val_images=tuple(stems))
-    return replace(manifest, val_list=str(split_list.absolute()))
+    named = replace(manifest, val_list=str(split_list.absolute()))
+    stems = ovparts.val_stems(split_list) if split_list.is_dir() else named.val_stems()
+    return replace(named, val_images=tuple(sorted(stems)))

@@ -54,6 +54,19 @@ def test_a_single_object_may_stand_without_a_list(tmp_path):
     assert skipped.reason == "no part of the 234"
 
 
+@pytest.mark.parametrize(
+    ("hasparts", "occluded", "crop"), [([], [], "0"), (3, "back", "1"), ([3], ["back"], 0), ([3, 4], "", [])]
+)
+def test_what_is_not_needed_may_be_written_in_any_way(tmp_path, hasparts, occluded, crop):
+    image = write_image(tmp_path, FIRST)
+    rows = [row(FIRST, thing, WHEELED) for thing in WHEELED]
+    for value in rows:
+        value.update(occluded=occluded, crop=crop)
+        value["parts"]["hasparts"] = hasparts
+    write_json(image, rows)
+    assert len(only_record(tmp_path).parts) == 1
+
+
 def test_text_that_is_no_utf_8_does_no_harm(tmp_path):
     path = write_image(tmp_path, FIRST).with_name(f"{FIRST}.json")
     path.write_bytes(path.read_bytes().replace(b"a name", b"caf\xe9"))
@@ -236,9 +249,41 @@ def test_a_missing_instance_mask_is_a_defect(release, thing):
 
 
 @pytest.mark.parametrize("name", ["../" * 20 + "etc/passwd", "/etc/passwd", f"{FIRST}/" + "../" * 9 + "mask.png"])
-def test_an_instance_mask_outside_the_source_is_a_defect(release, name):
+def test_an_instance_mask_outside_the_source_is_refused(release, name):
     write_image(release, FIRST, [WHEELED[0], WHEELED[1]._replace(mask=name)])
-    assert defect_beside_a_good_image(release) == ("instance mask lies outside the source folder", name)
+    message = f"{street(release)}/{FIRST}.json: an instance mask must lie below {release}, got {name!r}; mend it"
+    with pytest.raises(DataError, match=exactly(message)):
+        outcomes(release)
+
+
+LINKED = ["", f"{FIRST}.jpg", f"{FIRST}.json", FIRST, mask_name(FIRST, WHEELED[1])]
+
+
+@pytest.mark.parametrize("place", LINKED)
+def test_a_link_out_of_the_source_is_refused(release, tmp_path, place):
+    path, outside = street(release) / place, tmp_path.with_name(f"{tmp_path.name}-outside")
+    path.rename(outside)
+    path.symlink_to(outside)
+    message = f"must lie below {release}, got a link to {outside}"
+    with pytest.raises(DataError, match=f"{re.escape(message)}.*; put the files themselves there$"):
+        outcomes(release)
+
+
+@pytest.mark.parametrize("place", [f"{FIRST}.jpg", f"{FIRST}.json", mask_name(FIRST, WHEELED[1])])
+def test_a_link_to_itself_is_refused(release, place):
+    path = street(release) / place
+    path.unlink()
+    path.symlink_to(path)
+    message = f"{path}: must lead to a file, got links that lead to each other; mend them"
+    with pytest.raises(DataError, match=exactly(message)):
+        outcomes(release)
+
+
+def test_links_inside_of_the_source_are_followed(release):
+    path = street(release) / mask_name(FIRST, WHEELED[1])
+    path.rename(release / "mask.png")
+    path.symlink_to(release / "mask.png")
+    assert [type(outcome) for outcome in outcomes(release)] == [Converted, Converted]
 
 
 @pytest.mark.parametrize("name", ["a\0.png", "x" * 300 + ".png", "\ud800.png", "[]", ""])

@@ -268,6 +268,13 @@ def test_images_keep_their_split_and_order_and_left_overs_of_macos_are_passed_by
     ]
 
 
+def test_the_folder_of_macos_is_never_the_release(tmp_path):
+    write_image(tmp_path / "download")
+    for folder in ("gtFinePanopticParts", "leftImg8bit"):
+        (tmp_path / "__MACOSX" / folder / "train").mkdir(parents=True)
+    assert only_record(tmp_path).source == f"download/{ITEM}"
+
+
 def test_items_hold_their_files_and_the_conversion_can_be_sent_to_another_process(tmp_path):
     path = write_image(tmp_path)
     conversion = convert(tmp_path, MANIFEST)

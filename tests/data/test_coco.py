@@ -308,6 +308,13 @@ def test_run_lengths_of_both_kinds_give_the_mask():
     np.testing.assert_array_equal(compressed.decode(HEIGHT, WIDTH), pixels)
 
 
+def test_boxes_and_areas_come_from_the_masks_not_from_the_file(tmp_path):
+    # VLPart's own files have a box one pixel too small, and its area
+    write(tmp_path, [shown(1, 1, bbox=[1, 1, 3, 2], area=6)], categories("ear"))
+    mask = only_record(convert(tmp_path, object_name="cat")).parts[0].mask
+    assert (mask.bbox, mask.area) == ((1, 1, 4, 3), 12)
+
+
 def test_polygons_of_one_annotation_are_united_and_cut_at_the_edge():
     mask = mask_of([*SQUARE, [10, 6, 20, 6, 20, 12, 10, 12]], WIDTH, HEIGHT)
     np.testing.assert_array_equal(mask.decode(HEIGHT, WIDTH), box(1, 1, 5, 4) | box(10, 6, 12, 8))
@@ -450,12 +457,18 @@ def test_a_record_of_another_size_is_a_defect(tmp_path, size, detail):
         ({"height": [8]}, "12 and [8]"),
         ({"height": None}, "12 and None"),
         ({"height": -8}, "12 and -8"),
-        ({"height": 10**8}, "12 and 100000000"),
+        ({"width": -12, "height": -8}, "-12 and -8"),
     ],
 )
 def test_a_record_whose_size_is_none_is_a_defect(tmp_path, size, got):
     two_images(tmp_path, **size)
     detail = f"width and height must be numbers of pixels, got {got}"
+    assert broken_beside_good(tmp_path) == ("a.json: image 1", "image record is malformed", detail)
+
+
+def test_a_record_of_more_than_100_megapixels_is_a_defect(tmp_path):
+    two_images(tmp_path, height=10**8)
+    detail = "it must have at most 100 megapixels, got 12x100000000"
     assert broken_beside_good(tmp_path) == ("a.json: image 1", "image record is malformed", detail)
 
 
@@ -630,10 +643,10 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path, name, got):
     [
         ("[]", "a COCO file must hold the lists images, annotations, categories, got none called images, "),
         ('{"images": [], "annotations": {}}', "got none called annotations, categories; name another"),
-        ("{", r"must be a COCO file, got a file that starts with b'{' (Expecting property name"),
-        ("", "must be a COCO file, got an empty file (Expecting value: line 1 column 1 (char 0)); export it again"),
-        ("<!DOCTYPE html>", "must be a COCO file, got an HTML page (Expecting value: "),
-        ("[" * 100_000, "must be a COCO file, got a file that starts with b'[[[[[[[[[[[[[[[[' (maximum recursion"),
+        ("{", r"must be JSON, got a file that starts with b'{' (Expecting property name"),
+        ("", "must be JSON, got an empty file (Expecting value: line 1 column 1 (char 0)); export it again as COCO"),
+        ("<!DOCTYPE html>", "must be JSON, got an HTML page (Expecting value: "),
+        ("[" * 100_000, "must be JSON, got a file that starts with b'[[[[[[[[[[[[[[[[' (maximum recursion"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, text, message):

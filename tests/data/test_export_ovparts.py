@@ -372,6 +372,13 @@ def test_an_exif_block_that_turns_nothing_stays(tmp_path):
     assert path.samefile(store.folder / "photos/photo.jpg")
 
 
+@pytest.mark.parametrize("block", [b"MM", b"II*\0\x08", b"Exif\0\0MM\0*\0\0\0\x08\0\1"])
+def test_a_broken_exif_block_stays_too(tmp_path, block):
+    store = one_photo(tmp_path / "store", noise(), "photo.jpg", exif=block)
+    path = exported(store, tmp_path / "out", ["test"])["images/test/photo.jpg"]
+    assert path.samefile(store.folder / "photos/photo.jpg")
+
+
 def test_a_photo_that_is_gone_ends_the_export(tmp_path):
     store = one_photo(tmp_path / "store", noise(), "photo.jpg")
     photo = store.folder / store.info.image_root / "photo.jpg"

@@ -161,6 +161,20 @@ def fox_sample(train: TrainSet) -> tuple[Batch, torch.Tensor]:
     return train[number], nearest(fox, (train.views.image_size, train.views.image_size)).bool()
 
 
+def test_what_is_not_sure_to_be_nothing_is_not_trained_as_background(small_data, tmp_path):
+    half = np.zeros((small_data.records["train"][0].height, small_data.records["train"][0].width), bool)
+    half[:, : half.shape[1] // 2] = True
+    first, second, *others = small_data.records["train"]
+    changed = [dataclasses.replace(first, ignore=Mask.encode(half)), dataclasses.replace(second, not_exhaustive=(0,))]
+    store = small_data._replace(records={**small_data.records, "train": [*changed, *others]}).write(tmp_path)
+    train = TrainSet(store, [first.image_id, second.image_id], store.info.vocabulary, views(), seed=0)
+    found = {batch.image_ids[0]: batch.labels.outside[0] for batch in (train[number] for number in range(len(train)))}
+    columns = found[first.image_id].shape[1]
+    assert not found[first.image_id][:, : columns // 2 - 1].any()
+    assert found[first.image_id][:, columns // 2 + 1 :].any()
+    assert not found[second.image_id].any()
+
+
 @pytest.mark.parametrize(("rule", "outside"), [("background", True), ("ignore", False)])
 def test_unseen_pixels_have_no_label_and_count_as_the_rule_says(small_store, rule, outside):
     batch, fox = fox_sample(samples(small_store, unlabelled_objects=rule, image_size=35))

@@ -57,6 +57,7 @@ from partseg_cli.data.ovparts_pascal import convert_pascal
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.errors import DataError
+from partseg_cli.pipeline.prepare import prepare
 
 BOTH = pytest.mark.parametrize(("kind", "make"), [("pascal", pascal_tree), ("ade", ade_tree)])
 SEEDS = range(8)
@@ -298,6 +299,15 @@ def test_the_list_of_val_is_taken_from_a_repack(tmp_path):
     ade_tree(tmp_path / "ADE20KPart234")
     assert val_stems(tmp_path) == ["2007_000001", VAL]
     assert val_stems(tmp_path / "ADE20KPart234") == [ADE_VAL]
+
+
+@pytest.mark.parametrize("as_repack", [False, True])
+def test_a_repack_is_compared_with_the_list_that_is_named(tmp_path, as_repack):
+    repack = pascal_tree(tmp_path / "repack")
+    (tmp_path / "val.txt").write_text(VAL)
+    listed = repack if as_repack else tmp_path / "val.txt"
+    prepared = prepare("pascal-part-116", source=repack, out=tmp_path / "out", split_list=listed)
+    assert prepared.notes[0] == f"The folder val holds exactly the images of {listed} (1)."
 
 
 # defects of one image

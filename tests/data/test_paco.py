@@ -61,6 +61,9 @@ def open_ended(record: Record) -> set[str]:
     return {MANIFEST.objects[index] for index in record.not_exhaustive}
 
 
+PIXELS = "width and height must be numbers of pixels"
+
+
 # the manifest
 
 
@@ -274,12 +277,9 @@ def test_a_crowd_is_told_and_left_out(tmp_path):
         (photo(2, file_name="train2017/\0.jpg"), "photo is missing", "train2017/\0.jpg"),
         (photo(2, file_name="train2017/9.jpg"), "photo is missing", "train2017/9.jpg"),
         (photo(2, file_name="train2017/000000000001.jpg"), "photo stands twice", "train2017/000000000001.jpg"),
-        (
-            photo(2, width="12"),
-            "image record is malformed",
-            "width and height must be numbers of pixels, got '12' and 8",
-        ),
-        (photo(2, height=0), "image record is malformed", "width and height must be numbers of pixels, got 12 and 0"),
+        (photo(2, width="12"), "image record is malformed", f"{PIXELS}, got '12' and 8"),
+        (photo(2, width=-12, height=-8), "image record is malformed", f"{PIXELS}, got -12 and -8"),
+        (photo(2, height=0), "image record is malformed", f"{PIXELS}, got 12 and 0"),
     ],
 )
 def test_a_broken_image_is_a_defect_and_the_others_stay(tmp_path, image, reason, detail):

@@ -86,7 +86,7 @@ def test_what_is_no_tiff_or_not_whole_is_a_defect(tmp_path):
     assert reason == "ids cannot be read"
     assert re.fullmatch(r"a\.tif: must be a photo \(.*\), got a git-lfs pointer; get or convert it again", detail)
     Image.new("L", (9, 5)).save(path, format="PNG")
-    assert defect(path) == ("ids cannot be read", "cannot identify image file 'a.tif'")
+    assert defect(path) == ("ids cannot be read", "a.tif: cannot identify image file 'a.tif'")
     Image.fromarray(np.ones((50, 90), np.int32)).save(path, compression="tiff_lzw")
     path.write_bytes(path.read_bytes()[:60])
     assert defect(path)[0] == "ids cannot be read"

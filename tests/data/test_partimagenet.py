@@ -613,8 +613,8 @@ def test_a_crowd_is_left_out_without_blame(tmp_path):
 @pytest.mark.parametrize(
     ("change", "item", "reason", "detail"),
     [
-        ({"id": 1}, "JSON: image 1", "image id stands twice", "id is 1"),
-        ({"id": None}, "JSON: images[0]", "image record is malformed", "id is None"),
+        ({"id": 1}, "JSON: image 1", "image id stands twice", "1"),
+        ({"id": None}, "JSON: images[0]", "image record is malformed", "it must have an id"),
         ({"width": 0}, "JSON: image 0", "image record is malformed", f"{PIXELS}, got 0 and 9"),
         ({"height": "9"}, "JSON: image 0", "image record is malformed", f"{PIXELS}, got 13 and '9'"),
         (
@@ -715,12 +715,26 @@ def test_a_part_map_of_another_size_is_a_defect(maps):
     assert defect_of_map(maps) == ("mask and photo differ in size", "mask 9x13, photo 13x9, swapped")
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"\x89PNG\r\n\x1a\n"])
-def test_a_part_map_that_is_no_picture_is_a_defect(maps, content):
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "an empty file"),
+        (b"<!DOCTYPE html>", "an HTML page"),
+        (b"\x89PNG\r\n\x1a\n", r"a file that starts with b'\x89PNG\r\n\x1a\n'"),
+    ],
+)
+def test_a_part_map_that_is_no_picture_is_a_defect(maps, content, got):
     map_path(maps, CAT).write_bytes(content)
     reason, detail = defect_of_map(maps)
     assert reason == "part map cannot be used"
-    assert detail == f"{CAT.name}.png: cannot identify image file '{CAT.name}.png'"
+    formats = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
+    assert detail == f"{CAT.name}.png: must be a photo ({formats}), got {got}; get or convert it again"
+
+
+def test_a_part_map_of_more_than_100_megapixels_is_a_defect(maps):
+    Image.new("L", (10001, 10000)).save(map_path(maps, CAT))
+    detail = f"{CAT.name}.png: a photo must have at most 100 megapixels, got 10001x10000; make it smaller"
+    assert defect_of_map(maps) == ("part map cannot be used", detail)
 
 
 def test_a_cut_part_map_is_a_defect(maps):

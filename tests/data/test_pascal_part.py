@@ -356,6 +356,43 @@ def test_voc2010_is_preferred_to_other_years(tmp_path):
     assert convert(tmp_path, MANIFEST).image_root.endswith("VOCdevkit/VOC2010/JPEGImages")
 
 
+def test_the_folder_of_macos_is_never_the_release(tmp_path):
+    write_image(tmp_path / "pascal", TRAIN)
+    for name in ("Annotations_Part/._2008_000652.mat", "JPEGImages/._2008_000652.jpg"):
+        path = tmp_path / "__MACOSX" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\0\5\26\7")
+    assert only_record(tmp_path).source == f"pascal/Annotations_Part/{TRAIN}.mat"
+
+
+LINKED = ["Annotations_Part", "JPEGImages", f"Annotations_Part/{TRAIN}.mat", f"JPEGImages/{TRAIN}.jpg"]
+
+
+@pytest.mark.parametrize("place", LINKED)
+def test_a_link_out_of_the_source_is_refused(release, tmp_path, place):
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    (release / place).rename(outside)
+    (release / place).symlink_to(outside)
+    message = f"{release / place}: must lie below {release}, got a link to {outside}; put the files themselves there"
+    with pytest.raises(DataError, match=exactly(message)):
+        convert(release, MANIFEST)
+
+
+@pytest.mark.parametrize("place", LINKED[2:])
+def test_a_link_to_itself_is_refused(release, place):
+    (release / place).unlink()
+    (release / place).symlink_to(release / place)
+    message = f"{release / place}: must lead to a file, got links that lead to each other; mend them"
+    with pytest.raises(DataError, match=exactly(message)):
+        convert(release, MANIFEST)
+
+
+def test_links_inside_of_the_source_are_followed(release):
+    (release / "JPEGImages").rename(release / "photos")
+    (release / "JPEGImages").symlink_to(release / "photos")
+    assert [type(outcome) for outcome in outcomes(release)] == [Converted, Converted]
+
+
 ANNOTATION_PLACES = "Annotations_Part, pascal_part/Annotations_Part, */Annotations_Part, */*/Annotations_Part"
 
 

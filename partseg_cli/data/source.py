@@ -1,0 +1,104 @@
+"""The folder that a user names as a data set's source: what lies in it, and proof that nothing leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from partseg_cli.data.images import looks_like
+from partseg_cli.errors import DataError
+
+NAMES_SHOWN = 5
+
+
+def is_litter(name: str) -> bool:
+    """Tell hidden files and what macOS leaves in archives: `._X`, `.DS_Store`, `__MACOSX`."""
+    return name.startswith((".", "__MACOSX"))
+
+
+def folders_at(source: Path, places: Iterable[str]) -> Iterator[Path]:
+    """Give the folders at places below `source`, glob patterns: place by place, sorted, without those in litter."""
+    for place in places:
+        for path in [source] if place == "." else sorted(source.glob(place)):
+            if path.is_dir() and not any(is_litter(name) for name in path.relative_to(source).parts):
+                yield path
+
+
+def content_of(folder: Path) -> str:
+    """Say in a few words what a folder holds that is not what it should be."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
+    return some(sorted(path.name for path in folder.iterdir())) or "an empty folder"
+
+
+def some(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
+    """Name a few, and count the others.
+
+    >>> some(["ear", "eye", "nose"], 2)
+    'ear, eye and 1 more'
+    """
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def is_inside(source: Path, path: Path) -> bool:
+    """Tell whether something is there, and prove that no link on the way leads out of `source`.
+
+    Raises:
+        DataError: one does, or links lead to each other.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path}: must lead to a file, got links that lead to each other; mend them") from error
+        return False
+    except ValueError:  # a null character, which JSON can hold
+        return False
+    real = path.resolve()
+    # a path without links that begins as `source` does proves that this has none: it need not be resolved each time
+    if not real.is_relative_to(source) and not real.is_relative_to(source.resolve()):
+        raise DataError(f"{path}: must lie below {source}, got a link to {real}; put the files themselves there")
+    return True
+
+
+def check_links(source: Path, folders: Iterable[Path], files: Iterable[Path]) -> None:
+    """Prove that no folder, and no file right in one of them, leads out of `source`; none of them need be there.
+
+    Raises:
+        DataError: one does, or links lead to each other.
+    """
+    for folder in folders:
+        is_inside(source, folder)
+    for file in files:
+        if file.is_symlink():
+            is_inside(source, file)
+
+
+def absolute(path: Path) -> Path:
+    """Give the absolute path without "..", links not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+
+
+def read_json(path: Path, advice: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:  # noqa: ANN401
+    """Read a JSON file that must be there.
+
+    Args:
+        path: of the file.
+        advice: what the user is told to do without it.
+        object_hook: as in `json.loads`.
+
+    Raises:
+        DataError: it cannot be read, or is something else.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=object_hook)
+    except OSError as error:
+        raise DataError(f"{path}: must be a readable file, got {error.strerror}; {advice}") from error
+    except (ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise DataError(f"{path}: must be JSON, got {looks_like(path)} ({why}); {advice}") from error
