@@ -18,8 +18,6 @@ from torch import Tensor
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Vocabulary
 
-PROTOCOLS = ("pred-all", "oracle-obj")
-
 SCORES_AT_ONCE = 2**20
 """Planes are enlarged together up to so many scores, 4 MB: a processor's cache holds them. Of a small map that is the
 whole stack, as it must be: up to 128 pixels of height plus width PyTorch rounds a stack otherwise than one plane."""
@@ -63,7 +61,21 @@ def pred_all(logits: Logits, vocabulary: Vocabulary, size: tuple[int, int]) -> P
     if logits.objects is None:
         return PredAll(_but_last(strongest(logits.pairs[0], size), logits.pairs.shape[1]), None)
     gate = _but_last(strongest(logits.objects[0], size), logits.objects.shape[1])
-    return PredAll(_parts_of_the_gate(logits.pairs[0], vocabulary, gate), gate)
+    return PredAll(_parts_of_the_gate(logits.pairs[0], vocabulary, gate.labels), gate)
+
+
+def parts_of(logits: Logits, vocabulary: Vocabulary, objects: Int[Tensor, "H W"]) -> Int[Tensor, "H W"]:
+    """Decide among the parts of the object that is told at each pixel; -1 where none is.
+
+    That is Pred-Obj with the objects of another model (our reading of OV-PARTS, which released no code for it), and
+    Oracle-Obj with the labelled ones.
+
+    Args:
+        logits: of one image.
+        vocabulary: that they were computed for.
+        objects: index of the object at each pixel of the photo, -1 = none.
+    """
+    return _parts_of_the_gate(logits.pairs[0], vocabulary, objects).labels
 
 
 def oracle_obj(
@@ -93,11 +105,11 @@ def strongest(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> Choice:
     return Choice(labels.view(size), scores.view(size))
 
 
-def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Choice) -> Choice:
+def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Int[Tensor, "H W"]) -> Choice:
     """Give the strongest pair of each pixel's own object: a pair is only scored at the pixels of its object."""
-    size = (gate.labels.shape[0], gate.labels.shape[1])
-    owners = gate.labels.flatten()
-    labels, scores = torch.full_like(owners, -1), torch.zeros_like(gate.scores).flatten()
+    size = (gate.shape[0], gate.shape[1])
+    owners = gate.flatten()
+    labels, scores = torch.full_like(owners, -1), torch.zeros(len(owners), device=owners.device)
     for owner in owners.unique().tolist():
         rows = _pairs_of({owner}, vocabulary)
         pixels = (owners == owner).nonzero()[:, 0]

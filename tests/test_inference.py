@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partseg_cli import inference
-from partseg_cli.inference import oracle_obj, pred_all, strongest
+from partseg_cli.inference import oracle_obj, parts_of, pred_all, strongest
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -241,6 +241,55 @@ def test_strongest_without_any_plane_gives_none():
     choice = strongest(torch.zeros(0, 2, 3), (4, 5))
     assert torch.equal(choice.labels, torch.full((4, 5), -1))
     assert torch.equal(choice.scores, torch.zeros(4, 5))
+
+
+# ---- the parts of objects that are told
+
+
+def told_objects(seed: int, size: tuple[int, int]) -> Tensor:
+    return torch.randint(-1, O, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parts_of_told_objects_agree_with_masking_the_whole_stack_pixel_by_pixel(size):
+    for seed in range(4):
+        logits, told = draw_logits(seed), told_objects(seed, size)
+        allowed = torch.stack([told == owner for owner in WORDS.object_of])
+        expected = scores(logits.pairs, size)[:-1].masked_fill(~allowed, -1).argmax(0)
+        assert torch.equal(parts_of(logits, WORDS, told), torch.where(told < 0, -1, expected))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parts_of_the_models_own_gate_are_pred_all(size):
+    logits = draw_logits(6)
+    decision = pred_all(logits, WORDS, size)
+    assert decision.objects is not None
+    assert torch.equal(parts_of(logits, WORDS, decision.objects.labels), decision.pairs.labels)
+
+
+@pytest.mark.parametrize("owner", range(O))
+def test_parts_of_one_object_told_everywhere_are_oracle_obj(owner):
+    logits = draw_logits(7)
+    told = torch.full((11, 17), owner)
+    assert torch.equal(parts_of(logits, WORDS, told), oracle_obj(logits, WORDS, (11, 17), [owner]))
+
+
+def test_parts_of_told_objects_ask_neither_the_gate_nor_the_background():
+    logits, told = draw_logits(8), told_objects(8, (11, 17))
+    louder = logits.pairs.clone()
+    louder[:, -1] += 100
+    assert torch.equal(parts_of(logits, WORDS, told), parts_of(Logits(louder), WORDS, told))
+
+
+def test_a_told_pixel_gets_a_part_of_its_object_even_where_its_scores_vanish():
+    pairs = planes([9], [-200], [9], [-200], [9], [9])
+    assert parts_of(Logits(pairs), WORDS, torch.tensor([[1]])).tolist() == [[1]]
+
+
+def test_where_no_object_or_one_without_pairs_is_told_there_is_no_part():
+    words = Vocabulary((Pair("cat", "ear"),), ("apple",))
+    pairs = planes([9, 9, 9], [0, 0, 0])
+    assert parts_of(Logits(pairs), words, torch.tensor([[0, 1, -1]])).tolist() == [[-1, 0, -1]]
 
 
 # ---- properties

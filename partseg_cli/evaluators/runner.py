@@ -1,26 +1,26 @@
-"""Walks through labelled photos, predicts under a protocol, counts pixels, and sums up."""
+"""Walks through labelled photos, predicts under a protocol, and counts pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import photo_tensor
-from partseg_cli.evaluators.confusion import confusion
-from partseg_cli.evaluators.metrics import class_scores, group_mean, harmonic_mean
-from partseg_cli.inference import oracle_obj, pred_all
+from partseg_cli.evaluators.counts import SampleCounts, count
+from partseg_cli.evaluators.samples import Counting, Sample, samples
+from partseg_cli.inference import oracle_obj, parts_of, pred_all
 from partseg_cli.records import Logits
 from partseg_cli.vocabulary import Vocabulary
 
-RULE = "ref-v2"
+Place = tuple[str, int]
+"""Store split, and number of the record in it."""
 
 
 @runtime_checkable
@@ -30,126 +30,127 @@ class Model(Protocol):
     def __call__(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits: ...  # noqa: D102
 
 
+Maps = Callable[[Record], Int[Tensor, "H W"]]
+"""Gives a map of the size of a record's photo: pairs or objects by index, -1 = none."""
+
+
 @dataclass(frozen=True)
-class Result:
-    """Scores of one evaluation, in percent; None where no class can be scored.
+class Counted:
+    """One photo that was counted.
 
     Attributes:
-        protocol: what the model was told.
-        rule: how pixels and classes were counted.
-        miou: mean IoU by group: "seen", "unseen", "harmonic".
-        recall: mean recall by group.
-        classes_counted: classes with labelled pixels, those that the means run over.
-        classes_at_zero: of these, with an IoU of 0.
-        pixels: labelled pixels.
-        per_class: one record a pair: name, seen, iou, recall, target_pixels, predicted_pixels.
+        image_id: of its record.
+        samples: counts of each of its samples; none where no pixel is labelled.
+        prediction: the predicted pairs, all samples laid over each other; -1 = none.
     """
 
-    protocol: str
-    rule: str
-    miou: dict[str, float | None]
-    recall: dict[str, float | None]
-    classes_counted: int
-    classes_at_zero: int
-    pixels: int
-    per_class: tuple[dict[str, Any], ...]
+    image_id: str
+    samples: tuple[SampleCounts, ...]
+    prediction: Int[Tensor, "H W"]
 
 
 def count_images(
     model: Model,
     store: Store,
-    places: Sequence[tuple[str, int]],
+    places: Sequence[Place],
     vocabulary: Vocabulary,
     *,
     protocol: str,
-    per_image: bool,
+    counting: Counting,
     image_size: int,
     batch: int = 1,
     scored: Sequence[bool] | None = None,
-) -> Iterator[Int[Tensor, "K1 K1"]]:
-    """Give the confusion counts of each photo in turn, at its own size.
+    objects: Maps | None = None,
+) -> Iterator[Counted]:
+    """Let a model predict each photo in turn, and count it at its own size.
 
     Args:
         model: in evaluation mode.
         store: the labelled photos.
-        places: (store split, index) of each.
+        places: of each.
         vocabulary: the store's pairs, in the store's order.
-        protocol: "pred-all" or "oracle-obj".
-        per_image: in Oracle-Obj tell the model all objects of a photo at once; else one class after the other, as
-            published (a sample is a photo and an object class).
+        protocol: "pred-all", "oracle-obj" or "pred-obj".
+        counting: what a sample is.
         image_size: pixels, the square that the model reads.
         batch: photos in one forward pass; groups follow the order of `places` alone.
         scored: for each pair whether its labelled pixels count; None: all do.
+        objects: for "pred-obj" the predicted object at each pixel, an index into the vocabulary's objects.
     """
     stored = {split: store.records(split) for split in store.splits}
     for start in range(0, len(places), batch):
-        records: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
-        photos = [store.read_photo(record) for record in records]
+        group: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
+        photos = [store.read_photo(record) for record in group]
         with torch.inference_mode():
             logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
-            for index, record in enumerate(records):
-                target = _target(record, scored).to(logits.pairs.device)
-                prediction = _predict(logits.image(index), target, vocabulary, protocol, per_image)
-                yield confusion(prediction, target, len(vocabulary.pairs)).cpu()
+            for index, record in enumerate(group):
+                predict = _Predictor(logits.image(index), vocabulary, protocol, record, objects)
+                yield _count(record, store, vocabulary, counting, scored, predict)
 
 
-def _target(record: Record, scored: Sequence[bool] | None) -> Int[Tensor, "H W"]:
-    """Paint the pairs, -1 where there is none or one that is not scored."""
-    labels = torch.from_numpy(record.flat_pairs().astype("int64"))
-    labels = labels.masked_fill(labels == NONE, -1)
-    if scored is None:
-        return labels
-    return torch.where(torch.tensor([*scored, False])[labels], labels, -1)
+def count_maps(
+    maps: Maps,
+    store: Store,
+    places: Sequence[Place],
+    vocabulary: Vocabulary,
+    *,
+    counting: Counting,
+    scored: Sequence[bool] | None = None,
+) -> Iterator[Counted]:
+    """Count label maps that are there already, as `count_images` counts a model's."""
+    stored = {split: store.records(split) for split in store.splits}
+    for split, index in places:
+        record: Record = stored[split][index]
+        yield _count(record, store, vocabulary, counting, scored, _Given(maps(record)))
 
 
-def _predict(
-    logits: Logits, target: Int[Tensor, "H W"], vocabulary: Vocabulary, protocol: str, per_image: bool
-) -> Int[Tensor, "H W"]:
-    """Predict under `protocol`; in Oracle-Obj each labelled pixel is decided in the sample of its own object."""
-    size = (target.shape[0], target.shape[1])
-    if protocol == "pred-all":
-        return pred_all(logits, vocabulary, size).pairs.labels
-    owner = torch.tensor([*vocabulary.object_of, -1], device=target.device)[target]
-    present = [int(index) for index in owner.unique() if index >= 0]
-    if per_image:
-        return oracle_obj(logits, vocabulary, size, present)
-    prediction = torch.full_like(target, -1)
-    for index in present:
-        prediction = torch.where(owner == index, oracle_obj(logits, vocabulary, size, [index]), prediction)
-    return prediction
+def _count(
+    record: Record,
+    store: Store,
+    vocabulary: Vocabulary,
+    counting: Counting,
+    scored: Sequence[bool] | None,
+    predict: Callable[[Sample], Int[Tensor, "H W"]],
+) -> Counted:
+    """Count all samples of a photo."""
+    whole = torch.full((record.height, record.width), -1)
+    found = []
+    for sample in samples(record, store.info.objects, vocabulary, counting, scored):
+        prediction = predict(sample)
+        inside = sample.inside.to(prediction.device)
+        prediction = torch.where(inside, prediction, -1)
+        found.append(count(prediction, sample.target.to(prediction.device), len(vocabulary.pairs), counting.ratio))
+        whole = torch.where(sample.inside, prediction.cpu(), whole)
+    return Counted(record.image_id, tuple(found), whole)
 
 
-def summarise(counts: Int[Tensor, "K1 K1"], vocabulary: Vocabulary, protocol: str) -> Result:
-    """Turn summed counts into scores by the rule `ref-v2`."""
-    scores = class_scores(counts)
-    per_class = tuple(
-        {
-            "name": pair.name,
-            "seen": pair.is_seen,
-            "iou": _number(scores.iou[index]),
-            "recall": _number(scores.recall[index]),
-            "target_pixels": int(scores.target_pixels[index]),
-            "predicted_pixels": int(scores.predicted_pixels[index]),
-        }
-        for index, pair in enumerate(vocabulary.pairs)
-    )
-    return Result(
-        protocol=protocol,
-        rule=RULE,
-        miou=_groups(scores.iou, vocabulary),
-        recall=_groups(scores.recall, vocabulary),
-        classes_counted=int((scores.target_pixels > 0).sum()),
-        classes_at_zero=int((scores.iou == 0).sum()),
-        pixels=int(scores.target_pixels.sum()),
-        per_class=per_class,
-    )
+@dataclass(frozen=True)
+class _Given:
+    """A map that is the same for every sample of its photo."""
+
+    labels: Int[Tensor, "H W"]
+
+    def __call__(self, sample: Sample) -> Int[Tensor, "H W"]:
+        return self.labels
 
 
-def _groups(values: Float[Tensor, "K"], vocabulary: Vocabulary) -> dict[str, float | None]:
-    seen = group_mean(values, vocabulary.is_seen)
-    unseen = group_mean(values, [not flag for flag in vocabulary.is_seen])
-    return {"seen": seen, "unseen": unseen, "harmonic": harmonic_mean(seen, unseen)}
+class _Predictor:
+    """Decides the samples of one photo under a protocol; what does not depend on the sample is decided once."""
 
+    def __init__(
+        self, logits: Logits, vocabulary: Vocabulary, protocol: str, record: Record, objects: Maps | None
+    ) -> None:
+        self.logits, self.vocabulary, self.size = logits, vocabulary, (record.height, record.width)
+        self.whole: Int[Tensor, "H W"] | None = None
+        if protocol == "pred-all":
+            self.whole = pred_all(logits, vocabulary, self.size).pairs.labels
+        elif protocol == "pred-obj":
+            if objects is None:
+                raise ValueError("pred-obj needs maps of objects, got none")
+            self.whole = parts_of(logits, vocabulary, objects(record).to(logits.pairs.device))
 
-def _number(value: Float[Tensor, ""]) -> float | None:
-    return None if value.isnan() else float(value)
+    def __call__(self, sample: Sample) -> Int[Tensor, "H W"]:
+        if self.whole is not None:
+            return self.whole
+        if sample.told is None:
+            return oracle_obj(self.logits, self.vocabulary, self.size, sample.objects)
+        return parts_of(self.logits, self.vocabulary, sample.told.to(self.logits.pairs.device))
