@@ -6,7 +6,8 @@
     │   └── VocabularyError    words
     ├── DataError           3  images, annotations, stores, splits
     ├── CheckpointError     4  weights and checkpoints
-    └── OutOfMemoryError    5
+    ├── OutOfMemoryError    5
+    └── BoundError          6  a score below the bound that it must reach
 
 Programmers' mistakes stay `ValueError` and `TypeError`, with their traceback.
 """
@@ -48,3 +49,9 @@ class OutOfMemoryError(PartsegError):
     """The device has less memory than the run wants."""
 
     exit_code = 5
+
+
+class BoundError(PartsegError):
+    """A score is below the bound that the user set for it."""
+
+    exit_code = 6

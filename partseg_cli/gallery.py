@@ -190,7 +190,10 @@ def _shrink(photo: Image.Image, edge: int) -> Image.Image:
 
 def _sampled(labels: Int[np.ndarray, "H W"], size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
     """Give the nearest label at each pixel of a picture of `size` (width, height)."""
-    return labels[np.ix_(rows_under(labels.shape[0], size[1]), rows_under(labels.shape[1], size[0]))]
+    width, height = size
+    chosen = np.ix_(rows_under(labels.shape[0], height), rows_under(labels.shape[1], width))
+    nearest: Int[np.ndarray, "h w"] = labels[chosen]
+    return nearest
 
 
 def _layer(labels: Int[np.ndarray, "h w"], colours: UInt8[np.ndarray, "C 3"]) -> str:

@@ -5,17 +5,13 @@ Every name is escaped where it enters the page, and the page's own policy lets n
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 from typing import Any
 
 from partseg_cli.gallery import Sample, Word
+from partseg_cli.web import fill, options, swatch, table
 
-HERE = Path(__file__).parent
 WIDTH, ROW, LABEL, COUNT = 440, 22, 180, 60
 """Of a histogram, in its own units: its width, the height of a bar, the room for a label and for a number."""
 
@@ -27,17 +23,15 @@ def render(document: dict[str, Any], samples: Sequence[Sample]) -> str:
         document: the figures, as `partseg inspect --json` prints them.
         samples: in the order in which they are shown.
     """
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     words = [word for sample in samples for word in sample.words]
     values = {
         "title": escape(document["dataset"]),
         "about": escape(f"licence: {document['licence'] or 'not stated'}. {document['homepage']}".strip()),
         "summary": _summary(document),
         "suspicious": _suspicious(document["suspicious"]),
-        "objects": _options(word.object for word in words),
-        "parts": _options(word.part for word in words if word.part),
-        "splits": _options(sample.split for sample in samples),
+        "objects": options(word.object for word in words),
+        "parts": options(word.part for word in words if word.part),
+        "splits": options(sample.split for sample in samples),
         "count": str(len(samples)),
         "samples": "\n".join(map(_sample, samples)),
         "sizes": _sizes(document["sizes"]),
@@ -45,27 +39,14 @@ def render(document: dict[str, Any], samples: Sequence[Sample]) -> str:
         "object_table": _classes("object", document["objects"], "object"),
         "pair_table": _classes("object-specific part", document["pairs"], "name"),
         "absent": _absent(document),
-        "script": script,
-        "script_hash": f"sha256-{digest}",
     }
-    return Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(values)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Give a table; whole numbers get separators."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
-    body = "".join("<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row) + "</tr>\n" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-
-
-def _text(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return fill("page", values)
 
 
 def _summary(document: dict[str, Any]) -> str:
     splits = document["splits"]
     names = [name for name in next(iter(splits.values()), {}) if name not in document["overlap"]]
-    return _table(
+    return table(
         ("", *splits), ((name.replace("_", " "), *(totals[name] for totals in splits.values())) for name in names)
     )
 
@@ -87,10 +68,6 @@ def _finding(finding: dict[str, Any]) -> str:
     return f'<details class="odd"><summary>{title}</summary><ul>{cases}</ul>{rest}</details>'
 
 
-def _options(names: Iterable[str]) -> str:
-    return "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in sorted(set(names)))
-
-
 def _sample(sample: Sample) -> str:
     width, height = sample.shown
     size = f'width="{width}" height="{height}" loading="lazy"'
@@ -109,7 +86,7 @@ def _sample(sample: Sample) -> str:
 
 def _word(word: Word) -> str:
     if word.colour is not None:
-        mark = '<i style="background:#{:02x}{:02x}{:02x}"></i>'.format(*word.colour)
+        mark = swatch(word.colour)
         text = escape(word.name)
     else:
         mark = ""
@@ -144,7 +121,7 @@ def _histogram(title: str, bins: Sequence[dict[str, Any]]) -> str:
 
 
 def _overlap(overlap: dict[str, Any]) -> str:
-    return _table(("", "pixels", "percent"), ((row["what"], row["pixels"], _percent(row)) for row in overlap.values()))
+    return table(("", "pixels", "percent"), ((row["what"], row["pixels"], _percent(row)) for row in overlap.values()))
 
 
 def _percent(row: dict[str, Any]) -> str:
@@ -156,7 +133,7 @@ def _classes(title: str, rows: Sequence[dict[str, Any]], name: str) -> str:
     """Give the counts of each class and split."""
     splits = list(rows[0]["splits"]) if rows else []
     fields = ("images", "instances", "parts", "pixels")
-    return _table(
+    return table(
         (title, "training", *(f"{split}: {field}" for split in splits for field in fields)),
         (
             (

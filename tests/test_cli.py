@@ -20,7 +20,7 @@ from partseg_cli.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMANDS = ("prepare", "inspect", "split", "train", "evaluate", "predict", "export", "demo")
+COMMANDS = ("prepare", "inspect", "split", "train", "evaluate", "compare", "merge", "predict", "export", "demo")
 RESULT_KEYS = {
     *("protocol", "rule", "split", "dataset", "model", "checkpoint", "mIoU", "recall", "boundary_iou"),
     *("classes_counted", "classes_at_zero", "pixels", "per_class", "versions"),
@@ -166,7 +166,7 @@ def test_evaluate_json_is_one_document_with_the_agreed_keys(partseg, trained, tm
     document = one_json(ended.out)
     assert document.keys() >= RESULT_KEYS
     assert document == json.loads((tmp_path / "results.json").read_text())
-    assert ended.err == f"{tmp_path}: results.json, results.csv\n"
+    assert ended.err == f"{tmp_path}: results.json, results.csv, results.md, results.html, counts.npz\n"
     about = [document[key] for key in ("protocol", "rule", "split", "dataset", "model", "checkpoint")]
     assert about == [
         protocol,
@@ -201,7 +201,10 @@ def test_evaluate_without_json_prints_tables_and_writes_a_line_for_each_pair(par
         assert text in ended.out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
     assert len(rows) == 62
-    assert list(rows[0]) == ["name", "seen", "iou", "recall", "target_pixels", "predicted_pixels"]
+    assert list(rows[0]) == [
+        *("name", "seen", "iou", "recall", "precision", "boundary_iou", "over", "under"),
+        *("target_pixels", "predicted_pixels"),
+    ]
 
 
 def test_evaluate_on_train_scores_other_photos_than_on_val(partseg, trained, tmp_path):

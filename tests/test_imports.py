@@ -33,7 +33,13 @@ TABLE = {
     "report": {"vocabulary", "evaluators"},
     "overlay": {"vocabulary", "evaluators"},
     "gallery": {"data", "overlay"},
-    "page": {"gallery"},
+    "web": set(),
+    "page": {"gallery", "web"},
+    "report_markdown": {"evaluators", "report"},
+    "report_findings": {"vocabulary", "evaluators"},
+    "report_pictures": {"vocabulary", "data", "gallery", "overlay", "report_findings"},
+    "report_confusions": {"vocabulary", "evaluators", "report_findings", "web"},
+    "report_page": {"vocabulary", "evaluators", "report", "report_confusions", "report_pictures", "web"},
 }
 """Part -> what it may import besides `LOW` and itself. `pipeline` may import all but `cli`; for `cli` see below."""
 

@@ -5,44 +5,16 @@ import hashlib
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from page_elements import EVIL, Elements
 
 from partseg_cli import page
 from partseg_cli.gallery import Sample, Word
 from partseg_cli.page import render
 
-EVIL = """</script><img src=x onerror=alert(1)> "it's" & 'that' $title ${script} <!-- --> é 猫"""
-VOID = {"meta", "img", "input", "link", "br"}
 PICTURE = "data:image/png;base64,AAAA"
-
-
-class Elements(HTMLParser):
-    """All elements in order, and text; complains of ends that fit no start."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.found if tag == name]
 
 
 def counts(images: int) -> dict:

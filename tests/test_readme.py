@@ -20,6 +20,7 @@ def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
     assert len([line for line in SHELL if line.startswith("python3 -m venv")]) == 2
     told = ["prepare", "inspect", "split", "train", "evaluate", "predict", *["prepare"] * 8, *["split"] * 5, "export"]
     told += ["weights import", "weights verify", "evaluate"]
+    told += ["evaluate", "evaluate", "compare"]
     assert [
         " ".join(line.split()[1 : 1 + len(words.split())]) for line, words in zip(COMMANDS, told, strict=True)
     ] == told

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import data, export, inspect, run, split, weights
+from partseg_cli.cli import data, evaluate, export, inspect, merge, results, run, split, weights
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app.command()(data.prepare)
 app.command()(inspect.inspect)
 app.command()(split.split)
 app.command()(run.train)
-app.command()(run.evaluate)
+app.command()(evaluate.evaluate)
+app.command()(results.compare)
+app.command()(merge.merge)
 app.command()(run.predict)
 app.command()(export.export)
 app.command()(run.demo)

@@ -1,77 +1,20 @@
-"""Commands about models: train, evaluate, predict, demo."""
+"""Commands about models: train, predict, demo."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from partseg_cli.cli import show
+from partseg_cli.cli.options import Batch, Checkpoint, Device, Model, Precision, PrecisionName, PromptChunk
 
 if TYPE_CHECKING:
-    from partseg_cli.evaluators.runner import Result
+    from partseg_cli.evaluators.summary import Result
     from partseg_cli.pipeline.predict import Prediction
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-
-
-class PrecisionName(StrEnum):
-    """In what the model computes."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
-Precision = Annotated[
-    PrecisionName,
-    typer.Option(
-        help="fp32: the published numbers. bf16, fp16: faster on a GPU; labels change where scores are close."
-    ),
-]
-PromptChunk = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        metavar="N",
-        help="Prompts that the decoder takes at once: fewer take less memory. [default: what suits the device]",
-        show_default=False,
-    ),
-]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        help="A .safetensors checkpoint or a run folder. [default: the one in $PARTSEG_WEIGHTS or the user's cache]",
-        show_default=False,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Name of a checkpoint in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is fetched.",
-        show_default=False,
-    ),
-]
-Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Photos in one forward pass.")]
-
-
-class ProtocolName(StrEnum):
-    """What the model is told."""
-
-    PRED_ALL = "pred-all"
-    ORACLE_OBJ = "oracle-obj"
-
-
-class SplitName(StrEnum):
-    """Which images to score."""
-
-    TRAIN = "train"
-    VAL = "val"
 
 
 def train(
@@ -118,62 +61,6 @@ def train(
 def _note_score(step: int, result: Result) -> None:
     means = " ".join(f"{name} {'-' if mean is None else f'{mean:.2f}'}" for name, mean in result.miou.items())
     show.note(f"step {step}: val {result.protocol} mIoU {means}")
-
-
-def evaluate(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one: its data is used.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
-    protocol: Annotated[
-        ProtocolName, typer.Option(help="pred-all: told nothing. oracle-obj: told which object is there.")
-    ] = ProtocolName.PRED_ALL,
-    split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.VAL,
-    per_image: Annotated[
-        bool,
-        typer.Option("--per-image", help="oracle-obj: tell all objects of a photo at once, not one after the other."),
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for results. [default: runs/evaluate/RECIPE-N]", show_default=False)
-    ] = None,
-    device: Device = "auto",
-    precision: Precision = PrecisionName.FP32,
-    batch: Batch = 1,
-    prompt_chunk: PromptChunk = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
-) -> None:
-    """Score a checkpoint: mIoU and recall of seen and unseen pairs, and their harmonic mean.
-
-    Counting rule `ref-v2`: only pixels with a labelled part count, and means run over the pairs that have some.
-    Writes results.json and results.csv.
-
-    Example: **partseg evaluate recipes/tiny.yaml --checkpoint runs/train/tiny-1 --protocol oracle-obj**
-    """
-    from partseg_cli import report
-    from partseg_cli.pipeline import evaluate as story
-    from partseg_cli.pipeline.models import choose_compute
-    from partseg_cli.recipe import load_recipe
-
-    done = story.evaluate(
-        load_recipe(recipe, overrides or []),
-        checkpoint=checkpoint,
-        model=model,
-        protocol=protocol.value,
-        split=split.value,
-        per_image=per_image,
-        out=out,
-        compute=choose_compute(device, precision.value, prompt_chunk, batch),
-        track=show.track,
-        tell=show.note,
-    )
-    if as_json:
-        show.document(report.result_json(done.result, done.about))
-    else:
-        show.table(report.class_table(done.result))
-        show.table(report.summary_table(done.result, f"{done.about['dataset']}, {split.value}"))
-    show.note(f"{done.folder}: results.json, results.csv")
 
 
 def predict(

@@ -21,6 +21,7 @@ from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.sources import Drawing
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
+from partseg_cli.pipeline.trial import open_trial
 from partseg_cli.places import new_run
 from partseg_cli.recipe import load_recipe
 from partseg_cli.training.loop import Step
@@ -87,9 +88,9 @@ def demo(
     on_stage("evaluate: val scenes, told the object (oracle-obj) and told nothing (pred-all)")
     evaluations = tuple(
         evaluate(
-            recipe,
+            open_trial(recipe, protocol=protocol),
             checkpoint=trained.checkpoint,
-            protocol=protocol,
+            name=recipe.name,
             out=folder / "evaluate" / protocol,
             compute=Compute(torch.device("cpu")),
             track=track,

@@ -1,27 +1,31 @@
-"""`partseg evaluate`: a checkpoint and labelled photos -> scores."""
+"""`partseg evaluate`: a checkpoint, or label maps of any model, and labelled photos -> scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from partseg_cli.data.splits import Split, load_split, select
+from partseg_cli.data.count_journal import clear_journals
+from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
-from partseg_cli.devices import Compute, memory_watch
-from partseg_cli.evaluators.runner import Result, count_images, summarise
-from partseg_cli.pipeline.find import find_weights
-from partseg_cli.pipeline.models import Opened, open_model
+from partseg_cli.devices import Compute
+from partseg_cli.evaluators.bootstrap import intervals
+from partseg_cli.evaluators.samples import Counting
+from partseg_cli.evaluators.summary import ROUND_TRIP, Result, summarise
+from partseg_cli.evaluators.table import CountTable
+from partseg_cli.pipeline.counting import Source, Tell, by_model, count_everywhere, find_source, open_job
+from partseg_cli.pipeline.models import Opened
+from partseg_cli.pipeline.pages import showcase, write_pages
+from partseg_cli.pipeline.processes import Plan
 from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.places import data_folder, new_run
-from partseg_cli.recipe import DataSection, Recipe
+from partseg_cli.pipeline.shard_files import WrittenShard, refuse_other_shard, write_shard
+from partseg_cli.pipeline.shards import WHOLE
+from partseg_cli.pipeline.tally import count_trial
+from partseg_cli.pipeline.trial import Trial, data_hash
+from partseg_cli.places import new_run
 from partseg_cli.report import write_result
-from partseg_cli.training.checkpoint import checkpoint_file
+from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -29,86 +33,137 @@ class Evaluated:
     """An evaluation that is done.
 
     Attributes:
-        folder: with results.json and results.csv.
+        folder: with the results.
         result: the scores.
         about: what was evaluated, for reports.
+        table: the counts of every sample.
+        bounds: 95 % intervals of the means by resampling photos: metric -> group -> (low, high); None: not asked.
     """
 
     folder: Path
     result: Result
     about: dict[str, Any]
+    table: CountTable
+    bounds: dict[str, dict[str, tuple[float, float] | None]] | None
 
 
 def evaluate(
-    recipe: Recipe,
+    trial: Trial,
     *,
     checkpoint: Path | None = None,
     model: str | None = None,
-    protocol: str,
-    split: str = "val",
-    per_image: bool = False,
+    predictions: Path | None = None,
+    name: str,
     out: Path | None = None,
     compute: Compute,
+    draws: int = 1000,
+    save: bool = False,
     track: Track = silent,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Evaluated:
-    """Score a checkpoint on the data of a recipe; the model and its switches are the checkpoint's.
+    """Score a checkpoint, or label maps that are there already, in this process.
 
-    Which checkpoint `checkpoint` and `model` mean is told in `find_checkpoint`.
+    Which checkpoint `checkpoint` and `model` mean is told in `find_checkpoint`; its model and switches are its own.
+
+    Args:
+        trial: what is tested, and how.
+        checkpoint: a file of weights or a run's folder.
+        model: the name of weights.
+        predictions: a folder or file of label maps, in place of a model; see `data.predictions`.
+        name: of the run's folder, unless `out`.
+        out: folder of the results.
+        compute: where the model runs.
+        draws: bootstrap draws for the intervals; 0: none.
+        save: whether the predicted maps are written too.
+        track: shows progress.
+        tell: is told in a line what else goes on.
     """
-    checkpoint = find_weights(checkpoint, model, tell)
-    opened, header = open_model(checkpoint, compute)
-    store, division = open_data(recipe.data)
-    result = score(opened, store, division, protocol, split, per_image, track)
-    about = {
-        "split": split,
-        "dataset": store.info.name,
-        "data_split": recipe.data.split,
-        "train_images_for_unseen": len(division.val_unseen) if split == "val" else 0,
-        "model": header.model["name"],
-        "backbone": header.model["backbone"],
-        "checkpoint": str(checkpoint_file(checkpoint)),
-        "step": header.step,
-        "samples": "image" if per_image else "image x object",
-    }
-    folder = out or new_run("evaluate", recipe.name)
-    write_result(folder, result, about)
-    return Evaluated(folder, result, about)
+    source = find_source(trial, checkpoint, model, predictions, tell)
+    job = open_job(trial, source, compute, out or new_run("evaluate", name), save=save, track=track, tell=tell)
+    return finish(trial, job.count(WHOLE, compute.device).table, source.about, job.folder, draws)
 
 
-def score(
-    model: Opened,
-    store: Store,
-    division: Split,
-    protocol: str,
-    split: str = "val",
-    per_image: bool = False,
+def evaluate_everywhere(
+    trial: Trial,
+    source: Source,
+    *,
+    compute: Compute,
+    plan: Plan,
+    name: str,
+    out: Path | None = None,
+    draws: int = 1000,
+    save: bool = False,
+    pictures: int = 0,
     track: Track = silent,
-) -> Result:
-    """Score a model on one split of a store; the test may take the unseen objects of train images as well."""
-    vocabulary = division.vocabulary(store)
-    places = select(store, division.images(split))
-    beside = select(store, division.val_unseen) if split == "val" else []
-    count = partial(
-        count_images,
-        model,
-        store,
-        vocabulary=vocabulary,
-        protocol=protocol,
-        per_image=per_image,
-        image_size=model.section.image_size,
-        batch=model.compute.batch,
+    tell: Tell = lambda line: None,
+) -> Evaluated | WrittenShard | None:
+    """Score as `evaluate`, in all processes of a plan; of a trial's shard write the counts alone.
+
+    The page shows `pictures` of the worst photos, and as many of the best, which are predicted once more.
+
+    Returns:
+        None in processes of torchrun other than the first, which have nothing to tell.
+    """
+    if out is not None and trial.shard != WHOLE:
+        refuse_other_shard(out, trial.shard)
+    job, tally = count_everywhere(
+        trial, source, compute=compute, plan=plan, out=out, name=name, save=save, track=track, tell=tell
     )
-    of_unseen = [pair.object in vocabulary.unseen_objects for pair in vocabulary.pairs]
-    images = chain(count(places), count(beside, scored=of_unseen))
-    counts = torch.zeros(len(vocabulary.pairs) + 1, len(vocabulary.pairs) + 1, dtype=torch.long)
-    with memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
-        for image in track(images, f"evaluate {protocol}", len(places) + len(beside)):
-            counts += image
-    return summarise(counts, vocabulary, protocol)
+    if tally is None:
+        return None
+    if trial.shard == WHOLE:
+        done = finish(trial, tally.table, source.about, job.folder, draws)
+        if pictures:
+            shown = showcase(job, done.table, plan.devices[0], pictures)
+            write_pages(done.folder, done.result, done.about, done.bounds, done.table, trial.vocabulary, shown)
+        return done
+    shard = write_shard(job, tally, describe(trial, source.about), draws)
+    clear_journals(job.folder)
+    return shard
 
 
-def open_data(data: DataSection) -> tuple[Store, Split]:
-    """Open the store and the split of a recipe's `data` section."""
-    store = Store.open(Path(data.root) if data.root else data_folder() / data.dataset)
-    return store, load_split(store, data.split)
+def score(model: Opened, store: Store, division: Split, protocol: str, split: str = "val") -> Result:
+    """Score a model, as training does now and then."""
+    trial = Trial(store, division, split, protocol, Counting(store.info.sample))
+    return summarise(count_trial(trial, by_model(model, trial)).table, trial.vocabulary, protocol)
+
+
+def finish(trial: Trial, table: CountTable, about: dict[str, Any], folder: Path, draws: int) -> Evaluated:
+    """Turn the counts of a trial into scores, and write all results into the folder."""
+    return conclude(trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, draws)
+
+
+def describe(trial: Trial, about: dict[str, Any]) -> dict[str, Any]:
+    """Say what was tested; `about` says what predicted."""
+    return {
+        "split": trial.split,
+        "dataset": trial.store.info.name,
+        "data_split": trial.division.rule,
+        "data_hash": data_hash(trial),
+        "train_images_for_unseen": len(trial.parts()[1][0]),
+        **about,
+        "samples": trial.counting.kind,
+        "boundary_ratio": trial.counting.ratio,
+        "images": sum(len(places) for places, _ in trial.parts()),
+    }
+
+
+def conclude(
+    vocabulary: Vocabulary,
+    protocol: str,
+    rule: str,
+    table: CountTable,
+    about: dict[str, Any],
+    folder: Path,
+    draws: int,
+) -> Evaluated:
+    """Turn counts into scores, and write all results into the folder: it needs neither data nor a model."""
+    result = summarise(table, vocabulary, protocol, rule)
+    bounds = None
+    if draws:
+        counted_by = "partclipseg" if rule == ROUND_TRIP else rule
+        bounds = intervals(table, counted_by, protocol, vocabulary.is_seen, draws=draws)
+    write_result(folder, result, about, bounds, table)
+    write_pages(folder, result, about, bounds, table, vocabulary)
+    clear_journals(folder)
+    return Evaluated(folder, result, about, table, bounds)

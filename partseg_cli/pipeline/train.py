@@ -19,11 +19,12 @@ from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute, choose_device, memory_watch
 from partseg_cli.errors import RecipeError, UsageError
-from partseg_cli.evaluators.runner import Result
+from partseg_cli.evaluators.summary import Result
 from partseg_cli.files import disk_error, write_json, write_text
 from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.pipeline.evaluate import open_data, score
+from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.models import Opened, build_model
+from partseg_cli.pipeline.trial import open_data
 from partseg_cli.places import new_run
 from partseg_cli.recipe import Recipe
 from partseg_cli.report import versions

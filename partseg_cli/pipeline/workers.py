@@ -54,7 +54,7 @@ def in_order(function: Callable[[Item], Result], items: Sequence[Item], workers:
 def _spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     """Give the result of each item, in order, from processes."""
     context = multiprocessing.get_context("spawn")  # forking a process of many threads can lock up
-    with ProcessPoolExecutor(workers, context, initializer=_join_parent) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=join_parent) as pool:
         try:
             yield from _through(pool, function, items, 3 * workers)
         except BrokenProcessPool as error:
@@ -83,7 +83,7 @@ def _do(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
     return [function(item) for item in items]
 
 
-def _join_parent() -> None:
+def join_parent() -> None:
     """Leave an interrupt to the parent, and end with it, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_after_parent, daemon=True).start()

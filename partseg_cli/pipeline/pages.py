@@ -1,0 +1,57 @@
+"""The readable reports of an evaluation: Markdown, and a page with the worst and the best photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partseg_cli.data.splits import select
+from partseg_cli.evaluators.summary import Result
+from partseg_cli.evaluators.table import CountTable
+from partseg_cli.files import write_text
+from partseg_cli.pipeline.counting import Job
+from partseg_cli.report import PAGE, TEXT, Bounds, result_json
+from partseg_cli.report_findings import worst_and_best
+from partseg_cli.report_markdown import markdown
+from partseg_cli.report_page import page
+from partseg_cli.report_pictures import Compared, compare
+from partseg_cli.vocabulary import Vocabulary
+
+Shown = tuple[Sequence[Compared], Sequence[Compared]]
+"""The worst and the best photos."""
+
+
+def write_pages(
+    folder: Path,
+    result: Result,
+    about: dict[str, Any],
+    bounds: Bounds | None,
+    table: CountTable,
+    vocabulary: Vocabulary,
+    shown: Shown = ((), ()),
+) -> None:
+    """Write `results.md` and `results.html` into the folder."""
+    document = result_json(result, about, bounds)
+    write_text(folder / TEXT, markdown(result, about, bounds))
+    write_text(folder / PAGE, page(document, vocabulary, table, *shown))
+
+
+def showcase(job: Job, table: CountTable, device: torch.device, number: int) -> Shown:
+    """Draw the worst and the best photos of a trial, each `number` at most; they are predicted once more."""
+    trial, vocabulary = job.trial, job.trial.vocabulary
+    groups = worst_and_best(table, vocabulary, number)
+    if not any(groups):
+        return (), ()
+    count = job.predictor(device)
+    scored = {place: flags for places, flags in trial.parts() for place in places}
+    drawn: tuple[list[Compared], list[Compared]] = ([], [])
+    for group, pictures in zip(groups, drawn, strict=True):
+        for score in group:
+            place = next(place for place in select(trial.store, [score.image_id]) if place in scored)
+            record = trial.store.records(place[0])[place[1]]
+            (counted,) = count([place], scored[place])
+            pictures.append(compare(trial.store, place[0], record, counted.prediction.numpy(), vocabulary, score))
+    return drawn
