@@ -100,7 +100,9 @@ def find_annotations(source: Path) -> Path:
         paths = [path for path in paths if _is_coco(path)]
     if len(paths) != 1:
         got = some([path.relative_to(source).as_posix() for path in paths]) or "none"
-        raise DataError(f"{source}: must hold one COCO file (.json), got {got}; name it with --annotations FILE")
+        raise DataError(
+            f"{source}: must hold one COCO file (.json), got {got}; name each: --annotations FILE --as train"
+        )
     return _below(source, paths[0])
 
 

@@ -620,13 +620,15 @@ def test_the_one_coco_file_among_others_is_found(tmp_path):
 def test_several_coco_files_are_refused_with_their_names(tmp_path):
     for file in ("b.json", "a.json"):
         write(tmp_path, [shown(1, 1)], categories("ear"), file=file)
-    message = f"{tmp_path}: must hold one COCO file (.json), got a.json, b.json; name it with --annotations FILE"
+    message = (
+        f"{tmp_path}: must hold one COCO file (.json), got a.json, b.json; name each: --annotations FILE --as train"
+    )
     with refused(message):
         convert(tmp_path, object_name="cat")
 
 
 def test_a_folder_without_a_coco_file_is_refused(tmp_path):
-    message = f"{tmp_path}: must hold one COCO file (.json), got none; name it with --annotations FILE"
+    message = f"{tmp_path}: must hold one COCO file (.json), got none; name each: --annotations FILE --as train"
     with refused(message):
         convert(tmp_path)
 
