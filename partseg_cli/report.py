@@ -65,6 +65,7 @@ def result_json(result: Result, about: dict[str, Any], bounds: Bounds | None = N
         "samples_counted": result.samples,
         "rules": {name: asdict(rule) for name, rule in result.rules.items()},
         "sizes": result.sizes,
+        **({"published": result.published} if result.published else {}),
         "per_class": list(result.per_class),
         "versions": versions(),
     }
@@ -89,23 +90,21 @@ def summary_table(result: Result, title: str, bounds: Bounds | None = None) -> T
     for name in GROUPS:
         table.add_column(name, justify="right")
     for metric, name in NAMES.items():
-        means = result.means[metric]
-        table.add_row(
-            name, *(_with_interval(means[group], (bounds or {}).get(metric, {}).get(group)) for group in GROUPS)
-        )
+        table.add_row(name, *(with_interval(result, bounds, metric, group) for group in GROUPS))
     for size in SIZES:
-        table.add_row(f"mIoU, {size} parts", *(_percent(result.sizes[size][group]) for group in GROUPS))
+        table.add_row(f"mIoU, {size} parts", *(percent(result.sizes[size][group]) for group in GROUPS))
     return table
 
 
 def rules_table(result: Result) -> Table:
-    """Give the mean IoU by every rule, with the numbers of classes that it runs over."""
+    """Give the mean IoU by every rule, with the numbers of classes and pixels that it runs over."""
     table = Table(title="mIoU by counting rule")
-    for name in ("rule", *GROUPS, "classes", "at 0", "what counts"):
+    for name in ("rule", *GROUPS, "classes", "at 0", "pixels", "what counts"):
         table.add_column(name, justify="left" if name in {"rule", "what counts"} else "right")
     for name, rule in result.rules.items():
-        means = (_percent(rule.means["mIoU"][group]) for group in GROUPS)
-        table.add_row(name, *means, str(rule.classes_counted), str(rule.classes_at_zero), RULES[name].tells)
+        means = (percent(rule.means["mIoU"][group]) for group in GROUPS)
+        numbers = (f"{each:,}" for each in (rule.classes_counted, rule.classes_at_zero, rule.pixels))
+        table.add_row(name, *means, *numbers, RULES[name].tells)
     return table
 
 
@@ -115,10 +114,11 @@ def against_table(beside: Sequence[dict[str, Any]]) -> Table:
     caption = "; ".join(caveats) if beside else "no published row for this data set and protocol"
     table = Table(title="against published scores", caption=caption, caption_justify="left")
     for name in ("system", "metric", "rule", *GROUPS, "all", "ours", "source"):
-        table.add_column(name, justify="right" if name in {*GROUPS, "all", "ours"} else "left")
+        # The terminal folds words rather than cutting names and sources off.
+        table.add_column(name, justify="right" if name in {*GROUPS, "all", "ours"} else "left", overflow="fold")
     for row in beside:
-        ours = row["ours"] and " / ".join(_percent(row["ours"][group]) for group in GROUPS)
-        published = (_percent(value) for value in (*(row["published"][group] for group in GROUPS), row["overall"]))
+        ours = row["ours"] and " / ".join(percent(row["ours"][group]) for group in GROUPS)
+        published = (percent(value) for value in (*(row["published"][group] for group in GROUPS), row["overall"]))
         metric = NAMES[row["metric"]]
         table.add_row(_trained(row), metric, row["rule"] or "?", *published, ours or "-", row["source"])
     return table
@@ -129,8 +129,28 @@ def _trained(row: dict[str, Any]) -> str:
     return row["title"] if row["overall"] is None else f"{row['title']}, trained on {row['trained_on']}"
 
 
-def _with_interval(mean: float | None, bounds: tuple[float, float] | None) -> str:
-    return _percent(mean) if bounds is None else f"{_percent(mean)} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+def percent(value: float | None) -> str:
+    """Write a figure as all reports do, "-" where there is none.
+
+    >>> percent(33.333), percent(None)
+    ('33.33', '-')
+    """
+    return "-" if value is None else f"{value:.2f}"
+
+
+def interval(bounds: Bounds | None, metric: str, group: str) -> str:
+    """Write the interval of a mean as all reports do, with nothing where there is none.
+
+    >>> interval({"mIoU": {"seen": (30.0, 40.5)}}, "mIoU", "seen"), interval(None, "mIoU", "seen")
+    ('[30.00, 40.50]', '')
+    """
+    found = (bounds or {}).get(metric, {}).get(group)
+    return "" if found is None else f"[{found[0]:.2f}, {found[1]:.2f}]"
+
+
+def with_interval(result: Result, bounds: Bounds | None, metric: str, group: str) -> str:
+    """Write a mean, and its interval if there is one."""
+    return f"{percent(result.means[metric][group])} {interval(bounds, metric, group)}".rstrip()
 
 
 def _caption(result: Result) -> str:
@@ -138,8 +158,9 @@ def _caption(result: Result) -> str:
     for row in result.per_class:
         counted[row["seen"]] += row["target_pixels"] > 0
     return (
-        f"{result.protocol}, rule {result.rule}: means over the {counted[True]} seen and {counted[False]} unseen pairs "
-        f"that have labelled pixels ({result.pixels:,} in all); {result.classes_at_zero} pairs score 0"
+        f"{result.protocol}, rule {result.rule}: {result.classes_counted} pairs counted, {result.classes_at_zero} of "
+        f"them at 0; {counted[True]} seen and {counted[False]} unseen pairs have labelled pixels, {result.pixels:,} in "
+        "all"
     )
 
 
@@ -155,15 +176,11 @@ def class_table(result: Result) -> Table:
             table.add_row(
                 row["name"],
                 "seen" if row["seen"] else "unseen",
-                _percent(row["iou"]),
-                _percent(row["recall"]),
-                _percent(row["precision"]),
-                _percent(row["boundary_iou"]),
+                percent(row["iou"]),
+                percent(row["recall"]),
+                percent(row["precision"]),
+                percent(row["boundary_iou"]),
                 f"{row['target_pixels']:,}",
                 f"{row['predicted_pixels']:,}",
             )
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from partseg_cli.evaluators.counts import FIELDS
-from partseg_cli.evaluators.rules import field, score
+from partseg_cli.evaluators.per_image import scored_images
+from partseg_cli.evaluators.rules import field
 from partseg_cli.evaluators.summary import DEFAULT_RULE
 from partseg_cli.evaluators.table import CountTable
 from partseg_cli.vocabulary import Vocabulary
 
-IMAGES_AT_ONCE = 128
-"""Images that are scored together; their counts stand in memory class by class."""
 FATES = (
     "the part itself",
     "another part of the same object",
@@ -75,12 +73,10 @@ def worst_and_best(
 
 def image_scores(table: CountTable, vocabulary: Vocabulary) -> Iterator[ImageScore]:
     """Score each image by itself; those without a labelled pixel are left out."""
-    names, counts = table.by_image()
-    for start in range(0, len(names), IMAGES_AT_ONCE):
-        some = counts[start : start + IMAGES_AT_ONCE].toarray().reshape(-1, table.classes + 1, len(FIELDS))
-        iou = score(some, DEFAULT_RULE, "pred-all", vocabulary.is_seen).iou  # ref-v2 is the same for each protocol
-        pixels = field(some, "target").sum(-1)
-        for name, values, labelled in zip(names[start:], iou, pixels.tolist(), strict=False):
+    # Of ref-v2 the IoU is the same under each protocol.
+    for names, counts, scores in scored_images(table, DEFAULT_RULE, "pred-all", vocabulary.is_seen):
+        pixels = field(counts, "target").sum(-1).tolist()
+        for name, values, labelled in zip(names, scores.iou, pixels, strict=True):
             counted = np.flatnonzero(~np.isnan(values))
             if counted.size:
                 of_class = dict(zip(counted.tolist(), values[counted].tolist(), strict=True))

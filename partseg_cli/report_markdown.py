@@ -8,11 +8,13 @@ from typing import Any
 
 from partseg_cli.evaluators.rules import GROUPS, RULES
 from partseg_cli.evaluators.summary import ROUND_TRIP, SIZES, Result
-from partseg_cli.report import NAMES, Bounds, versions
+from partseg_cli.report import NAMES, Bounds, percent, versions, with_interval
 
 ROUND_TRIP_TELLS = "partclipseg on targets that were scaled to another size and back"
 IN_WORDS = ("images", "samples", "boundary_ratio")
 """Keys that have words of their own and are not listed."""
+SAMPLES = {"object": "photo, object by object", "image": "photo", "instance": "instance of an object"}
+"""What there is one sample of, for each kind."""
 
 
 def markdown(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -> str:
@@ -32,21 +34,27 @@ def markdown(result: Result, about: Mapping[str, Any], bounds: Bounds | None) ->
 
 def _means(result: Result, bounds: Bounds | None) -> str:
     rows = (
-        (name, *(_interval(result.means[metric][group], bounds, metric, group) for group in GROUPS))
-        for metric, name in NAMES.items()
+        (name, *(with_interval(result, bounds, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
     )
     return _table(("%", *GROUPS), rows)
 
 
 def _rules(result: Result) -> str:
     metrics = ("mIoU", "boundary_iou")
-    header = ("rule", *(f"{NAMES[metric]}, {group}" for metric in metrics for group in GROUPS), "classes", "at 0")
+    header = (
+        "rule",
+        *(f"{NAMES[metric]}, {group}" for metric in metrics for group in GROUPS),
+        "classes",
+        "at 0",
+        "pixels",
+    )
     rows = (
         (
             f"**{name}**" if name == result.rule else name,
-            *(_percent(rule.means[metric][group]) for metric in metrics for group in GROUPS),
+            *(percent(rule.means[metric][group]) for metric in metrics for group in GROUPS),
             str(rule.classes_counted),
             str(rule.classes_at_zero),
+            f"{rule.pixels:,}",
         )
         for name, rule in result.rules.items()
     )
@@ -54,7 +62,7 @@ def _rules(result: Result) -> str:
 
 
 def _sizes(result: Result) -> str:
-    rows = ((name, *(_percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items())
+    rows = ((name, *(percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items())
     return _table(("mIoU of parts by size", *GROUPS), rows)
 
 
@@ -82,19 +90,10 @@ def _footnote(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -
 
 def _samples(about: Mapping[str, Any]) -> str:
     """Tell what a sample is, as far as `about` does."""
-    words = [f"one for each {_plain(about['samples'])}"] if about.get("samples") else []
+    words = [f"one for each {SAMPLES[about['samples']]}"] if about.get("samples") else []
     words += [f"{about['images']:,} images"] if about.get("images") is not None else []
     words += [f"boundary band {about['boundary_ratio']:g} of the diagonal"] if about.get("boundary_ratio") else []
     return f" ({', '.join(words)})" if words else ""
-
-
-def _interval(mean: float | None, bounds: Bounds | None, metric: str, group: str) -> str:
-    found = (bounds or {}).get(metric, {}).get(group)
-    return _percent(mean) if found is None else f"{_percent(mean)} [{found[0]:.2f}, {found[1]:.2f}]"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 def _plain(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from partseg_cli.evaluators.rules import GROUPS, RULES
 from partseg_cli.evaluators.summary import SIZES
 from partseg_cli.evaluators.table import CountTable
-from partseg_cli.report import NAMES
+from partseg_cli.report import NAMES, interval, percent
 from partseg_cli.report_confusions import confusion_section
 from partseg_cli.report_pictures import Compared
 from partseg_cli.vocabulary import Vocabulary
@@ -76,8 +76,8 @@ def _about(document: Mapping[str, Any]) -> str:
 
 def _headline(document: Mapping[str, Any]) -> str:
     return "".join(
-        f'<div class="card"><span>mIoU {group}</span><b>{_percent(document["mIoU"][group])}</b>'
-        f"<span>{_interval(document, 'mIoU', group) or '&nbsp;'}</span></div>"
+        f'<div class="card"><span>mIoU {group}</span><b>{percent(document["mIoU"][group])}</b>'
+        f"<span>{interval(document['intervals'], 'mIoU', group) or '&nbsp;'}</span></div>"
         for group in GROUPS
     )
 
@@ -86,8 +86,8 @@ def _means(document: Mapping[str, Any]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{name}</th>'
         + "".join(
-            f"<td>{_percent(document[metric][group])}"
-            f' <span class="dim">{_interval(document, metric, group)}</span></td>'
+            f"<td>{percent(document[metric][group])}"
+            f' <span class="dim">{interval(document["intervals"], metric, group)}</span></td>'
             for group in GROUPS
         )
         + "</tr>"
@@ -99,11 +99,6 @@ def _means(document: Mapping[str, Any]) -> str:
     )
 
 
-def _interval(document: Mapping[str, Any], metric: str, group: str) -> str:
-    found = (document["intervals"] or {}).get(metric, {}).get(group)
-    return "" if found is None else f"[{found[0]:.2f}, {found[1]:.2f}]"
-
-
 def _rules(rules: Mapping[str, Any], own: str) -> str:
     """Give the means by every rule; the result's own is marked."""
     if not rules:
@@ -111,12 +106,15 @@ def _rules(rules: Mapping[str, Any], own: str) -> str:
     metrics = ("mIoU", "boundary_iou")
     above = "".join(f'<th scope="colgroup" colspan="3">{NAMES[metric]}</th>' for metric in metrics)
     below = "".join(f'<th scope="col">{name}</th>' for name in GROUPS * len(metrics))
-    single = "".join(f'<th scope="col" rowspan="2">{name}</th>' for name in ("classes", "at 0", "what counts"))
+    single = "".join(
+        f'<th scope="col" rowspan="2">{name}</th>' for name in ("classes", "at 0", "pixels", "what counts")
+    )
     rows = "".join(
         f"<tr{OWN if name == own else ''}>"
         f'<th scope="row">{escape(name)}{" (used here)" if name == own else ""}</th>'
-        + "".join(f"<td>{_percent(rule['means'][metric][group])}</td>" for metric in metrics for group in GROUPS)
+        + "".join(f"<td>{percent(rule['means'][metric][group])}</td>" for metric in metrics for group in GROUPS)
         + f"<td>{rule['classes_counted']:,}</td><td>{rule['classes_at_zero']:,}</td>"
+        + f"<td>{rule['pixels']:,}</td>"
         + f'<td class="words">{escape(RULES[name].tells)}</td></tr>'
         for name, rule in rules.items()
     )
@@ -234,7 +232,3 @@ def _details(document: Mapping[str, Any]) -> str:
     listed = {**{key.replace("_", " "): value for key, value in plain.items()}, **document["versions"]}
     words = ((key, ", ".join(value) if isinstance(value, list) else value) for key, value in listed.items())
     return "".join(f"<dt>{escape(key)}</dt><dd>{text(value)}</dd>" for key, value in words)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

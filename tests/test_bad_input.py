@@ -502,6 +502,28 @@ def test_an_out_that_is_a_file_exits_1_and_stays_as_it_is(complaint, trained, ph
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("option", ["--checkpoint", "--model"])
+def test_label_maps_and_a_model_are_not_scored_at_once(complaint, trained, option):
+    assert complaint("evaluate", "tiny", *tiny(trained.data), "--predictions", "maps", option, "voc") == (
+        2,
+        "--predictions and a model: give one of them, got maps and voc; leave out what is not to be scored",
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "advice"),
+    [
+        ("partcatsg", "did you mean partcatseg?"),
+        ("OVPARTS", "did you mean ovparts?"),
+        ("x", "name one of them"),
+    ],
+)
+def test_an_unknown_rule_is_told_with_the_one_that_was_meant(complaint, trained, rule, advice):
+    rules = "ref-v2, full, partclipseg, ovparts, partcatseg, ref-bug"
+    ended = complaint("evaluate", "tiny", *tiny(trained.data), "--rule", rule)
+    assert ended == (2, f"--rule must be one of {rules}, got {rule!r}; {advice}")
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "demo"])
 def test_a_place_for_runs_that_cannot_be_made_exits_1(complaint, trained, photo, tmp_path, verb):
     (tmp_path / "runs").write_text("a file")

@@ -182,7 +182,7 @@ def test_ref_bug_is_not_compared_with_other_targets(pair, small_store):
         ("protocol", "oracle-obj", "protocol, got pred-all and oracle-obj"),
         ("samples", "object", "samples, got image and object"),
         ("boundary_ratio", 0.1, "boundary ratio, got 0.02 and 0.1"),
-        ("data_hash", "def", "data hash, got abc and def"),
+        ("data_hash", "def", "photos, labels and seen pairs (data_hash), got abc and def"),
     ],
 )
 def test_what_is_not_alike_is_refused(pair, key, value, got):
@@ -217,7 +217,7 @@ def test_a_folder_without_results_is_refused(pair, tmp_path):
     ("text", "why"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        ("[]", "'list' object has no attribute 'get'"),
+        ("[]", "a list instead of an object"),
         ('{"per_class": [{"name": "x"}]}', "'seen'"),
     ],
 )
@@ -245,6 +245,12 @@ def test_counts_that_are_not_whole_are_refused(pair, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DataError, match=rf"^{re.escape(str(path))}: must hold the counts of an evaluation, got .+; "):
         compare(*pair)
+
+
+def test_counts_that_are_something_else_are_refused_without_advice_to_load_them(pair):
+    path = pair[1] / "counts.npz"
+    path.write_text("junk")
+    refused(*pair, f"{path}: must hold the counts of an evaluation, got no NPZ; evaluate again")
 
 
 def test_counts_that_hold_objects_are_not_unpickled(pair):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import tiny
 
-from partseg_cli.data.count_journal import CountJournal, clear_journals
+from partseg_cli.data.count_journal import CountJournal
+from partseg_cli.data.journal import clear_journals
 from partseg_cli.errors import PartsegError
 
 PHOTOS = 7

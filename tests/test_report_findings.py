@@ -6,10 +6,10 @@ import torch
 from small_result import LABELLED, PREDICTED, small_result
 
 from partseg_cli.evaluators.counts import count
+from partseg_cli.evaluators.per_image import CHUNK
 from partseg_cli.evaluators.table import CountTable
 from partseg_cli.report_findings import (
     FATES,
-    IMAGES_AT_ONCE,
     Confusion,
     fates,
     image_scores,
@@ -53,7 +53,7 @@ WORDS = Vocabulary((Pair("cat", "ear"),))
 
 
 def test_more_images_than_are_scored_at_once_keep_their_names():
-    table = shifted(2 * IMAGES_AT_ONCE + 3)
+    table = shifted(2 * CHUNK + 3)
     found = list(image_scores(table, WORDS))
     assert [image.image_id for image in found] == table.images
     assert [image.mean for image in found] == [25.0 * (index % 5) for index in range(len(table))]

@@ -47,9 +47,9 @@ def test_rules_stand_side_by_side_with_what_they_count_and_the_own_one_is_bold()
     small = small_result()
     rules = tables(markdown(small.result, small.about, None))[1]
     assert rules[0][1:4] == ["mIoU, seen", "mIoU, unseen", "mIoU, harmonic"]
-    assert rules[0][-2:] == ["classes", "at 0"]
+    assert rules[0][-3:] == ["classes", "at 0", "pixels"]
     assert [row[0] for row in rules[1:]] == ["**ref-v2**", "full", "partclipseg", "ovparts", "partcatseg"]
-    assert rules[4] == ["ovparts", "48.15", "50.00", "49.06", "63.89", "40.00", "49.20", "4", "1"]
+    assert rules[4] == ["ovparts", "48.15", "50.00", "49.06", "63.89", "40.00", "49.20", "4", "1", "14"]
 
 
 def test_the_round_trip_has_no_other_rules_beside_it():
@@ -67,8 +67,8 @@ def test_the_footnote_tells_what_the_figures_were_taken_from():
     notes = re.findall("<sub>(.*)</sub>", text)
     assert notes == [
         "Protocol pred-all, rule ref-v2 (pixels with a labelled part; classes with labelled pixels): 3 classes "
-        "counted, 0 of them at 0; 16 labelled pixels in 2 samples (one for each object, 2 images, boundary band 0.02 "
-        "of the diagonal).",
+        "counted, 0 of them at 0; 16 labelled pixels in 2 samples (one for each photo, object by object, 2 "
+        "images, boundary band 0.02 of the diagonal).",
         "Small parts have less than 1,024 pixels in their image, large ones 9,216 or more.",
         "split `val`; dataset `set`; checkpoint `set`; step `7`.",
         ", ".join(f"{name} {number}" for name, number in report.versions().items()) + ".",

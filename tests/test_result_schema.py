@@ -70,6 +70,22 @@ def test_a_result_is_as_its_schema_says(bounds, rule):
     assert problems(document(bounds, rule), SCHEMA) == []
 
 
+@pytest.mark.parametrize("more", [("--rule", ROUND_TRIP), ("--predictions", "maps", "--draws", 20)])
+def test_what_the_command_writes_is_as_the_schema_says(partseg, trained, one_thread, tmp_path, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    light = ("--dataset", trained.data, "--device", "cpu", "--limit", 2, "--pictures", 0, "--out", "results")
+    if "--predictions" in more:
+        assert partseg("export", trained.data, "--to", "png", "--out", "maps").code == 0
+    else:
+        more = (*more, "--checkpoint", trained.run)
+    ended = partseg("evaluate", *light, *more, "--json")
+    assert ended.code == 0, ended.err
+    written = json.loads((tmp_path / "results" / "results.json").read_text(encoding="utf-8"))
+    assert json.loads(ended.out) == written
+    assert problems(written, SCHEMA) == []
+    assert set(written) <= set(SCHEMA["properties"])
+
+
 def test_the_schema_describes_every_key_of_a_result():
     assert set(document()) <= set(SCHEMA["properties"])
 

@@ -1,13 +1,17 @@
 """Which photos and pairs a test takes, by the pixels that count of them."""
 
 import dataclasses
+from pathlib import Path
 
+import pytest
 import torch
+from conftest import SmallData
 
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits import Split, published_split
 from partseg_cli.data.store import Store
+from partseg_cli.errors import DataError
 from partseg_cli.evaluators.runner import count_maps
 from partseg_cli.evaluators.samples import Counting
 from partseg_cli.evaluators.summary import Result, summarise
@@ -58,6 +62,40 @@ def test_training_images_are_scored_as_a_whole_when_they_are_asked_for(small_sto
 def test_a_limit_takes_the_first_photos_and_those_of_training_last(small_store):
     wider = dataclasses.replace(published_split(small_store), val_unseen=("photo_02", "photo_03", "photo_04"))
     assert [perfect(small_store, wider, limit=limit).samples for limit in (1, 4, 5, 99)] == [1, 4, 5, 7]
+
+
+def with_test(small_data: SmallData, folder: Path) -> Store:
+    """Make the last two photos of val a test split of the store."""
+    val = small_data.records["val"]
+    return small_data._replace(records={**small_data.records, "val": val[:-2], "test": val[-2:]}).write(folder)
+
+
+def test_a_test_split_of_the_store_is_scored_as_a_whole_and_nothing_beside_it(small_data, tmp_path):
+    store = with_test(small_data, tmp_path)
+    plain = published_split(store)
+    shown = tuple(record.image_id for record in store.records("test"))
+    as_val = perfect(store, dataclasses.replace(plain, val=shown))
+    wider = dataclasses.replace(plain, val_unseen=("photo_02",))
+    assert perfect(store, wider, "test") == as_val
+    assert 0 < as_val.samples <= 2
+
+
+def test_a_store_without_a_test_split_says_which_it_has(small_store):
+    with pytest.raises(DataError) as caught:
+        perfect(small_store, published_split(small_store), "test")
+    assert (
+        str(caught.value) == "small: --split test needs a store with photos in it, got train, val; choose train or val"
+    )
+
+
+def test_an_image_that_a_split_trains_on_is_no_test(small_data, tmp_path):
+    store = with_test(small_data, tmp_path)
+    image = store.records("test")[0].image_id
+    with pytest.raises(DataError) as caught:
+        perfect(store, dataclasses.replace(published_split(store), train=(image,)), "test")
+    assert str(caught.value) == (
+        f"small: no image may be in test and train, got 1 such as {image}; choose another --data-split"
+    )
 
 
 def test_pairs_of_one_object_may_be_seen_and_unseen(small_store):

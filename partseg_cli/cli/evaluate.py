@@ -30,6 +30,7 @@ class SplitName(StrEnum):
 
     TRAIN = "train"
     VAL = "val"
+    TEST = "test"
 
 
 class SampleName(StrEnum):
@@ -69,7 +70,9 @@ def evaluate(
     data_split: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="A file of partseg split. [default: the recipe's, else published]", show_default=False
+            metavar="FILE",
+            help="A file of partseg split. [default: the recipe's, with --dataset published]",
+            show_default=False,
         ),
     ] = None,
     protocol: Annotated[
@@ -97,7 +100,9 @@ def evaluate(
         SampleName | None,
         typer.Option(help="What a test sample is. [default: as published for the data set]", show_default=False),
     ] = None,
-    split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.VAL,
+    split: Annotated[
+        SplitName, typer.Option(help="Which images to score; test: the data set's own, where it has one.")
+    ] = SplitName.VAL,
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Score the first N photos alone.", show_default=False)
     ] = None,
@@ -107,7 +112,11 @@ def evaluate(
     ] = 1000,
     against: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Show published scores beside, such as partclipseg.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="Show published scores beside: partclipseg, clipseg, catseg, vlpart or zsseg.",
+            show_default=False,
+        ),
     ] = None,
     fail_under: Annotated[
         str | None,
@@ -180,6 +189,11 @@ def evaluate(
     if shard and (against or fail_under):
         raise UsageError(
             "--against and --fail-under need means, which a --shard does not have, got both; leave them out"
+        )
+    if predictions and (checkpoint or model):
+        raise UsageError(
+            f"--predictions and a model: give one of them, got {predictions} and {checkpoint or model}; "
+            "leave out what is not to be scored"
         )
     judge = appoint(trial, against, fail_under)
     plan = plan_processes(device, gpus)

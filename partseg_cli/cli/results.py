@@ -87,6 +87,8 @@ def _table(title: str, columns: Sequence[str], caption: str | None = None) -> Ta
 
 
 def _means(document: dict[str, Any]) -> Table:
+    from partseg_cli.report import NAMES
+
     caption = (
         f"A {document['a']['folder']}\nB {document['b']['folder']}\n{document['dataset']}, {document['split']}, "
         f"{document['protocol']}, rule {document['rule']}: {document['images']:,} images, {document['draws']:,} draws"
@@ -97,7 +99,7 @@ def _means(document: dict[str, Any]) -> Table:
         for group, value in groups.items():
             interval = "-" if value["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*value["interval"])
             share = "-" if value["share"] is None else f"{100 * value['share']:.1f} %"
-            table.add_row(f"{metric.replace('_', ' ')} {group}", *_figures(value), interval, share)
+            table.add_row(f"{NAMES[metric]} {group}", *_figures(value), interval, share)
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection
 from contextlib import suppress
@@ -11,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from partseg_cli.data.journal import PREFIX
-from partseg_cli.files import disk_error, remove_leftovers
+from partseg_cli.data.journal import journal_name
+from partseg_cli.files import disk_error
 
 
 class CountJournal:
@@ -24,8 +23,7 @@ class CountJournal:
     """
 
     def __init__(self, folder: Path, about: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        self.folder, self.name = folder, f"{PREFIX}{digest[:16]}"
+        self.folder, self.name = folder, journal_name(about)
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> CountJournal:
@@ -68,13 +66,6 @@ class CountJournal:
             with suppress(FileExistsError):
                 return (self.folder / f"{self.name}-{number}.jsonl").open("xb")
         raise ValueError("numbers have no end")
-
-
-def clear_journals(folder: Path) -> None:
-    """Remove the journals of all unfinished evaluations in the folder, and files that a kill cut off."""
-    for path in folder.glob(f"{PREFIX}*.jsonl"):
-        path.unlink(missing_ok=True)
-    remove_leftovers(folder)
 
 
 def _parse(line: bytes) -> tuple[int, Any] | None:

@@ -26,8 +26,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, about: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        self.path = folder / f"{PREFIX}{digest[:16]}.jsonl"
+        self.path = folder / f"{journal_name(about)}.jsonl"
         self._places: dict[int, int] = {}
         self._is_worth = False
         self._file: BinaryIO | None = None
@@ -101,9 +100,19 @@ class Journal:
 
     def clear(self) -> None:
         """Remove what unfinished conversions have left in the folder: journals, and files that a kill cut off."""
-        for path in self.path.parent.glob(f"{PREFIX}*.jsonl"):
-            path.unlink(missing_ok=True)
-        remove_leftovers(self.path.parent)
+        clear_journals(self.path.parent)
+
+
+def journal_name(about: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Give the beginning of a journal's name, with a digest of all that decides what it holds."""
+    return f"{PREFIX}{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def clear_journals(folder: Path) -> None:
+    """Remove the journals of all unfinished work in the folder, and files that a kill cut off."""
+    for path in folder.glob(f"{PREFIX}*.jsonl"):
+        path.unlink(missing_ok=True)
+    remove_leftovers(folder)
 
 
 def _stamp(item: Item) -> str:

@@ -251,19 +251,27 @@ class StoreWriter:
 
 
 def refuse_other(folder: Path, name: str) -> None:
-    """Do not overwrite files of others; a broken store, or one of an older format, may be replaced.
+    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced.
 
     Raises:
-        DataError: `folder` holds a store of another name, or files that no store has.
+        DataError: `folder` holds one.
     """
-    path = folder / "dataset.json"
     try:
-        other = json.loads(path.read_text(encoding="utf-8"))["name"]
+        other = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError):
-        other = name
+        return
     if other != name:
         raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
-    if not path.exists() and folder.is_dir():
+
+
+def refuse_foreign(folder: Path, name: str) -> None:
+    """Do not write a store among files that no store has.
+
+    Raises:
+        DataError: `folder` holds some, or a store of another name.
+    """
+    refuse_other(folder, name)
+    if folder.is_dir() and not (folder / "dataset.json").exists():
         strange = sorted(file.name for file in folder.iterdir() if not OWN_FILE.fullmatch(file.name))
         if strange:
             raise DataError(f"{folder}: must be empty or hold {name}, got {strange[0]}; choose another --out")

@@ -5,11 +5,12 @@ Which pixels and classes a rule lets count is decided later, by `rules.py`, from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int, Integer
+from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
 from partseg_cli.evaluators.boundary import RATIO, band_width, boundary_band, label_map_border
@@ -55,7 +56,11 @@ class SampleCounts:
 
 
 def count(
-    prediction: Integer[Tensor, "H W"], target: Integer[Tensor, "H W"], classes: int, ratio: float = RATIO
+    prediction: Integer[Tensor, "H W"],
+    target: Integer[Tensor, "H W"],
+    classes: int,
+    ratio: float = RATIO,
+    apart: Sequence[Bool[Tensor, "H W"]] = (),
 ) -> SampleCounts:
     """Count one predicted label map against the labelled one, on their device.
 
@@ -64,6 +69,8 @@ def count(
         target: the same, as labelled.
         classes: number of classes.
         ratio: width of the boundary band, as a share of the diagonal.
+        apart: areas, disjoint, whose published boundaries are taken one by one: of objects that are samples of their
+            own there. None: the boundary of the whole. All other counts are the same in either case.
 
     Raises:
         ValueError: a label is outside -1 ... classes - 1.
@@ -78,11 +85,7 @@ def count(
     joint = _count_pairs(labelled, guess, classes, flags)
     table = joint.sum(2)
     fields = _first_five(table) + _bands(joint)
-    if classes < MAP_CLASSES:
-        borders = label_map_border(torch.stack([labelled, clipped]), width)
-        fields += _first_five(_count_pairs(borders[0], borders[1], classes)[..., 0])
-    else:
-        fields += [torch.zeros_like(fields[0])] * 5
+    fields += _first_five(_map_borders(torch.stack([labelled, clipped]), classes, width, apart))
     return _sparse(torch.stack(fields, 1), table.T)
 
 
@@ -106,6 +109,19 @@ def _count_pairs(
         cell = cell.mul_(8).add_(flags.int())
     kinds = 1 if flags is None else 8
     return torch.bincount(cell.flatten(), minlength=size * size * kinds).view(size, size, kinds)
+
+
+def _map_borders(
+    maps: Integer[Tensor, "2 H W"], classes: int, width: int, apart: Sequence[Bool[Tensor, "H W"]]
+) -> Integer[Tensor, "K1 K1"]:
+    """Count the pixels of the published boundaries by (labelled, predicted); none from `MAP_CLASSES` on."""
+    total = torch.zeros(classes + 1, classes + 1, dtype=torch.long, device=maps.device)
+    if classes >= MAP_CLASSES:
+        return total
+    for each in [torch.where(area, maps, classes) for area in apart] or [maps]:
+        labelled, guess = label_map_border(each, width)
+        total += _count_pairs(labelled, guess, classes)[..., 0]
+    return total
 
 
 def _bands(joint: Integer[Tensor, "K1 K1 8"]) -> list[Integer[Tensor, "K1"]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from partseg_cli.evaluators.counts import FIELDS
-from partseg_cli.evaluators.rules import score
+from partseg_cli.evaluators.rules import Counts, Scores, score
 from partseg_cli.evaluators.table import CountTable
 
 CHUNK = 64
@@ -23,12 +23,22 @@ def image_means(
     In percent; nan where the rule counts no class. Their mean is not the mean IoU of a data set, which adds up pixels
     before it divides.
     """
-    images, matrix = table.by_image()
-    means = np.full(len(images), np.nan)
-    for start in range(0, len(images), CHUNK):
-        counts = matrix[start : start + CHUNK].toarray()
-        scores = score(counts.reshape(len(counts), -1, len(FIELDS)), rule, protocol, is_seen)
+    images: list[str] = []
+    means = [np.zeros(0)]
+    for names, _, scores in scored_images(table, rule, protocol, is_seen):
         number = scores.counted.sum(-1)
         total = np.where(scores.counted & ~np.isnan(scores.iou), scores.iou, 0).sum(-1)
-        np.divide(total, number, out=means[start : start + CHUNK], where=number > 0)
-    return images, means
+        images += names
+        means.append(np.divide(total, number, out=np.full(len(names), np.nan), where=number > 0))
+    return images, np.concatenate(means)
+
+
+def scored_images(
+    table: CountTable, rule: str, protocol: str, is_seen: Sequence[bool]
+) -> Iterator[tuple[list[str], Counts, Scores]]:
+    """Give the ids of some images at a time, sorted, the sums of each over its samples, and the scores of each."""
+    images, matrix = table.by_image()
+    for start in range(0, len(images), CHUNK):
+        names = images[start : start + CHUNK]
+        counts = matrix[start : start + CHUNK].toarray().reshape(len(names), -1, len(FIELDS))
+        yield names, counts, score(counts, rule, protocol, is_seen)

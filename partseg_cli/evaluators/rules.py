@@ -3,7 +3,7 @@
 | rule | which pixels count | which classes a mean IoU runs over |
 |---|---|---|
 | ref-v2 | with a labelled part | with labelled pixels |
-| full | all | with labelled pixels |
+| full | all of the samples, which show a labelled part each | with labelled pixels |
 | partclipseg | as ref-v2; in Oracle-Obj not those predicted as nothing | with labelled pixels |
 | ovparts | labelled and predicted as some part | with labelled or predicted pixels, the latter as 0 |
 | partcatseg | as ref-v2 | with an IoU above 0 |
@@ -43,6 +43,7 @@ class Scores:
         boundary_iou: of each class.
         means: metric -> group -> mean.
         counted: whether a class enters the mean IoU.
+        pixels: that count: labelled ones, and under `full` those predicted as a part where none is labelled.
     """
 
     iou: PerClass
@@ -51,6 +52,7 @@ class Scores:
     boundary_iou: PerClass
     means: dict[str, Means]
     counted: Bool[np.ndarray, "*R _"]
+    pixels: Int[np.ndarray, "*R"]
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,20 @@ def score(counts: Counts, rule: str, protocol: str, is_seen: Sequence[bool]) -> 
     counted = chosen.over(iou, target, guess)
     seen = np.asarray(is_seen, np.bool_)
     boundary = _iou(*chosen.band(counts, protocol))
+    members = ~np.isnan(boundary)
+    if boundary.shape[-1] > len(seen):  # none is one more unseen class, but makes no group where there is none
+        members[..., -1] &= not seen.all()
     seen_or_none = np.resize(np.append(seen, False), boundary.shape[-1])
     means = {
         "mIoU": _groups(np.where(is_labelled, iou, 0), counted, seen),
         "recall": _groups(recall, is_labelled, seen),
         "precision": _groups(precision, is_labelled & (guess > 0), seen),
-        "boundary_iou": _groups(boundary, ~np.isnan(boundary), seen_or_none),
+        "boundary_iou": _groups(boundary, members, seen_or_none),
         "pixel_accuracy": _pooled(hit, target, seen),
     }
-    return Scores(iou, recall, precision, boundary[..., : len(seen)], means, counted)
+    beside = guess - field(counts, "predicted")  # where no part is labelled
+    pixels = np.asarray((target + beside).sum(-1))
+    return Scores(iou, recall, precision, boundary[..., : len(seen)], means, counted, pixels)
 
 
 def harmonic_mean(seen: Float[np.ndarray, "*R"], unseen: Float[np.ndarray, "*R"]) -> Float[np.ndarray, "*R"]:
@@ -172,7 +179,12 @@ def _above_zero(iou: PerClass, target: Pixels, guess: Pixels) -> Bool[np.ndarray
 
 RULES: dict[str, Rule] = {
     "ref-v2": Rule(_labelled, _band, _with_target, "pixels with a labelled part; classes with labelled pixels"),
-    "full": Rule(_everywhere, _whole_band, _with_target, "all pixels; classes with labelled pixels"),
+    "full": Rule(
+        _everywhere,
+        _whole_band,
+        _with_target,
+        "all pixels of samples with a labelled part; classes with labelled pixels",
+    ),
     "partclipseg": Rule(
         _as_published, _map_border, _with_target, "as part-clipseg: ref-v2, and a boundary of label maps, which is none"
     ),

@@ -118,7 +118,8 @@ def _count(
         prediction = predict(sample)
         inside = sample.inside.to(prediction.device)
         prediction = torch.where(inside, prediction, -1)
-        found.append(count(prediction, sample.target.to(prediction.device), len(vocabulary.pairs), counting.ratio))
+        target, apart = sample.target.to(prediction.device), [area.to(prediction.device) for area in sample.areas()]
+        found.append(count(prediction, target, len(vocabulary.pairs), counting.ratio, apart))
         whole = torch.where(sample.inside, prediction.cpu(), whole)
     return Counted(record.image_id, tuple(found), whole)
 

@@ -26,8 +26,9 @@ class Counting:
     """How photos are cut into samples, and samples counted.
 
     Attributes:
-        kind: a sample is an "object" class of a photo (Pascal-Part-116), a whole "image" (PartImageNet), or an
-            "instance" of an object (ADE20K-Part-234), as published for each.
+        kind: a published sample is an "object" class of a photo (Pascal-Part-116), a whole "image" (PartImageNet), or
+            an "instance" of an object (ADE20K-Part-234). The object classes of a photo share no labelled pixel, so
+            they are counted together, as one sample; each labelled pixel is told its own object.
         ratio: width of the boundary band, as a share of the photo's diagonal.
         round_trip: whether the target is scaled to detectron2's size and back, as published, which moves it by a pixel.
     """
@@ -52,6 +53,12 @@ class Sample:
     inside: Bool[Tensor, "H W"]
     told: Int[Tensor, "H W"] | None
     objects: tuple[int, ...]
+
+    def areas(self) -> list[Bool[Tensor, "H W"]]:
+        """Give the pixels of each object, where several are counted together that published code counts one by one."""
+        if self.told is None or len(self.objects) < 2:
+            return []
+        return [self.told == index for index in self.objects]
 
 
 def samples(

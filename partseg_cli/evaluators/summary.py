@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from partseg_cli.evaluators.counts import FIELDS
+from partseg_cli.evaluators.published import published_figures
 from partseg_cli.evaluators.rules import GROUPS, METRICS, RULES, Scores, score
 from partseg_cli.evaluators.rules import field as pixels_of
 from partseg_cli.evaluators.table import CountTable
@@ -19,7 +20,7 @@ DEFAULT_RULE = "ref-v2"
 ROUND_TRIP = "ref-bug"
 """partclipseg on a target that was scaled to another size and back: counts of its own."""
 SIZES = {"small": (1, 32**2), "medium": (32**2, 96**2), "large": (96**2, 2**62)}
-"""Pixels of a part in an image, from and below: the bounds of COCO."""
+"""Pixels of a class in a sample, from and below: the bounds of COCO."""
 
 Means = dict[str, float | None]
 
@@ -32,11 +33,13 @@ class RuleResult:
         means: metric -> "seen", "unseen", "harmonic" -> mean.
         classes_counted: classes that the mean IoU runs over.
         classes_at_zero: of these, with an IoU of 0.
+        pixels: that count; see `Scores`.
     """
 
     means: dict[str, Means]
     classes_counted: int
     classes_at_zero: int
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,14 @@ class Result:
         means: metric -> group -> mean.
         classes_counted: classes that the mean IoU runs over.
         classes_at_zero: of these, with an IoU of 0.
-        pixels: labelled pixels.
-        samples: number of samples.
+        pixels: labelled pixels of all samples, whatever the rule.
+        samples: with a labelled pixel: photos, or instances if those are counted; see `Counting`.
         per_class: one record a pair: name, seen, iou, recall, precision, boundary_iou, over, under, target_pixels,
             predicted_pixels.
         rules: the same means by every rule.
-        sizes: size of a part in its image -> group -> mean IoU of the classes over the images with a part of that size.
+        sizes: size of a part in its sample -> group -> mean IoU of the classes over the samples with a part of that
+            size.
+        published: for rules of the published evaluator every figure that it prints, under its names.
     """
 
     protocol: str
@@ -67,6 +72,7 @@ class Result:
     per_class: tuple[dict[str, Any], ...]
     rules: dict[str, RuleResult] = field(default_factory=dict)
     sizes: dict[str, Means] = field(default_factory=dict)
+    published: dict[str, float | None] | None = None
 
     @property
     def miou(self) -> Means:
@@ -99,13 +105,23 @@ def summarise(table: CountTable, vocabulary: Vocabulary, protocol: str, rule: st
         per_class=_per_class(totals, main, vocabulary),
         rules={} if rule == ROUND_TRIP else {name: _rule_result(scores) for name, scores in scored.items()},
         sizes=_by_size(table, "partclipseg" if rule == ROUND_TRIP else rule, protocol, vocabulary.is_seen),
+        published=_published(totals, vocabulary, protocol) if rule in ("partclipseg", ROUND_TRIP) else None,
     )
+
+
+def _published(
+    totals: Int[np.ndarray, "K1 F"], vocabulary: Vocabulary, protocol: str
+) -> dict[str, float | None] | None:
+    """Give the figures of the published evaluator; None where it could print none."""
+    if not pixels_of(totals, "hit").any():
+        return None
+    return published_figures(totals, protocol, vocabulary.is_seen, [pair.name for pair in vocabulary.pairs])
 
 
 def _rule_result(scores: Scores) -> RuleResult:
     means = {metric: {group: number(scores.means[metric][group]) for group in GROUPS} for metric in METRICS}
     at_zero = scores.counted & ~(scores.iou > 0)
-    return RuleResult(means, int(scores.counted.sum()), int(at_zero.sum()))
+    return RuleResult(means, int(scores.counted.sum()), int(at_zero.sum()), int(scores.pixels))
 
 
 def _per_class(totals: Int[np.ndarray, "K1 F"], scores: Scores, vocabulary: Vocabulary) -> tuple[dict[str, Any], ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -143,6 +143,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     document = _read_results(folder / RESULTS)
     path = folder / COUNTS
     try:
+        if path.is_file() and not is_zipfile(path):
+            raise BadZipFile("no NPZ")  # NumPy takes it for pickled objects, and advises to load them
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             table = CountTable.from_arrays(dict(arrays))
         pixels = int(field(table.totals(), "target").sum())
@@ -161,6 +163,8 @@ def read_evaluation(folder: Path) -> Evaluation:
 def _read_results(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise TypeError(f"a {type(document).__name__} instead of an object")
         missing = [key for key in (*SAME, "rule", "pixels", "per_class") if key not in document]
         [(row["name"], row["seen"]) for row in document.get("per_class", ())]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -182,9 +186,8 @@ def _check_same(first: Evaluation, second: Evaluation) -> None:
                 f"and {b['rule']}; evaluate both alike"
             )
         if a[key] != b[key]:
-            raise DataError(
-                f"{about}: must be of the same {key.replace('_', ' ')}, got {a[key]} and {b[key]}; evaluate both alike"
-            )
+            what = "photos, labels and seen pairs (data_hash)" if key == "data_hash" else key.replace("_", " ")
+            raise DataError(f"{about}: must be of the same {what}, got {a[key]} and {b[key]}; evaluate both alike")
     if (first.names, first.is_seen) != (second.names, second.is_seen):
         raise DataError(f"{about}: must be of the same pairs, seen and unseen, got others; evaluate both alike")
     check_same_images(first.table, second.table)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.count_journal import clear_journals
+from partseg_cli.data.journal import clear_journals
 from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute

@@ -14,7 +14,7 @@ from partseg_cli import __version__
 from partseg_cli.data.conversion import Conversion, Converted, Item, Outcome, Skipped
 from partseg_cli.data.journal import Journal
 from partseg_cli.data.record import Record
-from partseg_cli.data.store import Store, StoreWriter, refuse_other
+from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.files import whole_file, write_json
 from partseg_cli.gallery import draw_tile
@@ -152,7 +152,7 @@ def prepare(
 def _run(plan: Plan, work: Work, strict: bool, workers: int, track: Track, tell: Callable[[str], None]) -> Prepared:
     """Convert what is not done yet into the journal, then write the store from it."""
     conversion = plan.conversion
-    refuse_other(plan.folder, plan.info.name)
+    refuse_foreign(plan.folder, plan.info.name)
     with Journal(plan.folder, _about(plan, work)) as journal:
         resumed = journal.resume(conversion.items)
         if resumed:

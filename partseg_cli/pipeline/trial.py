@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from partseg_cli.places import data_folder
 from partseg_cli.recipe import DataSection, Recipe
 from partseg_cli.vocabulary import Vocabulary
 
+TEST = "test"
+"""A split that some stores have of their own, which no training and no `partseg split` is made for."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -29,7 +33,7 @@ class Trial:
     Attributes:
         store: the labelled photos.
         division: which of them, and which pairs are unseen.
-        split: "train" or "val".
+        split: "train", "val", or "test" where the store has one.
         protocol: what the model is told.
         counting: what a sample is.
         rule: how pixels and classes count.
@@ -54,8 +58,13 @@ class Trial:
         return self.division.vocabulary(self.store)
 
     def parts(self) -> list[tuple[list[Place], list[bool] | None]]:
-        """Give photos and the pairs that are scored there: all on the split's, those of unseen objects on train's."""
-        places = select(self.store, self.division.images(self.split))[: self.limit]
+        """Give photos and the pairs that are scored there: all on the split's, those of unseen objects on train's.
+
+        Raises:
+            DataError: there is no such split, or no photo in it.
+        """
+        ids = _test_images(self.store, self.division) if self.split == TEST else self.division.images(self.split)
+        places = select(self.store, ids)[: self.limit]
         left = None if self.limit is None else self.limit - len(places)
         beside = select(self.store, self.division.val_unseen)[:left] if self.split == "val" else []
         words = self.vocabulary
@@ -71,6 +80,22 @@ class Trial:
             return None
         places = [place for part, _ in self.parts() for place in part]
         return open_objects(self.objects, self.store, self.vocabulary, places).maps
+
+
+def _test_images(store: Store, division: Split) -> tuple[str, ...]:
+    """Give the image ids of the store's own test split."""
+    ids = tuple(record.image_id for record in store.records(TEST)) if TEST in store.splits else ()
+    if not ids:
+        raise DataError(
+            f"{store.info.name}: --split {TEST} needs a store with photos in it, got {', '.join(store.splits)}; "
+            "choose train or val"
+        )
+    if both := sorted({*division.train, *division.val_unseen} & set(ids)):
+        raise DataError(
+            f"{store.info.name}: no image may be in {TEST} and train, got {len(both)} such as {both[0]}; "
+            "choose another --data-split"
+        )
+    return ids
 
 
 def open_data(data: DataSection) -> tuple[Store, Split]:
@@ -99,7 +124,7 @@ def open_trial(
         recipe: its data are tested, unless `dataset` names others.
         dataset: folder or name of a prepared set; its published split unless `data_split`.
         data_split: file of `partseg split`, or "published".
-        split: "train" or "val".
+        split: "train", "val", or "test" where the store has one.
         protocol: "pred-all", "oracle-obj" or "pred-obj".
         rule: one of `RULES`, or "ref-bug".
         samples: what a sample is; None: as published for the set.
@@ -110,10 +135,13 @@ def open_trial(
 
     Raises:
         UsageError: an option is missing or outside its rule.
-        DataError: there is no such set or split.
+        DataError: there is no such set or split; of its photos `Trial.parts` tells.
     """
     if rule not in {*RULES, ROUND_TRIP}:
-        raise UsageError(f"--rule must be one of {', '.join([*RULES, ROUND_TRIP])}, got {rule!r}")
+        known = [*RULES, ROUND_TRIP]
+        near = difflib.get_close_matches(rule.lower(), known, n=1)
+        advice = f"did you mean {near[0]}?" if near else "name one of them"
+        raise UsageError(f"--rule must be one of {', '.join(known)}, got {rule!r}; {advice}")
     if not 0 < ratio <= 1:
         raise UsageError(f"--boundary-ratio must be above 0 and at most 1, got {ratio:g}; the usual one is {RATIO}")
     if limit is not None and limit < 1:

@@ -25,7 +25,9 @@ def means(seen: float, unseen: float, harmonic: float) -> dict[str, dict[str, fl
 
 
 def result(rule: str = "ref-v2") -> Result:
-    by_rule = {name: RuleResult(means(10 + place, 20 + place, 30 + place), 5, 1) for place, name in enumerate(RULES)}
+    by_rule = {
+        name: RuleResult(means(10 + place, 20 + place, 30 + place), 5, 1, 90) for place, name in enumerate(RULES)
+    }
     return Result("pred-all", rule, means(1, 2, 3), 5, 1, 900, 4, (), {} if rule == "ref-bug" else by_rule)
 
 

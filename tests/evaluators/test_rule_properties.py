@@ -52,6 +52,14 @@ def test_permuting_classes_permutes_results(rule, protocol):
                 assert means(after, metric) == pytest.approx(means(before, metric), nan_ok=True)
 
 
+@pytest.mark.parametrize(("rule", "protocol"), EVERY)
+def test_a_group_without_a_class_has_no_mean_of_any_metric(rule, protocol):
+    for seed in range(5):
+        scores = score(totals(draw_pair(seed)), rule, protocol, [True] * CLASSES)
+        for metric in METRICS:
+            assert np.isnan(means(scores, metric)[1:]).all(), metric
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "full"])
 def test_predictions_where_no_part_is_labelled_change_nothing(rule, protocol):

@@ -154,13 +154,15 @@ def test_the_published_boundary_rewards_what_is_wrong_and_scores_what_is_not_the
 
 
 def test_the_published_boundary_takes_none_for_an_unseen_class_in_pred_all_alone():
-    # Class 0 on the left half, none on the right: none is class 1 of the label map, and wrong nowhere.
+    # Class 0 on the left half, none on the right: none is class 2 of the label map, and wrong nowhere.
     target = np.array([[0, 0, 0, _, _, _]] * 5)
-    counts = totals((target, target), classes=1)
-    in_all, in_oracle = (score(counts, "partclipseg", protocol, [True]) for protocol in ("pred-all", "oracle-obj"))
+    counts = totals((target, target), classes=2)
+    in_all, in_oracle = (
+        score(counts, "partclipseg", protocol, [True, False]) for protocol in ("pred-all", "oracle-obj")
+    )
     assert means(in_all, "boundary_iou") == pytest.approx([100, 100, 100])
     assert means(in_oracle, "boundary_iou") == pytest.approx([100, NAN, NAN], nan_ok=True)
-    assert in_all.boundary_iou.shape == in_oracle.boundary_iou.shape == (1,)
+    assert in_all.boundary_iou.shape == in_oracle.boundary_iou.shape == (2,)
 
 
 # ---- zeros, absent classes, large counts

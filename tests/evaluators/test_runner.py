@@ -16,7 +16,7 @@ from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import photo_tensor
 from partseg_cli.devices import Compute
-from partseg_cli.evaluators.counts import SampleCounts
+from partseg_cli.evaluators.counts import FIELDS, SampleCounts
 from partseg_cli.evaluators.rules import RULES, field, score
 from partseg_cli.evaluators.runner import Counted, Model, count_images, count_maps
 from partseg_cli.evaluators.samples import Counting
@@ -28,6 +28,8 @@ from partseg_cli.vocabulary import Vocabulary
 
 KINDS = ("object", "image", "instance")
 FOX = [False] * 4 + [True] * 2
+PUBLISHED_BOUNDARY = FIELDS.index("map_hit")
+"""The first field of the published boundary; no other follows."""
 
 
 class Likes(torch.nn.Module):
@@ -159,7 +161,7 @@ def records(store: Store) -> list[Record]:
 
 def test_pred_all_is_decided_once_and_counted_everywhere(small_store):
     words = small_store.info.vocabulary
-    for photo, counted in zip(records(small_store), images(small_store), strict=True):
+    for photo, counted in zip(records(small_store), images(small_store, counting=Counting("image")), strict=True):
         if counted.samples:
             logits = logits_of(small_store, Looks(), photo)
             expected = pred_all(logits, words, (photo.height, photo.width)).pairs.labels
@@ -273,6 +275,27 @@ def test_a_guess_where_nothing_is_known_is_no_mistake_under_full(rest, small_dat
         )
         found[name] = score(totals(store, list(maps)), "full", "pred-all", store.info.vocabulary.is_seen).iou[1]
     assert found == {"known": pytest.approx(100 * 12 / 30), "unsure": 100}
+
+
+def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_data, tmp_path):
+    """Published samples are object classes: what lies beyond an object is none there, also its neighbour."""
+    left, right = np.zeros((2, 20, 30), bool)
+    left[2:18, 3:15], right[2:18, 15:26] = True, True
+    things = (Instance(1, 1, Mask.encode(left)), Instance(2, 2, Mask.encode(right)))
+    parts = (Part(1, 1, "head", 1, Mask.encode(left)), Part(2, 2, "head", 1, Mask.encode(right)))
+    photo = Record("photo", "photo.png", 30, 20, "by hand", things, parts)
+    store = small_data._replace(records={"val": [photo]}, photos={"photo.png": Image.new("RGB", (30, 20))}).write(
+        tmp_path / "two"
+    )
+    words = store.info.vocabulary
+    guess = torch.arange(600).view(20, 30) * 7 % 6
+    (counted,) = count_maps(lambda record: guess, store, every(store), words, counting=Counting())
+    alone = [(guess.numpy(), np.where(flat(photo) == pair, pair, -1)) for pair in (1, 2)]
+    wanted, found = table_of(alone, len(words.pairs)).totals(), totals(store, [counted])
+    np.testing.assert_array_equal(found[:, PUBLISHED_BOUNDARY:], wanted[:, PUBLISHED_BOUNDARY:])
+    whole = table_of([(guess.numpy(), flat(photo).numpy())], len(words.pairs)).totals()
+    np.testing.assert_array_equal(found[:, :PUBLISHED_BOUNDARY], whole[:, :PUBLISHED_BOUNDARY])
+    assert not np.array_equal(found[:, PUBLISHED_BOUNDARY:], whole[:, PUBLISHED_BOUNDARY:])
 
 
 # ---- a trained model

@@ -66,6 +66,23 @@ def test_the_pixels_are_the_labelled_ones():
     assert of_hand().pixels == 14
 
 
+@pytest.mark.parametrize(
+    ("rule", "protocol", "pixels"),
+    # 3 of 14 are predicted as nothing; 4 others are predicted as a part where none is labelled
+    [
+        ("ref-v2", "oracle-obj", 14),
+        ("full", "pred-all", 18),
+        ("partclipseg", "pred-all", 14),
+        ("partclipseg", "oracle-obj", 11),
+        ("ovparts", "pred-all", 11),
+        ("partcatseg", "pred-all", 14),
+    ],
+)
+def test_each_rule_says_how_many_pixels_count(rule, protocol, pixels):
+    result = of_hand(rule, protocol)
+    assert (result.rules[rule].pixels, result.pixels) == (pixels, 14)
+
+
 def test_a_line_for_each_pair_worked_out_by_hand():
     rows = {row["name"]: row for row in of_hand().per_class}
     assert list(rows) == ["cat's ear", "cat's head", "dog's head", "dog's tail", "fox's ear", "fox's tail"]
@@ -145,3 +162,14 @@ def test_a_class_is_scored_at_each_size_over_the_samples_where_it_has_that_size(
     # class 0: 300 hits of 500 + 300 pixels; class 1: 200 hits, predicted on 500 more; both are small in both samples
     assert sizes["small"]["seen"] == pytest.approx((100 * 300 / 800 + 100 * 200 / 700) / 2)
     assert sizes["medium"]["seen"] is None
+
+
+@pytest.mark.parametrize(("rule", "has_figures"), [("partclipseg", True), ("ref-bug", True), ("ref-v2", False)])
+def test_the_rules_of_the_published_evaluator_give_all_of_its_figures(rule, has_figures):
+    perfect = np.array([[0, 0, 1, 1]] * 4)
+    table = table_of([(perfect, perfect)], 2)
+    words = Vocabulary((Pair("cat", "ear"), Pair("dog", "tail", is_seen=False)))
+    published = summarise(table, words, "oracle-obj", rule).published
+    assert (published is not None) == has_figures
+    if published is not None:
+        assert (published["h-IoU"], published["Recall-dog's tail"], published["mIoU-unbase"]) == (100, 100, 100)
