@@ -188,7 +188,7 @@ def evaluate(
     )
     if shard and (against or fail_under):
         raise UsageError(
-            "--against and --fail-under need means, which a --shard does not have, got both; leave them out"
+            f"--against and --fail-under need means, which shard {shard} does not have; ask for them of the whole"
         )
     if predictions and (checkpoint or model):
         raise UsageError(
