@@ -30,7 +30,7 @@ def perfect(store: Store, division: Split, split: str = "val", limit: int | None
     """Count the labelled maps of what a trial takes against themselves."""
     trial = Trial(store, division, split, "pred-all", Counting(), limit=limit)
     table = CountTable(len(trial.vocabulary.pairs))
-    for places, scored in trial.parts():
+    for places, scored in trial.parts:
         for counted in count_maps(flat, store, places, trial.vocabulary, counting=trial.counting, scored=scored):
             for sample in counted.samples:
                 table.add(counted.image_id, sample)

@@ -90,9 +90,9 @@ def summarise(table: CountTable, vocabulary: Vocabulary, protocol: str, rule: st
         rule: one of `RULES`, or "ref-bug".
     """
     totals = table.totals()
-    names = ["partclipseg"] if rule == ROUND_TRIP else list(RULES)
+    names = [formula_of(rule)] if rule == ROUND_TRIP else list(RULES)
     scored = {name: score(totals, name, protocol, vocabulary.is_seen) for name in names}
-    main = scored["partclipseg" if rule == ROUND_TRIP else rule]
+    main = scored[formula_of(rule)]
     own = _rule_result(main)
     return Result(
         protocol=protocol,
@@ -104,9 +104,14 @@ def summarise(table: CountTable, vocabulary: Vocabulary, protocol: str, rule: st
         samples=len(table),
         per_class=_per_class(totals, main, vocabulary),
         rules={} if rule == ROUND_TRIP else {name: _rule_result(scores) for name, scores in scored.items()},
-        sizes=_by_size(table, "partclipseg" if rule == ROUND_TRIP else rule, protocol, vocabulary.is_seen),
-        published=_published(totals, vocabulary, protocol) if rule in ("partclipseg", ROUND_TRIP) else None,
+        sizes=_by_size(table, formula_of(rule), protocol, vocabulary.is_seen),
+        published=_published(totals, vocabulary, protocol) if formula_of(rule) == "partclipseg" else None,
     )
+
+
+def formula_of(rule: str) -> str:
+    """Give the one of `RULES` that scores a rule's counts: its own, or for "ref-bug" partclipseg."""
+    return "partclipseg" if rule == ROUND_TRIP else rule
 
 
 def _published(

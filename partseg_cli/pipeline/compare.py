@@ -17,7 +17,7 @@ from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluators.bootstrap import Difference, check_same_images, paired
 from partseg_cli.evaluators.per_image import image_means
 from partseg_cli.evaluators.rules import RULES, field, score
-from partseg_cli.evaluators.summary import ROUND_TRIP, number
+from partseg_cli.evaluators.summary import ROUND_TRIP, formula_of, number
 from partseg_cli.evaluators.table import CountTable
 from partseg_cli.files import write_json, write_text
 from partseg_cli.pipeline.compare_pictures import Side, draw, picture_name
@@ -102,7 +102,7 @@ def compare(
     first, second = read_evaluation(a), read_evaluation(b)
     _check_same(first, second)
     rule = _choose_rule(first, second, rule)
-    formula = "partclipseg" if rule == ROUND_TRIP else rule
+    formula = formula_of(rule)
     images = _images(first, second, formula)
     document = {
         **_describe(first, second, rule, draws, seed),

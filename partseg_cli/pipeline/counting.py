@@ -14,7 +14,7 @@ import torch
 from partseg_cli.data.count_journal import CountJournal
 from partseg_cli.data.predictions import open_predictions
 from partseg_cli.devices import Compute
-from partseg_cli.evaluators.runner import Counted, Place, count_images, count_maps
+from partseg_cli.evaluators.runner import Counted, Maps, Place, count_images, count_maps
 from partseg_cli.overlay import save_labels
 from partseg_cli.pipeline.find import find_weights
 from partseg_cli.pipeline.models import Opened, open_model
@@ -22,7 +22,7 @@ from partseg_cli.pipeline.processes import Plan, agree, group_of, launch, sum_up
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.shards import WHOLE, Shard
 from partseg_cli.pipeline.tally import Count, Tally, count_trial
-from partseg_cli.pipeline.trial import Trial, data_hash
+from partseg_cli.pipeline.trial import Trial
 from partseg_cli.places import new_run
 from partseg_cli.report import versions
 from partseg_cli.training.checkpoint import checkpoint_file, read_header
@@ -37,15 +37,20 @@ class Source:
 
     Attributes:
         path: of a checkpoint, or of label maps.
-        is_model: which of the two.
         about: what reports say of it.
         digest: of the weights, or of the names and sizes of the maps' files.
+        maps: gives the label maps; None for a checkpoint, which each process opens on its own device.
     """
 
     path: Path
-    is_model: bool
     about: dict[str, Any]
     digest: str
+    maps: Maps | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a checkpoint."""
+        return self.maps is None
 
 
 def find_source(
@@ -67,20 +72,16 @@ def find_source(
         "checkpoint": str(path),
         "step": header.step,
     }
-    return Source(path, is_model=True, about=about, digest=header.digest)
+    return Source(path, about, header.digest)
 
 
 def _maps(source: Path, trial: Trial, tell: Tell) -> Source:
-    opened = open_predictions(source, trial.store, _places(trial))
+    opened = open_predictions(source, trial.store, trial.places)
     tell(f"{source}: {opened.kind}")
     if opened.extra:
         tell(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
     about = {"predictions": str(source), "kind": opened.kind}
-    return Source(source, is_model=False, about=about, digest=_digest(source, times=False))
-
-
-def _places(trial: Trial) -> list[Place]:
-    return [place for places, _ in trial.parts() for place in places]
+    return Source(source, about, _digest(source, times=False), opened.maps)
 
 
 def _digest(path: Path, *, times: bool) -> str:
@@ -110,9 +111,8 @@ def by_model(model: Opened, trial: Trial) -> Count:
     )
 
 
-def _by_maps(source: Path, trial: Trial) -> Count:
+def _by_maps(maps: Maps, trial: Trial) -> Count:
     """Read maps that are there already."""
-    maps = open_predictions(source, trial.store, _places(trial)).maps
 
     def count(places: Sequence[Place], scored: Sequence[bool] | None) -> Iterator[Counted]:
         return count_maps(maps, trial.store, places, trial.vocabulary, counting=trial.counting, scored=scored)
@@ -149,9 +149,9 @@ class Job:
 
     def predictor(self, device: torch.device) -> Count:
         """Open what predicts."""
-        if self.source.is_model:
-            return by_model(open_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
-        return _by_maps(self.source.path, self.trial)
+        if self.source.maps is not None:
+            return _by_maps(self.source.maps, self.trial)
+        return by_model(open_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
 
     def count(self, rank: Shard, device: torch.device) -> Tally:
         """Count the share of a process."""
@@ -211,7 +211,7 @@ def open_job(
 ) -> Job:
     """Get ready to count, and tell how much a former run has done."""
     decides = (
-        data_hash(trial),
+        trial.data_hash,
         trial.protocol,
         source.digest,
         _digest(source.path, times=True),
@@ -224,7 +224,7 @@ def open_job(
         versions(),
     )
     job = Job(trial, source, compute, folder, save, decides, track)
-    photos = len(_places(trial))
+    photos = len(trial.places)
     done = len(job.journal.read(range(photos)))
     if done:
         tell(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")

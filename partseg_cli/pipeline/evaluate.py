@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,17 @@ from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.evaluators.bootstrap import intervals
 from partseg_cli.evaluators.samples import Counting
-from partseg_cli.evaluators.summary import ROUND_TRIP, Result, summarise
+from partseg_cli.evaluators.summary import Result, formula_of, summarise
 from partseg_cli.evaluators.table import CountTable
 from partseg_cli.pipeline.counting import Source, Tell, by_model, count_everywhere, find_source, open_job
 from partseg_cli.pipeline.models import Opened
-from partseg_cli.pipeline.pages import showcase, write_pages
+from partseg_cli.pipeline.pages import Shown, showcase, write_pages
 from partseg_cli.pipeline.processes import Plan
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.shard_files import WrittenShard, refuse_other_shard, write_shard
 from partseg_cli.pipeline.shards import WHOLE
 from partseg_cli.pipeline.tally import count_trial
-from partseg_cli.pipeline.trial import Trial, data_hash
+from partseg_cli.pipeline.trial import Trial
 from partseg_cli.places import new_run
 from partseg_cli.report import write_result
 from partseg_cli.vocabulary import Vocabulary
@@ -45,6 +47,10 @@ class Evaluated:
     about: dict[str, Any]
     table: CountTable
     bounds: dict[str, dict[str, tuple[float, float] | None]] | None
+
+
+Draw = Callable[[CountTable], Shown]
+"""Draws the photos of the page."""
 
 
 def evaluate(
@@ -112,11 +118,8 @@ def evaluate_everywhere(
     if tally is None:
         return None
     if trial.shard == WHOLE:
-        done = finish(trial, tally.table, source.about, job.folder, draws)
-        if pictures:
-            shown = showcase(job, done.table, plan.devices[0], pictures)
-            write_pages(done.folder, done.result, done.about, done.bounds, done.table, trial.vocabulary, shown)
-        return done
+        draw = partial(showcase, job, device=plan.devices[0], number=pictures) if pictures else None
+        return finish(trial, tally.table, source.about, job.folder, draws, draw)
     shard = write_shard(job, tally, describe(trial, source.about), draws)
     clear_journals(job.folder)
     return shard
@@ -128,9 +131,11 @@ def score(model: Opened, store: Store, division: Split, protocol: str, split: st
     return summarise(count_trial(trial, by_model(model, trial)).table, trial.vocabulary, protocol)
 
 
-def finish(trial: Trial, table: CountTable, about: dict[str, Any], folder: Path, draws: int) -> Evaluated:
+def finish(
+    trial: Trial, table: CountTable, about: dict[str, Any], folder: Path, draws: int, draw: Draw | None = None
+) -> Evaluated:
     """Turn the counts of a trial into scores, and write all results into the folder."""
-    return conclude(trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, draws)
+    return conclude(trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, draws, draw)
 
 
 def describe(trial: Trial, about: dict[str, Any]) -> dict[str, Any]:
@@ -139,12 +144,12 @@ def describe(trial: Trial, about: dict[str, Any]) -> dict[str, Any]:
         "split": trial.split,
         "dataset": trial.store.info.name,
         "data_split": trial.division.rule,
-        "data_hash": data_hash(trial),
-        "train_images_for_unseen": len(trial.parts()[1][0]),
+        "data_hash": trial.data_hash,
+        "train_images_for_unseen": len(trial.parts[1][0]),
         **about,
         "samples": trial.counting.kind,
         "boundary_ratio": trial.counting.ratio,
-        "images": sum(len(places) for places, _ in trial.parts()),
+        "images": len(trial.places),
     }
 
 
@@ -156,14 +161,17 @@ def conclude(
     about: dict[str, Any],
     folder: Path,
     draws: int,
+    draw: Draw | None = None,
 ) -> Evaluated:
-    """Turn counts into scores, and write all results into the folder: it needs neither data nor a model."""
+    """Turn counts into scores, and write all results into the folder: only `draw` needs data and a model.
+
+    Figures are written before photos are drawn for the page, which takes the longest.
+    """
     result = summarise(table, vocabulary, protocol, rule)
     bounds = None
     if draws:
-        counted_by = "partclipseg" if rule == ROUND_TRIP else rule
-        bounds = intervals(table, counted_by, protocol, vocabulary.is_seen, draws=draws)
+        bounds = intervals(table, formula_of(rule), protocol, vocabulary.is_seen, draws=draws)
     write_result(folder, result, about, bounds, table)
-    write_pages(folder, result, about, bounds, table, vocabulary)
+    write_pages(folder, result, about, bounds, table, vocabulary, draw(table) if draw else ((), ()))
     clear_journals(folder)
     return Evaluated(folder, result, about, table, bounds)

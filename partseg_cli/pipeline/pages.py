@@ -14,7 +14,7 @@ from partseg_cli.evaluators.table import CountTable
 from partseg_cli.files import write_text
 from partseg_cli.pipeline.counting import Job
 from partseg_cli.report import PAGE, TEXT, Bounds, result_json
-from partseg_cli.report_findings import worst_and_best
+from partseg_cli.report_findings import ImageScore, worst_and_best
 from partseg_cli.report_markdown import markdown
 from partseg_cli.report_page import page
 from partseg_cli.report_pictures import Compared, compare
@@ -46,12 +46,16 @@ def showcase(job: Job, table: CountTable, device: torch.device, number: int) -> 
     if not any(groups):
         return (), ()
     count = job.predictor(device)
-    scored = {place: flags for places, flags in trial.parts() for place in places}
-    drawn: tuple[list[Compared], list[Compared]] = ([], [])
-    for group, pictures in zip(groups, drawn, strict=True):
-        for score in group:
-            place = next(place for place in select(trial.store, [score.image_id]) if place in scored)
-            record = trial.store.records(place[0])[place[1]]
-            (counted,) = count([place], scored[place])
-            pictures.append(compare(trial.store, place[0], record, counted.prediction.numpy(), vocabulary, score))
-    return drawn
+    scored = {place: flags for places, flags in trial.parts for place in places}
+    stored = {split: trial.store.records(split) for split in trial.store.splits}
+    wanted = [score.image_id for group in groups for score in group]
+    found = {stored[split][index].image_id: (split, index) for split, index in select(trial.store, wanted)}
+
+    def draw(score: ImageScore) -> Compared:
+        place = found[score.image_id]
+        (counted,) = count([place], scored[place])
+        record = stored[place[0]][place[1]]
+        return compare(trial.store, place[0], record, counted.prediction.numpy(), vocabulary, score)
+
+    worst, best = ([draw(score) for score in group] for group in groups)
+    return worst, best

@@ -85,7 +85,7 @@ def count_trial(
         journal: holds what former runs have counted, and takes what is counted now.
         keep: is handed every photo that is counted now, before the journal knows of it.
     """
-    parts = trial.parts()
+    parts = trial.parts
     chosen = rank.choose(trial.shard.choose(groups([places for places, _ in parts], batch)))
     numbers = [number for group in chosen for number in group.numbers]
     done = {number: _photo(value) for number, value in (journal.read(set(numbers)) if journal else {}).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from partseg_cli.data.predictions import open_objects
@@ -52,11 +53,12 @@ class Trial:
     objects: Path | None = None
     shard: Shard = WHOLE
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The store's pairs with the seen flags of the split."""
         return self.division.vocabulary(self.store)
 
+    @cached_property
     def parts(self) -> list[tuple[list[Place], list[bool] | None]]:
         """Give photos and the pairs that are scored there: all on the split's, those of unseen objects on train's.
 
@@ -70,6 +72,22 @@ class Trial:
         words = self.vocabulary
         return [(places, None), (beside, [pair.object in words.unseen_objects for pair in words.pairs])]
 
+    @property
+    def places(self) -> list[Place]:
+        """Give all photos, in the order in which they are counted."""
+        return [place for places, _ in self.parts for place in places]
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Give a digest of what is tested: names of the photos and their labels, pairs, seen flags, samples."""
+        digest = hashlib.sha256(repr([self.vocabulary.to_json(), self.counting, self.split]).encode())
+        stored = {split: self.store.records(split) for split in self.store.splits}
+        for places, scored in self.parts:
+            digest.update(repr(scored).encode())
+            for split, index in places:
+                digest.update(stored[split][index].to_json().encode())
+        return digest.hexdigest()[:16]
+
     def object_maps(self) -> Maps | None:
         """Open the maps of objects that pred-obj is told.
 
@@ -78,8 +96,7 @@ class Trial:
         """
         if self.objects is None:
             return None
-        places = [place for part, _ in self.parts() for place in part]
-        return open_objects(self.objects, self.store, self.vocabulary, places).maps
+        return open_objects(self.objects, self.store, self.vocabulary, self.places).maps
 
 
 def _test_images(store: Store, division: Split) -> tuple[str, ...]:
@@ -165,14 +182,3 @@ def open_trial(
         )
     counting = Counting(samples or store.info.sample, ratio, rule == ROUND_TRIP)
     return Trial(store, division, split, protocol, counting, rule, limit, objects, part)
-
-
-def data_hash(trial: Trial) -> str:
-    """Give a digest of what is tested: names of the photos and their labels, pairs, seen flags, samples."""
-    digest = hashlib.sha256(repr([trial.vocabulary.to_json(), trial.counting, trial.split]).encode())
-    for places, scored in trial.parts():
-        digest.update(repr(scored).encode())
-        stored = {split: trial.store.records(split) for split in trial.store.splits}
-        for split, index in places:
-            digest.update(stored[split][index].to_json().encode())
-    return digest.hexdigest()[:16]
