@@ -23,6 +23,11 @@ def packaged(folder: str) -> Path:
     raise PartsegError(f"{folder}: not found beside {PACKAGE}; the installation is broken, install partseg-cli again")
 
 
+def packaged_weights(name: str) -> Path:
+    """Give the file of weights that come with the package, such as "nano"."""
+    return PACKAGE / "weights" / f"{name}.safetensors"
+
+
 def data_folder() -> Path:
     """Give the home of data sets: `$PARTSEG_DATA`, else `./data`."""
     return Path(os.environ.get("PARTSEG_DATA") or "data")

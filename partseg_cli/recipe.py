@@ -5,133 +5,100 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from partseg_cli.errors import RecipeError
 from partseg_cli.places import packaged
+from partseg_cli.recipe_sections import (
+    CaptionDataSection,
+    ClipSection,
+    CLIPSegLossSection,
+    CLIPSegSection,
+    ContrastSection,
+    DataSection,
+    LossSection,
+    ModelSection,
+    PartCLIPSegSection,
+    PhraseDataSection,
+    PhraseLossSection,
+    PretrainSection,
+    TrainSection,
+)
 
 Section = TypeVar("Section")
 
 
-def number(at_least: float | None = None, above: float | None = None, at_most: float | None = None) -> Any:  # noqa: ANN401
-    """Declare a key that holds a number with bounds."""
-    return field(metadata={">=": at_least, ">": above, "<=": at_most})
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataSection:
-    """What the model reads."""
-
-    dataset: str
-    root: str | None
-    split: str
-    shortest_edge: int | None = number(at_least=1)
-    longest_edge: int = number(at_least=1)
-    flip: float = number(at_least=0, at_most=1)
-    train_channel_order: Literal["rgb", "bgr"]
-    unlabelled_objects: Literal["background", "ignore"]
-    workers: int = number(at_least=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSection:
-    """What every model is built from; `name` decides which of the sections below it is."""
+class AnyRecipe:
+    """What all recipes share: a name, that of the file, and sections of plain values."""
 
     name: str
-    backbone: Literal["ViT-B-16-quickgelu", "tiny"]
-    init: Literal["rd64-refined", "clip", "random"]
-    image_size: int = number(at_least=32)
-    background_embedding: str
-    trained: Literal["published", "all"]
+    task: ClassVar[str]
 
-
-@dataclass(frozen=True, kw_only=True)
-class PartCLIPSegSection(ModelSection):
-    """What PartCLIPSeg is built from."""
-
-    name: Literal["partclipseg"]
-    background_embedding: Literal["frozen", "learned"]
-    object_text_index: Literal["paper", "published"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CLIPSegSection(ModelSection):
-    """What CLIPSeg is built from; the original has neither adapter nor background embedding, OV-PARTS has both."""
-
-    name: Literal["clipseg"]
-    background_embedding: Literal["frozen", "learned", "none"]
-    visual_adapter: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossSection:
-    """What training minimises."""
-
-    lambda_obj: float = number(at_least=0)
-    lambda_part: float = number(at_least=0)
-    lambda_sep: float = number(at_least=0)
-    lambda_enh: float = number(at_least=0)
-    gamma: float = number(at_least=0, at_most=1)
-    tau: float = number(above=0)
-    background_weight: float = number(at_least=0)
-    mask_mean: Literal["paper", "published"]
-    separation: Literal["soft", "hard"]
-    parts_per_object: Literal["own", "image"]
-    loss_mean: Literal["image", "batch"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSection:
-    """How training runs."""
-
-    seed: int = number(at_least=0)
-    iterations: int = number(at_least=1)
-    batch_size: int = number(at_least=1)
-    micro_batch: int = number(at_least=1)
-    lr: float = number(above=0)
-    weight_decay: float = number(at_least=0)
-    power: float = number(at_least=0)
-    clip_norm: float = number(above=0)
-    precision: Literal["auto", "fp32", "bf16", "fp16"]
-    recompute_decoder: bool
-    save_every: int = number(at_least=1)
-    evaluate_every: int = number(at_least=0)
-    select: Literal["last", "best"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A whole recipe; `name` is its file's stem."""
-
-    name: str
-    data: DataSection
-    model: ModelSection
-    loss: LossSection
-    train: TrainSection
-
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Give the sections as plain values."""
-        return {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
+    def to_dict(self) -> dict[str, Any]:
+        """Give the sections as plain values, after the task where it is not the usual one."""
+        sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
+        return sections if self.task == "parts" else {"task": self.task, **sections}
 
     def to_yaml(self) -> str:
-        """Give a file that `load_recipe` reads as this recipe."""
+        """Give a file that `load_any_recipe` reads as this recipe."""
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
 
 
-SECTIONS: dict[str, type] = {
-    "data": DataSection,
-    "model": PartCLIPSegSection,
-    "loss": LossSection,
-    "train": TrainSection,
+@dataclass(frozen=True)
+class Recipe(AnyRecipe):
+    """How a model of object-specific parts is trained, and on what it is tested."""
+
+    name: str
+    data: DataSection
+    model: ModelSection
+    loss: LossSection | CLIPSegLossSection
+    train: TrainSection
+    task = "parts"
+
+
+@dataclass(frozen=True)
+class CaptionRecipe(AnyRecipe):
+    """How a CLIP is trained on captioned views."""
+
+    name: str
+    data: CaptionDataSection
+    model: ClipSection
+    loss: ContrastSection
+    train: PretrainSection
+    task = "captions"
+
+
+@dataclass(frozen=True)
+class PhraseRecipe(AnyRecipe):
+    """How a decoder is trained on phrases and masks, as CLIPSeg was on PhraseCut, before it sees any task."""
+
+    name: str
+    data: PhraseDataSection
+    model: CLIPSegSection
+    loss: PhraseLossSection
+    train: PretrainSection
+    task = "phrases"
+
+
+SECTIONS = ("data", "model", "loss", "train")
+TASKS: dict[str, type[Recipe] | type[CaptionRecipe] | type[PhraseRecipe]] = {
+    kind.task: kind for kind in (Recipe, CaptionRecipe, PhraseRecipe)
 }
+"""What a recipe can be for; `task: parts` may be left out."""
+USUAL: dict[str, type] = {"data": DataSection, "model": PartCLIPSegSection, "loss": LossSection, "train": TrainSection}
+"""Among whose keys one that was misspelt is looked for."""
 MODELS: dict[str, type[ModelSection]] = {"partclipseg": PartCLIPSegSection, "clipseg": CLIPSegSection}
+LOSSES: dict[str, type[LossSection] | type[CLIPSegLossSection]] = {
+    "partclipseg": LossSection,
+    "clipseg": CLIPSegLossSection,
+}
 
 
 def find_recipe(name: str) -> Path:
@@ -152,6 +119,20 @@ def find_recipe(name: str) -> Path:
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe of object-specific parts, see `load_any_recipe`.
+
+    Raises:
+        RecipeError: also where it is of another task.
+    """
+    recipe = load_any_recipe(name, overrides)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"{name}: must train a model of parts, got task {recipe.task}; it is for `partseg train` alone"
+        )
+    return recipe
+
+
+def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe | CaptionRecipe | PhraseRecipe:
     """Read a recipe and lay `section.key=value` overrides (YAML values) over it.
 
     Raises:
@@ -169,14 +150,27 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     return parse_recipe(raw, path.stem, str(path))
 
 
-def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe:
+def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe | CaptionRecipe | PhraseRecipe:
     """Check plain values and give the recipe; `where` opens each error message."""
+    raw = dict(raw)
+    task = raw.pop("task", "parts")
+    if task not in list(TASKS):
+        raise RecipeError(f"{where}: task must be one of {', '.join(TASKS)}, got {task!r}")
+    kind = TASKS[task]
     _check_keys(raw, SECTIONS, "", where)
-    sections: dict[str, Any] = {
-        key: check_model(raw[key], where) if key == "model" else _section(kind, raw[key], key, where)
-        for key, kind in SECTIONS.items()
-    }
-    recipe = Recipe(name=name, **sections)
+    kinds, sections = get_type_hints(kind), dict[str, Any]()
+    if kind is Recipe:
+        sections["model"] = check_model(raw["model"], where)
+        kinds["loss"] = LOSSES[sections["model"].name]
+    sections |= {key: _section(kinds[key], raw[key], key, where) for key in SECTIONS if key not in sections}
+    recipe = kind(name=name, **sections)
+    if isinstance(recipe, Recipe):
+        _check_training(recipe, where)
+    return recipe
+
+
+def _check_training(recipe: Recipe, where: str) -> None:
+    """Check what several keys have to fulfil together."""
     train = recipe.train
     if train.batch_size % train.micro_batch:
         raise RecipeError(
@@ -189,7 +183,6 @@ def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe:
         )
     if train.select == "best" and train.evaluate_every == 0:
         raise RecipeError(f"{where}: train.select best needs train.evaluate_every >= 1, got 0")
-    return recipe
 
 
 def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds
@@ -231,7 +224,7 @@ def _check_keys(raw: Mapping[str, Any], known: Iterable[str], prefix: str, where
 
 def _guess(key: str, known: list[str], prefix: str) -> str | None:
     """Give the key that was probably meant: the same one of another section, else the nearest here, else anywhere."""
-    others = {section: kind for section, kind in SECTIONS.items() if f"{section}." != prefix}
+    others = {name: kind for name, kind in USUAL.items() if f"{name}." != prefix}
     every = {name.name: section for section, kind in others.items() for name in fields(kind)}
     if key in every:
         return f"{every[key]}.{key}"
@@ -262,12 +255,21 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str) -> Any:
     kinds = get_args(hint) or (hint,)
     if value is None and NoneType in kinds:
         return None
+    if "choices" in bounds:
+        return _choice(value, bounds["choices"], where)
     value = _number(value) if float in kinds else value
     if type(value) not in kinds:
         names = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
         raise RecipeError(f"{where} must be of type {names}, got {value!r}")
     _check_bounds(value, bounds, where)
     return value
+
+
+def _choice(value: Any, choices: Sequence[str], where: str) -> str:  # noqa: ANN401
+    """Check a value that is one of `choices`, or a path."""
+    if isinstance(value, str) and (value in choices or "/" in value or value.endswith(".safetensors")):
+        return value
+    raise RecipeError(f"{where} must be one of {', '.join(choices)}, or the path of a checkpoint, got {value!r}")
 
 
 def _number(value: Any) -> Any:  # noqa: ANN401

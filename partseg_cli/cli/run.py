@@ -38,12 +38,12 @@ def train(
 
     Example: **partseg train recipes/tiny.yaml data.root=data/pascal-part-116 train.iterations=200**
     """
-    from partseg_cli.pipeline import train as story
-    from partseg_cli.recipe import load_recipe
+    from partseg_cli.pipeline.train import train_any
+    from partseg_cli.recipe import Recipe, load_any_recipe
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = load_any_recipe(recipe, overrides or [])
     with show.Steps(loaded.train.iterations) as steps:
-        trained = story.train(
+        trained = train_any(
             loaded,
             out=out,
             device=device,
@@ -53,7 +53,7 @@ def train(
             on_step=steps,
             on_score=_note_score,
         )
-    if loaded.train.select == "best":
+    if isinstance(loaded, Recipe) and loaded.train.select == "best":
         show.note("the checkpoint was picked on val; where val is the test set, its score there is optimistic")
     typer.echo(str(trained.checkpoint))
 

@@ -16,9 +16,14 @@ from jaxtyping import Bool
 from PIL import Image
 
 from partseg_cli.data.cartoon_animals import bird, cat, dog
+from partseg_cli.data.cartoon_cycles import bicycle, motorbike
+from partseg_cli.data.cartoon_foreground import hide_some
+from partseg_cli.data.cartoon_grazers import cow, horse, sheep
 from partseg_cli.data.cartoon_pen import Canvas, Pen, Points, ellipse
 from partseg_cli.data.cartoon_people import person
-from partseg_cli.data.cartoon_scenery import paint_backdrop
+from partseg_cli.data.cartoon_scenery import paint_backdrop, relight
+from partseg_cli.data.cartoon_things import bottle, pottedplant, tvmonitor
+from partseg_cli.data.cartoon_transport import aeroplane, train
 from partseg_cli.data.cartoon_vehicles import bus, car
 from partseg_cli.data.conversion import Conversion, Converted, Item
 from partseg_cli.data.manifest import Manifest
@@ -29,7 +34,24 @@ from partseg_cli.files import whole_file
 
 Figure = Callable[[Pen, np.random.Generator], None]
 
-FIGURES: dict[str, Figure] = {"bird": bird, "bus": bus, "car": car, "cat": cat, "dog": dog, "person": person}
+FIGURES: dict[str, Figure] = {
+    "aeroplane": aeroplane,
+    "bicycle": bicycle,
+    "bird": bird,
+    "bottle": bottle,
+    "bus": bus,
+    "car": car,
+    "cat": cat,
+    "cow": cow,
+    "dog": dog,
+    "horse": horse,
+    "motorbike": motorbike,
+    "person": person,
+    "pottedplant": pottedplant,
+    "sheep": sheep,
+    "train": train,
+    "tvmonitor": tvmonitor,
+}
 
 IMAGE_ROOT = "images"
 VAL_EVERY = 5
@@ -38,10 +60,10 @@ VAL_EVERY = 5
 SIZES = (64, 1024)
 """Smallest side in pixels at which the parts can be made out, largest that is drawn in a few hundred megabytes."""
 
-CROWDS = (0.4, 0.4, 0.2)
+CROWDS = (0.55, 0.3, 0.15)
 """How often a scene holds one, two, three objects."""
 
-UNITS = ((0.34, 0.46), (0.25, 0.36), (0.21, 0.3))
+UNITS = ((0.32, 0.46), (0.25, 0.36), (0.21, 0.3))
 """Length of an object's unit as a fraction of the picture's side, in scenes of one, two, three objects."""
 
 
@@ -102,7 +124,8 @@ def draw_scene(seed: int, index: int, size: int) -> Scene:
     for spot in placements:
         foot = (spot.x * size, (1 - spot.y) * size)
         FIGURES[spot.name](Pen(canvas, spot.name, foot, spot.unit * size, spot.tilt, spot.is_flipped), rng)
-    return Scene(canvas.image(), find_objects(canvas))
+    hide_some(canvas, rng, size)
+    return Scene(relight(canvas.image(), rng), find_objects(canvas))
 
 
 def place(rng: np.random.Generator, index: int) -> list[Placement]:
@@ -129,7 +152,7 @@ def place(rng: np.random.Generator, index: int) -> list[Placement]:
 
 
 def find_objects(canvas: Canvas) -> tuple[Drawn, ...]:
-    """Give the objects on a canvas and their parts, as far as they show."""
+    """Give the objects on a canvas and their parts, as far as they show; what has no name only hides others."""
     masks = canvas.masks()
     shows = np.asarray(masks.any(axis=(1, 2)))
     objects: dict[int, list[tuple[str, Bool[np.ndarray, "H W"]]]] = {}
@@ -143,7 +166,7 @@ def find_objects(canvas: Canvas) -> tuple[Drawn, ...]:
     return tuple(
         Drawn(canvas.pieces[number].name, masks[number], tuple(parts))
         for number, parts in objects.items()
-        if shows[number]
+        if shows[number] and canvas.pieces[number].name
     )
 
 

@@ -26,6 +26,24 @@ TURNS = np.linspace(0, 2 * math.pi, 28, endpoint=False)
 CIRCLE = np.stack([np.cos(TURNS), np.sin(TURNS)], axis=1)
 SPINE = np.linspace(0, 1, 9)
 """Places along a limb from its start to its end."""
+BENDS = np.linspace(0, math.pi, 7)[1:-1]
+CAP = np.stack([np.cos(BENDS), np.sin(BENDS)], axis=1)
+"""Half a circle, without its ends: across the limb and along it."""
+
+
+def _bezier(count: int) -> Float[np.ndarray, "2 S {count}"]:
+    """Give, at each place of `SPINE`, the weights of `count` control points in the curve, and in its derivative."""
+    t, order = SPINE[:, None], np.arange(count)
+    choose = np.asarray([math.comb(count - 1, k) for k in order])
+    place = choose * t**order * (1 - t) ** (count - 1 - order)
+    lower = np.asarray([math.comb(count - 2, k) for k in range(count - 1)])
+    step = lower * t ** order[:-1] * (1 - t) ** (count - 2 - order[:-1])
+    ends = np.zeros((len(SPINE), 1))
+    return np.stack([place, np.hstack([ends, step]) - np.hstack([step, ends])])
+
+
+BEZIER = {count: _bezier(count) for count in (2, 3, 4)}
+"""Of curves with so many control points."""
 
 
 def polygon(*corners: Point) -> Points:
@@ -58,17 +76,12 @@ def blob(*corners: Point) -> Points:
 
 def limb(path: tuple[Point, ...], start_width: float, end_width: float) -> Points:
     """Give a tapering band with round ends along the Bezier curve of the control points `path`."""
-    curve = np.repeat(polygon(*path)[:, None], len(SPINE), axis=1)  # control points, places along the limb, 2
-    while len(curve) > 1:
-        curve = curve[:-1] + (curve[1:] - curve[:-1]) * SPINE[:, None]
-    spine = curve[0]
-    along = np.gradient(spine, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    across = along @ _rotation(math.pi / 2)
+    spine, along = BEZIER[len(path)] @ polygon(*path)
+    along /= np.sqrt((along * along).sum(axis=1, keepdims=True))
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     radii = (start_width + (end_width - start_width) * SPINE[:, None]) / 2
-    bends = np.linspace(0, math.pi, 7)[1:-1, None]
-    end_cap = spine[-1] + radii[-1] * (across[-1] * np.cos(bends) + along[-1] * np.sin(bends))
-    start_cap = spine[0] - radii[0] * (across[0] * np.cos(bends) + along[0] * np.sin(bends))
+    start_cap = spine[0] - radii[0] * (CAP @ np.stack([across[0], along[0]]))
+    end_cap = spine[-1] + radii[-1] * (CAP @ np.stack([across[-1], along[-1]]))
     return np.concatenate([spine + across * radii, end_cap, (spine - across * radii)[::-1], start_cap])
 
 
@@ -104,8 +117,9 @@ def blend(one: Colour, other: Colour, share: float) -> Colour:
 
 def tint(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
     """Choose one of the colours, and vary its light a little and its hue still less."""
-    chosen = np.asarray(colours[rng.integers(len(colours))])
-    red, green, blue = (chosen + rng.integers(-12, 13) + rng.integers(-6, 7, 3)).clip(0, 255).tolist()
+    chosen = colours[rng.integers(len(colours))]
+    light, *hue = rng.integers((-12, -6, -6, -6), (13, 7, 7, 7)).tolist()
+    red, green, blue = (min(max(c + light + shift, 0), 255) for c, shift in zip(chosen, hue, strict=True))
     return red, green, blue
 
 
@@ -140,11 +154,10 @@ class Canvas:
 
     def fill(self, pixels: Points, number: int, colour: Colour, ink: Colour | None) -> None:
         """Draw one shape, its corners in final pixels, with an outline if there is ink for it."""
-        corners = [tuple(corner) for corner in (pixels * FINENESS).tolist()]
-        self._picture_pen.polygon(corners, fill=colour)
-        self._owner_pen.polygon(corners, fill=number)
+        edge = (np.concatenate([pixels, pixels[:1]]) * FINENESS).ravel().tolist()
+        self._picture_pen.polygon(edge, fill=colour)
+        self._owner_pen.polygon(edge, fill=number)
         if ink is not None:
-            edge = [*corners, corners[0]]
             self._picture_pen.line(edge, fill=ink, width=self._ink_width)
             self._owner_pen.line(edge, fill=number, width=self._ink_width)
 

@@ -44,7 +44,7 @@ class Backdrop:
     def fill(self, shape: Points, colour: Colour | tuple[int, int, int, int]) -> None:
         """Paint one shape; the fourth number of a colour is its opacity."""
         corners = (shape * (1, -1) + (0, 1)) * self.size
-        self._pen.polygon([tuple(corner) for corner in corners.tolist()], fill=colour)
+        self._pen.polygon(corners.ravel().tolist(), fill=colour)
 
     def soft(self) -> Image.Image:
         """Give the picture, a little out of focus."""
@@ -58,6 +58,13 @@ def paint_backdrop(rng: np.random.Generator, size: int, shadows: list[Points]) -
     for shadow in shadows:
         backdrop.fill(shadow, SHADOW)
     return backdrop.soft()
+
+
+def relight(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Change light and hue of the whole picture, as the time of day does."""
+    gains = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
+    table = (gains[:, None] * np.arange(256) + rng.uniform(-8, 8)).clip(0, 255).astype(np.uint8)  # channels, values
+    return picture.point(table.ravel().tolist())
 
 
 def _meadow(rng: np.random.Generator, size: int) -> Backdrop:

@@ -110,7 +110,7 @@ class TrainSet(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """Give sample `number` of the run, as a batch of one; an image whose labels vanish gives way to the next."""
         epoch, position = divmod(number, len(self))
-        order = _permutation(self.seed, epoch, len(self))
+        order = permutation(self.seed, epoch, len(self))
         for step in range(len(self)):
             batch = self._view(self.record(self.places[order[(position + step) % len(self)]]), number)
             if (batch.labels.pairs >= 0).any():
@@ -154,5 +154,6 @@ def _joined(samples: Sequence[Batch]) -> Batch:
 
 
 @lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
+def permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
+    """Give the order of an epoch's images."""
     return np.random.default_rng([seed, epoch, length]).permutation(length)

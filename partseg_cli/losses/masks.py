@@ -34,6 +34,22 @@ def object_part_loss(
     return loss + _cross_entropy(logits, background, outside, weights, absent)
 
 
+def pair_loss(
+    logits: Float[Tensor, "B K1 H W"],
+    pairs: Int[Tensor, "B H W"],
+    counted: Bool[Tensor, "B H W"],
+    *,
+    background_weight: float,
+) -> Float[Tensor, ""]:
+    """Give CLIPSeg's loss as in OV-PARTS: all `counted` pixels alike, those without a pair as background.
+
+    Other than in `object_part_loss`, pixels inside an object but without a part are trained as background.
+    """
+    weights = _channel_weights(logits, background_weight)
+    target = torch.where(pairs >= 0, pairs, logits.shape[1] - 1)
+    return _cross_entropy(logits, target, counted, weights, _all_absent(logits, weights))
+
+
 def part_loss(logits: Float[Tensor, "B P H W"], parts: Int[Tensor, "B H W"]) -> Float[Tensor, ""]:
     """Give the loss of the generalised parts, over part-labelled pixels; 0 if there are none."""
     weights = logits.new_ones(logits.shape[1])

@@ -67,7 +67,7 @@ class PartSegLoss:
 
     def __call__(self, logits: Logits, labels: Labels) -> dict[str, Float[Tensor, ""]]:
         """Give each term alone, unweighted, and their weighted sum `total`."""
-        labels = _resized(labels, logits.pairs.shape[-2:])
+        labels = resized(labels, logits.pairs.shape[-2:])
         if self.loss_mean == "batch":
             terms = self._terms(logits, labels)
         else:
@@ -110,7 +110,7 @@ class PartSegLoss:
         }
 
 
-def _resized(labels: Labels, size: torch.Size) -> Labels:
+def resized(labels: Labels, size: torch.Size) -> Labels:
     """Bring labels to the size of the logits, by the floor rule of "nearest"."""
     if labels.pairs.shape[-2:] == size:
         return labels

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from open_clip.model import CLIP
+from open_clip.transformer import PatchDropout
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from partseg_cli.errors import VocabularyError
 from partseg_cli.model.backbones import Backbone
@@ -32,14 +34,32 @@ class Clip(nn.Module):
         config = backbone.open_clip
         if isinstance(config, str):
             config = open_clip.get_model_config(config)
+        self.rows = _table_rows(backbone.words)
+        self.words = backbone.words
+        if self.rows is not None:
+            config = {**config, "text_cfg": {**config["text_cfg"], "vocab_size": len(self.rows)}}
         self.clip = CLIP(**config)
         self.clip.attn_mask = None  # made to measure in `text_embeddings`
         self.taps = backbone.taps
         self.width: int = config["vision_cfg"]["width"]
         self.embedding_width: int = config["embed_dim"]
         self.patch_size: int = config["vision_cfg"]["patch_size"]
-        self.start_token: int = _tokenizer().sot_token_id
-        self.end_token: int = _tokenizer().eot_token_id
+        self.start_token = self._row(_tokenizer().sot_token_id)
+        self.end_token = self._row(_tokenizer().eot_token_id)
+
+    def image_embeddings(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
+        """Give each image's embedding in the space of texts, a unit vector.
+
+        Attention is written out: of few tokens, its fused form has a backward pass in bf16 that takes a processor
+        seven times as long.
+        """
+        with sdpa_kernel(SDPBackend.MATH):
+            embeddings: Float[Tensor, "B E"] = self.clip.encode_image(images, normalize=True)
+        return embeddings
+
+    def drop_tokens(self, share: float) -> None:
+        """Leave this share of the patches, drawn anew, out of each image that trains `image_embeddings` (FLIP)."""
+        self.clip.visual.patch_dropout = PatchDropout(share)
 
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B N D"]]:
         """Give the tokens after each tap's block, shallow first; CLS is the first of N = 1 + h*w tokens.
@@ -75,10 +95,19 @@ class Clip(nn.Module):
 
         The text tower is causal, so padding behind a prompt changes nothing and is left out, and the start token, which
         sees only itself, is the same in every prompt and is computed once.
+
+        Raises:
+            VocabularyError: a prompt is too long, or holds words that this tower has never seen.
         """
-        rows = [prompt_ids(prompt, self.clip.context_length) for prompt in prompts]
+        check_words(prompts, self.words)
+        ids = [prompt_ids(prompt, self.clip.context_length) for prompt in prompts]
+        rows = [[self._row(token) for token in prompt] for prompt in ids]
         packs = [self._encode(rows[start : start + PACK]) for start in range(0, len(rows), PACK)]
         return torch.cat(packs)
+
+    def _row(self, token: int) -> int:
+        """Give a token's row in the table."""
+        return token if self.rows is None else self.rows[token]
 
     def _encode(self, rows: list[list[int]]) -> Float[Tensor, "T E"]:
         """Encode prompts as one sequence: the start token, then what follows it in each prompt."""
@@ -98,6 +127,32 @@ class Clip(nn.Module):
 @cache
 def _tokenizer() -> open_clip.SimpleTokenizer:
     return open_clip.SimpleTokenizer()
+
+
+def _table_rows(words: tuple[str, ...] | None) -> dict[int, int] | None:
+    """Give for each BPE token of `words`, start and end included, its row in a table cut to them; None: it is whole."""
+    if words is None:
+        return None
+    tokenizer = _tokenizer()
+    tokens = {token for word in words for token in tokenizer.encode(word)}
+    kept = sorted(tokens | {tokenizer.sot_token_id, tokenizer.eot_token_id})
+    return {token: row for row, token in enumerate(kept)}
+
+
+def check_words(prompts: tuple[str, ...], known: tuple[str, ...] | None) -> None:
+    """Refuse prompts with words that a text tower of few words has never seen; None: it has seen everything.
+
+    Raises:
+        VocabularyError: there are some.
+    """
+    if known is None:
+        return
+    strange = sorted({word for prompt in prompts for word in prompt.lower().split()} - set(known))
+    if strange:
+        raise VocabularyError(
+            f"vocabulary: this model knows {len(known)} words and has never seen {', '.join(strange)}; known are "
+            f"{', '.join(known)}; for other words choose other weights with --checkpoint or --model"
+        )
 
 
 def prompt_ids(prompt: str, context: int = 77) -> list[int]:

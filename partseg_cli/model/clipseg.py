@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from partseg_cli.model.backbones import Backbone
@@ -45,8 +45,8 @@ class CLIPSeg(nn.Module):
         background_embedding: the background's text vector stays as drawn ("frozen", as published) or is "learned";
             "none": there is no such vector (the original rd64-refined). The background's score is then 1/2, so that
             a pixel without any score above it is background.
-        trained: "published" trains adapter, FiLM, decoder and text embedding tables; "all" trains every weight, for
-            backbones that start at random.
+        trained: "published" trains adapter, FiLM, decoder and text embedding tables; "decoder" leaves those tables as
+            they are; "all" trains every weight, for backbones that start at random.
 
     Attributes:
         text_cache: embeddings of prompts, kept in evaluation mode.
@@ -72,8 +72,9 @@ class CLIPSeg(nn.Module):
         self.register_load_state_dict_post_hook(_forget_text)  # type: ignore[no-untyped-call]
 
     def _freeze(self, background_embedding: str, trained: str) -> None:
-        if trained == "published":
+        if trained != "all":
             self.clip.requires_grad_(False)
+        if trained == "published":
             self.clip.clip.token_embedding.requires_grad_(True)
             self.clip.clip.positional_embedding.requires_grad_(True)
         if self.background is not None:
@@ -85,7 +86,7 @@ class CLIPSeg(nn.Module):
             self.text_cache.forget()
         return super().train(mode)
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits:
+    def forward(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary, *, recompute: bool = False) -> Logits:
         """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
 
         CLIPSeg has no object gate. Only where `vocabulary` asks for bare objects, prompts of the objects are one.
@@ -93,11 +94,12 @@ class CLIPSeg(nn.Module):
         Args:
             images: normalised RGB.
             vocabulary: any pairs.
+            recompute: keep nothing of decoder and head for gradients, compute them twice.
         """
         pairs = len(vocabulary.pairs)
         gate = vocabulary.objects if vocabulary.bare_objects else ()
-        features = self.features(images, self.text(vocabulary.pair_prompts + gate))
-        planes = self.guide(features, slice(None))
+        features = self.features(images, self.text(vocabulary.pair_prompts + gate), recompute=recompute)
+        planes = self.guide(features, slice(None), recompute=recompute)
         if self.background is None:
             planes = torch.cat([planes, planes.new_zeros(len(images), 1, *planes.shape[2:])], dim=1)
         if not gate:
@@ -123,15 +125,36 @@ class CLIPSeg(nn.Module):
             return tokens, *attention
 
         tokens, queries, keys = in_slices(decode, len(text), chunk, recompute=recompute)
-        patch = self.clip.patch_size
-        grid = (images.shape[2] // patch, images.shape[3] // patch)
-        return Features(tokens, Attention(queries, keys), grid, chunk)
+        return Features(tokens, Attention(queries, keys), self._grid(images), chunk)
 
     def guide(self, features: Features, rows: slice, *, recompute: bool = False) -> Float[Tensor, "B T H W"]:
         """Give logits of the prompts `rows` by the first head."""
         tokens = features.tokens[:, rows]
         score = partial(_score, self.head, tokens, features.grid)
         return in_slices(score, tokens.shape[1], features.chunk, recompute=recompute)[0]
+
+    def phrase_logits(
+        self, images: Float[Tensor, "B 3 H W"], phrases: tuple[str, ...], owner: Int[Tensor, "S"]
+    ) -> Float[Tensor, "S H W"]:
+        """Give logits of S phrases, each on its own image alone.
+
+        Args:
+            images: normalised RGB.
+            phrases: one a sequence.
+            owner: for each phrase its image.
+        """
+        different = tuple(sorted(set(phrases)))
+        text = self.clip.text_embeddings(different)[[different.index(phrase) for phrase in phrases]]
+        taps = [self.visual_adapter(tokens) for tokens in self.clip.image_tokens(images)]
+        reduced = [tokens[owner][None] for tokens in self.decoder.reduce(taps)]
+        tokens, _ = self.decoder.condition(reduced, text)
+        logits: Float[Tensor, "S H W"] = self.head(tokens, self._grid(images))[0]
+        return logits
+
+    def _grid(self, images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
+        """Give the rows and columns of patches."""
+        patch = self.clip.patch_size
+        return images.shape[2] // patch, images.shape[3] // patch
 
     def text(self, prompts: tuple[str, ...]) -> Float[Tensor, "T E"]:
         """Give embeddings of the prompts and of the background, if it has one.

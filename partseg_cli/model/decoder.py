@@ -77,11 +77,17 @@ class Decoder(nn.Module):
             reduced: what `reduce` gave.
             text: embeddings of the prompts.
         """
+        return self.condition([tokens[:, None] for tokens in reduced], text)
+
+    def condition(
+        self, reduced: list[Float[Tensor, "B #T N R"]], text: Float[Tensor, "T E"]
+    ) -> tuple[Float[Tensor, "B T n R"], Attention]:
+        """Do the same where the T embeddings need not meet the same tokens."""
         batch = (len(reduced[0]), len(text))
-        x = self.film(reduced[0][:, None], text)
+        x = self.film(reduced[0], text)
         for index, layer in enumerate(self.layers):
             if index > 0:
-                x = x + reduced[index][:, None]
+                x = x + reduced[index]
             flat, attention = layer(x.flatten(0, 1))
             x = flat.unflatten(0, batch)
         return x[:, :, 1:], Attention(*(value.unflatten(0, batch) for value in attention))

@@ -21,15 +21,18 @@ FILM_GAIN = 4.0
 
 
 def start_decoder(model: CLIPSeg) -> None:
-    """Begin the decoder: layers as identities, heads kept in scale.
-
-    In a second stage part and object are composed by their average, and FiLM and head are copies of the first ones.
-    """
+    """Begin the decoder: layers as identities, heads kept in scale; and a second stage."""
     with torch.no_grad():
         _start_layers(model.decoder)
         _start_film(model.decoder.film)
         _start_head(model.head)
-        if isinstance(model, PartCLIPSeg):
+    start_second_stage(model)
+
+
+def start_second_stage(model: CLIPSeg) -> None:
+    """Begin a second stage, if there is one: part and object composed by their average, FiLM and head copied."""
+    if isinstance(model, PartCLIPSeg):
+        with torch.no_grad():
             for layer in (model.compose, model.compose_text):
                 half = torch.eye(layer.out_features) / 2
                 layer.weight.copy_(torch.cat([half, half], dim=1))

@@ -12,7 +12,7 @@ from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.hub import SOURCES, find_weights
 from partseg_cli.model.published import LAYOUTS, cover
 from partseg_cli.model.reading import check_settings, read_published
-from partseg_cli.model.start import copy_first_stage, start_clip, start_decoder
+from partseg_cli.model.start import copy_first_stage, start_clip, start_decoder, start_second_stage
 
 FRESH = ("visual_adapter.", "background", "compose.", "compose_text.", "pair_film.", "pair_head.")
 """What no weights of the original CLIPSeg hold."""
@@ -59,6 +59,31 @@ def _start_from(model: CLIPSeg, init: str, backbone: str) -> None:
         raise CheckpointError(f"{path}: is no clipseg-rd64-refined ({coverage.complaint()}); download it again")
     load_checked(model, {name: state[name] for name in state if name.startswith(FRESH)} | coverage.tensors, path)
     copy_first_stage(model)
+
+
+def start_from_checkpoint(model: CLIPSeg, tensors: dict[str, Tensor], path: Path) -> None:
+    """Let a model begin with the weights of another one of the same backbone.
+
+    What the checkpoint lacks begins afresh: with CLIP alone the decoder, without a second stage that one. What only the
+    checkpoint has is left out.
+
+    Raises:
+        CheckpointError: a shape differs, or a CLIP is missing.
+    """
+    check_finite(tensors, path)
+    state = model.state_dict()
+    if missing := [name for name in state if name.startswith("clip.") and name not in tensors]:
+        raise CheckpointError(f"{path}: must hold a CLIP to start from, got none ({missing[0]} is missing)")
+    for name in sorted(state.keys() & tensors.keys()):
+        if state[name].shape != tensors[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} must be {tuple(state[name].shape)}, got {tuple(tensors[name].shape)}; these weights "
+                "belong to another model.backbone"
+            )
+    start_decoder(model)
+    model.load_state_dict({name: value for name, value in tensors.items() if name in state}, strict=False)
+    if not any(name.startswith("pair_head.") for name in tensors):
+        start_second_stage(model)
 
 
 def load_checked(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

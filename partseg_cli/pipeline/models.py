@@ -14,9 +14,10 @@ from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.model.backbones import BACKBONES
 from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.partclipseg import PartCLIPSeg
-from partseg_cli.model.weights import check_finite, load_fitting, start_model
-from partseg_cli.places import cache_folder
-from partseg_cli.recipe import CLIPSegSection, ModelSection, PartCLIPSegSection, check_model
+from partseg_cli.model.weights import check_finite, load_fitting, start_from_checkpoint, start_model
+from partseg_cli.places import cache_folder, packaged_weights
+from partseg_cli.recipe import check_model
+from partseg_cli.recipe_sections import STARTS, CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.records import Logits
 from partseg_cli.training.checkpoint import Header, checkpoint_file, load_checkpoint
 from partseg_cli.vocabulary import Vocabulary
@@ -100,7 +101,17 @@ def build_model(section: ModelSection) -> CLIPSeg:
         RecipeError: as `construct`.
     """
     model = construct(section)
-    start_model(model, section.init, section.backbone)
+    if section.init in STARTS and section.init != "nano":
+        start_model(model, section.init, section.backbone)
+    else:
+        path = packaged_weights("nano-start") if section.init == "nano" else checkpoint_file(Path(section.init))
+        header, tensors = load_checkpoint(path)
+        if header.model.get("backbone") != section.backbone:
+            raise CheckpointError(
+                f"model.init: {path} holds a model on {header.model.get('backbone')}, got model.backbone "
+                f"{section.backbone}; choose a start of the same backbone"
+            )
+        start_from_checkpoint(model, tensors, path)
     return model
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +15,21 @@ from partseg_cli.data.loader import TrainSet, Views
 from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute, choose_device, memory_watch
-from partseg_cli.errors import RecipeError, UsageError
+from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
-from partseg_cli.files import disk_error, write_json, write_text
+from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
+from partseg_cli.model.partclipseg import PartCLIPSeg
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.models import Opened, build_model
+from partseg_cli.pipeline.pretrain import train_captions, train_phrases
+from partseg_cli.pipeline.run import Run, Trained, check_free
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.places import new_run
-from partseg_cli.recipe import Recipe
-from partseg_cli.report import versions
-from partseg_cli.training.checkpoint import Header, save_checkpoint, save_state
-from partseg_cli.training.loop import Loop, Step, choose_precision, loop_state
+from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection
+from partseg_cli.records import Batch, Labels, Logits
+from partseg_cli.training.loop import Loop, Step, Terms, choose_precision, supervised
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 from partseg_cli.vocabulary import Vocabulary
 
@@ -37,21 +37,20 @@ BEST_BY = "oracle-obj"
 """Protocol by which `train.select: best` and best.safetensors are chosen."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A run that is done.
-
-    Attributes:
-        folder: of the run.
-        checkpoint: the selected one.
-        last: the last step.
-        images: number of photos that it was trained on.
-    """
-
-    folder: Path
-    checkpoint: Path
-    last: Step
-    images: int
+def train_any(
+    recipe: Recipe | CaptionRecipe | PhraseRecipe,
+    *,
+    on_score: Callable[[int, Result], None] = lambda step, result: None,
+    **options: Any,  # noqa: ANN401 - handed on as they are
+) -> Trained:
+    """Train by a recipe of any task; for the options see `train`."""
+    match recipe:
+        case CaptionRecipe():
+            return train_captions(recipe, **options)
+        case PhraseRecipe():
+            return train_phrases(recipe, **options)
+        case Recipe():
+            return train(recipe, on_score=on_score, **options)
 
 
 def train(
@@ -78,9 +77,7 @@ def train(
         on_score: told of every evaluation on val.
     """
     where = choose_device(device, gpus)
-    if recipe.model.name != "partclipseg":
-        raise RecipeError(f"{recipe.name}: model.name must be partclipseg to be trained, got {recipe.model.name}")
-    _check_free(out)
+    check_free(out)
     store, division = open_data(recipe.data)
     vocabulary = division.vocabulary(store)
     samples = TrainSet(store, division.images("train"), vocabulary, _views(recipe), recipe.train.seed)
@@ -109,11 +106,6 @@ def train(
     return Trained(folder, run.select(), step, len(samples))
 
 
-def _check_free(out: Path | None) -> None:
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out must be a new or empty folder, got {out}; name another or remove it")
-
-
 def _views(recipe: Recipe) -> Views:
     data = recipe.data
     return Views(
@@ -126,26 +118,40 @@ def _views(recipe: Recipe) -> Views:
     )
 
 
-def _build(recipe: Recipe, training: Vocabulary, device: torch.device) -> Loop:
+def _build(recipe: Recipe, training: Vocabulary, device: torch.device) -> Loop[Batch]:
     """Build model, loss, optimizer and schedule, and hand them to the loop."""
     torch.manual_seed(recipe.train.seed)
     try:
         model = build_model(recipe.model).to(device)
     except RecipeError as error:
         raise RecipeError(f"{recipe.name}: {error}") from error
-    index = (torch.tensor(rows, device=device) for rows in (training.part_of, training.object_of))
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
+    forward = partial(model, vocabulary=training, recompute=recipe.train.recompute_decoder)
+    if isinstance(model, PartCLIPSeg):
+        forward = partial(forward, for_loss=True)
+    precision = choose_precision(recipe.train.precision, device)
     return Loop(
-        forward=partial(model, vocabulary=training, for_loss=True, recompute=recipe.train.recompute_decoder),
         model=model,
-        loss=PartSegLoss(*index, **asdict(recipe.loss)),
+        terms=supervised(forward, _loss(recipe.loss, training, device), device, precision),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.power),
         accumulate=recipe.train.batch_size // recipe.train.micro_batch,
         clip_norm=recipe.train.clip_norm,
         device=device,
-        precision=choose_precision(recipe.train.precision, device),
+        precision=precision,
     )
+
+
+def _loss(
+    section: LossSection | CLIPSegLossSection, training: Vocabulary, device: torch.device
+) -> Callable[[Logits, Labels], Terms]:
+    """Build the objective of a recipe's `loss` section for the training vocabulary."""
+    match section:
+        case CLIPSegLossSection():
+            return PairLoss(**asdict(section))
+        case LossSection():
+            index = (torch.tensor(rows, device=device) for rows in (training.part_of, training.object_of))
+            return PartSegLoss(*index, **asdict(section))
 
 
 def _is_due(step: int, recipe: Recipe) -> bool:
@@ -155,55 +161,3 @@ def _is_due(step: int, recipe: Recipe) -> bool:
 
 def _score(model: nn.Module, store: Store, division: Split, recipe: Recipe, device: torch.device) -> Result:
     return score(Opened(model.eval(), recipe.model, Compute(device)), store, division, BEST_BY)
-
-
-class Run:
-    """The folder of one run: recipe, environment, metrics, checkpoints."""
-
-    def __init__(self, folder: Path, recipe: Recipe, vocabulary: Vocabulary, dataset: str) -> None:
-        self.folder, self.recipe = folder, recipe
-        self.vocabulary, self.dataset = vocabulary, dataset
-        self.checkpoints = folder / "checkpoints"
-        self._best = -1.0
-        self._started = time.monotonic()
-
-    def open(self, command: str) -> None:
-        """Note what is run, with what, where."""
-        write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
-        write_text(self.folder / "command.txt", command + "\n")
-        devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        about: dict[str, Any] = {"versions": versions(), "platform": platform.platform(), "cuda_devices": devices}
-        write_json(self.folder / "env.json", about)
-
-    def log(self, step: Step) -> None:
-        """Add a line to `metrics.jsonl`: step, lr, every loss by name, gradient norm, seconds since the start."""
-        line = {"step": step.number, "lr": step.lr, **step.losses, "grad_norm": step.grad_norm}
-        line["seconds"] = round(time.monotonic() - self._started, 3)
-        path = self.folder / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise disk_error(path, error) from error
-
-    def save(self, name: str, loop: Loop, step: int) -> None:
-        """Write `<name>.safetensors`, and for "last" the state beside it."""
-        header = Header(asdict(self.recipe.model), self.vocabulary, self.dataset, self.recipe.name, step)
-        save_checkpoint(self.checkpoints / f"{name}.safetensors", loop.model, header)
-        if name == "last":
-            save_state(self.checkpoints / "last.state", loop_state(loop, step))
-
-    def consider(self, loop: Loop, step: int, result: Result) -> None:
-        """Keep the weights as `best` if they score better on val than any before (harmonic, else seen mIoU)."""
-        write_json(self.folder / "val.json", {"step": step, "protocol": result.protocol, "mIoU": result.miou})
-        harmonic, seen = result.miou["harmonic"], result.miou["seen"]
-        value = harmonic if harmonic is not None else seen or 0.0
-        if value > self._best:
-            self._best = value
-            self.save("best", loop, step)
-
-    def select(self) -> Path:
-        """Note which checkpoint `train.select` chose, and give it."""
-        name = f"{self.recipe.train.select}.safetensors"
-        write_json(self.checkpoints / "selected.json", {"file": name, "rule": self.recipe.train.select})
-        return self.checkpoints / name

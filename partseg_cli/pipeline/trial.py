@@ -20,7 +20,8 @@ from partseg_cli.evaluators.summary import DEFAULT_RULE, ROUND_TRIP
 from partseg_cli.pipeline.shards import WHOLE, Shard, parse_shard
 from partseg_cli.pipeline.stores import find_store
 from partseg_cli.places import data_folder
-from partseg_cli.recipe import DataSection, Recipe
+from partseg_cli.recipe import Recipe
+from partseg_cli.recipe_sections import CaptionDataSection, DataSection, PhraseDataSection
 from partseg_cli.vocabulary import Vocabulary
 
 TEST = "test"
@@ -115,7 +116,7 @@ def _test_images(store: Store, division: Split) -> tuple[str, ...]:
     return ids
 
 
-def open_data(data: DataSection) -> tuple[Store, Split]:
+def open_data(data: DataSection | CaptionDataSection | PhraseDataSection) -> tuple[Store, Split]:
     """Open the store and the split of a recipe's `data` section."""
     store = Store.open(Path(data.root) if data.root else data_folder() / data.dataset)
     return store, load_split(store, data.split)

@@ -22,7 +22,7 @@ from partseg_cli.model.reading import check_settings, read_published
 from partseg_cli.model.weights import check_finite, load_checked, start_model
 from partseg_cli.pipeline.golden import golden_record
 from partseg_cli.pipeline.models import construct
-from partseg_cli.recipe import CLIPSegSection, ModelSection, PartCLIPSegSection
+from partseg_cli.recipe_sections import CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.training.checkpoint import Header, read_header, save_checkpoint
 from partseg_cli.vocabulary import Vocabulary
 

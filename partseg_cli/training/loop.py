@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,17 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.records import Batch, Labels, Logits
 
 Terms = dict[str, Float[Tensor, ""]]
+
+
+class Named(Protocol):
+    """A batch of whatever is trained on, that can say which images it holds."""
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Which images these are."""
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,12 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Loop:
+class Loop(Generic[AnyBatch]):
     """One training run.
 
     Attributes:
-        forward: images to logits, with attention.
         model: whose parameters are trained.
-        loss: logits and labels to terms with their `total`.
+        terms: a batch to the terms of its loss with their `total`, see `supervised`.
         optimizer: over the trained parameters.
         schedule: of its learning rate, stepped after every optimizer step.
         accumulate: micro-batches of one step.
@@ -50,9 +60,8 @@ class Loop:
         precision: "fp32", "bf16" or "fp16".
     """
 
-    forward: Callable[[Float[Tensor, "B 3 H W"]], Logits]
     model: nn.Module
-    loss: Callable[[Logits, Labels], Terms]
+    terms: Callable[[AnyBatch], Terms]
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
     accumulate: int
@@ -60,7 +69,7 @@ class Loop:
     device: torch.device
     precision: str
 
-    def run(self, batches: Iterator[Batch], *, first: int, last: int) -> Iterator[Step]:
+    def run(self, batches: Iterator[AnyBatch], *, first: int, last: int) -> Iterator[Step]:
         """Do steps `first` to `last`, yielding each one when it is done.
 
         Raises:
@@ -90,11 +99,8 @@ class Loop:
             self.schedule.step()
             yield Step(number, lr, sums, norm.item())
 
-    def _terms(self, batch: Batch, number: int) -> Terms:
-        labels = Labels(*(plane.to(self.device) for plane in batch.labels))
-        with autocast(self.device, self.precision):
-            logits = self.forward(batch.images.to(self.device))
-        terms = self.loss(logits, labels)
+    def _terms(self, batch: AnyBatch, number: int) -> Terms:
+        terms = self.terms(batch)
         for name, value in terms.items():
             if not value.isfinite():
                 raise PartsegError(
@@ -104,6 +110,23 @@ class Loop:
         return terms
 
 
+def supervised(
+    forward: Callable[[Float[Tensor, "B 3 H W"]], Logits],
+    loss: Callable[[Logits, Labels], Terms],
+    device: torch.device,
+    precision: str,
+) -> Callable[[Batch], Terms]:
+    """Give the terms of labelled images: `forward` in the precision asked for, then `loss`."""
+
+    def terms(batch: Batch) -> Terms:
+        labels = Labels(*(plane.to(device) for plane in batch.labels))
+        with autocast(device, precision):
+            logits = forward(batch.images.to(device))
+        return loss(logits, labels)
+
+    return terms
+
+
 def choose_precision(name: str, device: torch.device) -> str:
     """Give the precision to use: "auto" is bf16 on a CUDA device that has it, else fp32."""
     if name != "auto":
@@ -111,6 +134,6 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def loop_state(loop: Loop, step: int) -> dict[str, Any]:
+def loop_state(loop: Loop[Any], step: int) -> dict[str, Any]:
     """Give what, besides weights, a run needs to go on after `step`."""
     return {"step": step, "optimizer": loop.optimizer.state_dict(), "schedule": loop.schedule.state_dict()}

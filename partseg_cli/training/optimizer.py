@@ -29,6 +29,11 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
     )
 
 
-def poly_schedule(optimizer: torch.optim.Optimizer, *, iterations: int, power: float) -> LambdaLR:
-    """Give lr * (1 - step / iterations) ** power, without warm-up."""
-    return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / iterations) ** power)
+def poly_schedule(optimizer: torch.optim.Optimizer, *, iterations: int, power: float, warmup: int = 0) -> LambdaLR:
+    """Give lr * (1 - step / iterations) ** power, in the first `warmup` steps times a factor that rises to 1."""
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / (warmup + 1))
+        return float(rise * max(0.0, 1 - step / iterations) ** power)
+
+    return LambdaLR(optimizer, factor)

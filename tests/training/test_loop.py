@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from partseg_cli.errors import PartsegError
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.records import Batch, Labels, Logits
-from partseg_cli.training.loop import Loop, Step, choose_precision, loop_state
+from partseg_cli.training.loop import Loop, Step, choose_precision, loop_state, supervised
 from partseg_cli.training.optimizer import poly_schedule
 
 PART_OF, OBJECT_OF = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])  # 4 pairs, 3 parts, 2 objects
@@ -71,9 +71,8 @@ def build_loop(
 ) -> Loop:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     return Loop(
-        forward=model,
         model=model,
-        loss=loss or objective(),
+        terms=supervised(model, loss or objective(), torch.device("cpu"), precision),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=10, power=0.9),
         accumulate=accumulate,

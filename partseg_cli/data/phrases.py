@@ -1,0 +1,160 @@
+"""Phrases and their masks, as PhraseCut is to CLIPSeg: what teaches a decoder that a phrase has a place in a photo.
+
+Objects of all classes have phrases. Parts and pairs have them on photos without any unseen object alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt16
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from partseg_cli.data.loader import permutation
+from partseg_cli.data.record import Record
+from partseg_cli.data.splits import select
+from partseg_cli.data.store import Store
+from partseg_cli.data.transforms import nearest_rows, photo_tensor
+from partseg_cli.errors import DataError
+from partseg_cli.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class PhraseViews:
+    """How photos are turned into phrases and masks.
+
+    Attributes:
+        image_size: pixels, the square that the model reads.
+        flip: probability of a left-right flip.
+        phrases: of one photo.
+        parts: share of the phrases that name parts or pairs, where a photo may show them.
+        absent: share of the phrases that name what is not there; their mask is empty.
+    """
+
+    image_size: int
+    flip: float
+    phrases: int
+    parts: float
+    absent: float
+
+
+class PhraseBatch(NamedTuple):
+    """Photos, and S phrases about them.
+
+    Attributes:
+        images: normalised RGB.
+        phrases: about the images.
+        owner: for each phrase its image.
+        masks: the phrases' pixels.
+        image_ids: which photos these are.
+    """
+
+    images: Float[Tensor, "B 3 H W"]
+    phrases: tuple[str, ...]
+    owner: Int[Tensor, "S"]
+    masks: Bool[Tensor, "S H W"]
+    image_ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, batches: Sequence[PhraseBatch]) -> PhraseBatch:
+        """Join batches."""
+        before = np.cumsum([0, *(len(batch.images) for batch in batches)])
+        return cls(
+            torch.cat([batch.images for batch in batches]),
+            tuple(phrase for batch in batches for phrase in batch.phrases),
+            torch.cat([batch.owner + int(first) for first, batch in zip(before, batches, strict=False)]),
+            torch.cat([batch.masks for batch in batches]),
+            tuple(name for batch in batches for name in batch.image_ids),
+        )
+
+
+Labels = UInt16[np.ndarray, "H W"]
+
+
+class PhraseSet(Dataset[PhraseBatch]):
+    """Photos with phrases by their number in the run, each a pure function of the seed and that number."""
+
+    def __init__(
+        self, store: Store, image_ids: Sequence[str], vocabulary: Vocabulary, views: PhraseViews, seed: int
+    ) -> None:
+        self.store, self.vocabulary, self.views, self.seed = store, vocabulary, views, seed
+        self.unseen = set(vocabulary.unseen_objects)
+        self.names = store.info.objects
+        stored = {split: store.records(split) for split in store.splits}
+        self.records: list[Record] = [stored[split][index] for split, index in select(store, image_ids)]
+        self.records = [record for record in self.records if record.objects]
+        if not self.records:
+            raise DataError(f"{store.folder}: phrases need an image with an object, got none; split again")
+        seen = vocabulary.seen()
+        self.part_phrases = [*seen.parts, *seen.pair_prompts]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, number: int) -> PhraseBatch:
+        """Give photo `number` of the run with its phrases, as a batch of one photo."""
+        epoch, position = divmod(number, len(self))
+        record = self.records[int(permutation(self.seed, epoch, len(self))[position])]
+        rng, size, count = np.random.default_rng([self.seed, number]), self.views.image_size, self.views.phrases
+        photo = self.store.read_photo(record)
+        pairs, objects = record.flat_pairs(), record.flat_objects()
+        drawn = [self._phrase(record, pairs, objects, rng) for _ in range(count)]
+        rows, columns = nearest_rows(record.height, size), nearest_rows(record.width, size)
+        if rng.random() < self.views.flip:
+            photo, columns = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), record.width - 1 - columns
+        masks = np.stack([mask[np.ix_(rows, columns)] for _, mask in drawn])
+        return PhraseBatch(
+            photo_tensor(photo, size)[None],
+            tuple(phrase for phrase, _ in drawn),
+            torch.zeros(count, dtype=torch.int64),
+            torch.from_numpy(masks),
+            (record.image_id,),
+        )
+
+    def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[PhraseBatch]:
+        """Give photos `start` to `stop` of the run with their phrases, `images` photos at a time."""
+        numbers = range(start, stop)
+        return iter(
+            DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=PhraseBatch.of)
+        )
+
+    def _phrase(
+        self, record: Record, pairs: Labels, objects: Labels, rng: np.random.Generator
+    ) -> tuple[str, Bool[np.ndarray, "H W"]]:
+        """Draw a phrase, and give the pixels that it means."""
+        shown = {self.names[thing.category] for thing in record.objects}
+        of_parts = rng.random() < self.views.parts and record.parts and not shown & self.unseen
+        if rng.random() < self.views.absent:
+            phrase = self._absent(record, shown, bool(of_parts), rng)
+            return phrase, np.zeros(objects.shape, np.bool_)
+        if of_parts:
+            return self._part(record, pairs, rng)
+        name = sorted(shown)[rng.integers(len(shown))]
+        return name, objects == self.names.index(name)
+
+    def _part(self, record: Record, pairs: Labels, rng: np.random.Generator) -> tuple[str, Bool[np.ndarray, "H W"]]:
+        """Draw a pair that shows, or its part alone: then of every object in the photo."""
+        there = sorted({part.pair for part in record.parts})
+        pair = there[rng.integers(len(there))]
+        if rng.random() < 0.5:
+            return self.vocabulary.pair_prompts[pair], pairs == pair
+        name = self.vocabulary.pairs[pair].part
+        alike = [index for index in there if self.vocabulary.pairs[index].part == name]
+        return name, np.isin(pairs, alike)
+
+    def _absent(self, record: Record, shown: set[str], of_parts: bool, rng: np.random.Generator) -> str:
+        """Draw a phrase that is true of nothing in the photo."""
+        if of_parts:
+            there = {part.pair for part in record.parts}
+            said = {self.vocabulary.pair_prompts[pair] for pair in there}
+            said |= {self.vocabulary.pairs[pair].part for pair in there}
+            phrases = [phrase for phrase in self.part_phrases if phrase not in said]
+        else:
+            phrases = [name for name in self.names if name not in shown]
+        return phrases[rng.integers(len(phrases))]
