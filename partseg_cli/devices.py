@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
 
 from partseg_cli.errors import OutOfMemoryError, UsageError
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Of glibc's mallopt (malloc.h): from when on memory goes back, how much is asked for at once, blocks asked for alone."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions below float32; "fp32" is the other one."""
 
@@ -89,6 +92,19 @@ def _one_of(gpus: str, name: str, present: int) -> str:
     if wanted > 1:
         raise UsageError(f"--gpus: this version trains in one process, got {gpus}; use --gpus 1")
     return name if name != "auto" else "cuda"
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors free, where it is glibc.
+
+    By default it hands large blocks back to the system at once and asks for them again in the next step: of a training
+    step on a processor the system's part then takes up to half.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(M_TOP_PAD, 2**28)
 
 
 @contextmanager

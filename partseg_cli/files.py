@@ -17,10 +17,15 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Hand out a temporary name beside `path`, and rename it to `path` when the block ends well.
 
     Whatever interrupts the block, `path` keeps its former content and the temporary file is gone.
+
+    Args:
+        path: the final name.
+        is_durable: whether the content is on the disk before it has that name, so that it outlives a fall of the whole
+            machine, too; what can be made again need not wait for the disk.
 
     Raises:
         PartsegError: the disk is full, read-only or otherwise refuses.
@@ -30,8 +35,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()  # a folder that refuses says so here, in the system's own words
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if is_durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise disk_error(path, error) from error

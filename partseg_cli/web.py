@@ -14,8 +14,9 @@ SORTED = ' aria-sort="descending"'
 
 
 def fill(name: str, values: Mapping[str, str]) -> str:
-    """Fill the template `<name>.html` with HTML, the shared style, and `<name>.js` with its digest for the policy."""
-    script = (HERE / f"{name}.js").read_text(encoding="utf-8")
+    """Fill the template `<name>.html` with HTML, the shared style, and `<name>.js`, if any, with its digest."""
+    file = HERE / f"{name}.js"
+    script = file.read_text(encoding="utf-8") if file.exists() else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     shared = {
         "style": (HERE / "web.css").read_text(encoding="utf-8"),

@@ -88,6 +88,9 @@ def prepare(
     images: Annotated[int, typer.Option(help="cartoon-part: how many scenes to draw.")] = 200,
     seed: Annotated[int, typer.Option(help="cartoon-part: the same seed draws the same scenes.")] = 0,
     size: Annotated[int, typer.Option(help="cartoon-part: pixels of a scene's edge.")] = 128,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="cartoon-part: replace a set that is there already.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Show the data sets, and convert nothing.")] = False,
     explained: Annotated[
         bool, typer.Option("--explain", help="Tell where to get the data set and what it holds, and convert nothing.")
@@ -129,6 +132,7 @@ def prepare(
         preview=preview,
         workers=usable_cores() if workers is None else workers,
         drawing=Drawing(images, seed, size),
+        overwrite=overwrite,
         own=OwnSet(tuple(annotations or ()), tuple(splits or ()), object_name),
         track=show.track,
         tell=show.note,

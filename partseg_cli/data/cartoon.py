@@ -192,8 +192,8 @@ def _draw(photos: Path, manifest: Manifest, seed: int, size: int, index: int) ->
     scene = draw_scene(seed, index, size)
     image_id = f"cartoon_{index:05d}"
     file_name = f"{image_id}.png"
-    with whole_file(photos / file_name) as temporary:
-        scene.image.save(temporary, "PNG")
+    with whole_file(photos / file_name, is_durable=False) as temporary:
+        scene.image.save(temporary, "PNG", compress_level=1)
     objects, parts = _annotations(scene, manifest)
     source = f"cartoon seed {seed} image {index}"
     split = "val" if index % VAL_EVERY == VAL_EVERY - 1 else "train"

@@ -10,10 +10,12 @@ from partseg_cli.errors import CheckpointError, UsageError
 from partseg_cli.model.hub import SOURCES, on_this_machine, weights_folders
 from partseg_cli.model.hub import find_weights as find_published
 from partseg_cli.pipeline.weights import FORMATS, import_weights
-from partseg_cli.places import cache_folder
+from partseg_cli.places import cache_folder, packaged_weights
 from partseg_cli.training.checkpoint import read_header
 
 CLIPSEG = SOURCES["rd64-refined"]
+BUNDLED = "nano"
+"""The model that comes with the package."""
 Tell = Callable[[str], None]
 
 
@@ -25,7 +27,7 @@ def find_checkpoint(
     Args:
         checkpoint: a file or run folder.
         model: name of a checkpoint in `$PARTSEG_WEIGHTS` or the user's cache, or "clipseg-rd64-refined", which is
-            imported into the user's cache from wherever it is.
+            imported into the user's cache from wherever it is, or "nano", which comes with the package.
         tell: told what is copied.
 
     Without either it is the one checkpoint in `$PARTSEG_WEIGHTS`, else in the user's cache, else CLIPSeg's published
@@ -52,8 +54,8 @@ def find_weights(checkpoint: Path | None = None, model: str | None = None, tell:
     if found is None:
         raise CheckpointError(
             f"trained weights are needed, got none (looked in {_looked()}): pass --checkpoint RUN_FOLDER after "
-            "`partseg train` or `partseg demo`, bring published ones with `partseg weights import`, or, where there is "
-            f"a network, let --model {CLIPSEG.folder} fetch CLIPSeg's; `predict --allow-random` tries it without any"
+            "`partseg train`, bring published ones with `partseg weights import`, or, where there is a network, let "
+            f"--model {CLIPSEG.folder} fetch CLIPSeg's; --model {BUNDLED} is bundled, but knows cartoons only"
         )
     return found
 
@@ -65,10 +67,12 @@ def _named(name: str, tell: Tell) -> Path:
                 return path
     if name == CLIPSEG.folder:
         return _clipseg(tell)
+    if name == BUNDLED:
+        return packaged_weights(BUNDLED)
     names = [path.stem for home in weights_folders() for path in _checkpoints(home)]
     raise CheckpointError(
-        f"--model must name a checkpoint in {_looked()} ({', '.join(names) or 'none there'}) or be {CLIPSEG.folder}, "
-        f"got {name!r}; or pass a file to --checkpoint"
+        f"--model must name a checkpoint in {_looked()} ({', '.join(names) or 'none there'}) or be {BUNDLED} or "
+        f"{CLIPSEG.folder}, got {name!r}; or pass a file to --checkpoint"
     )
 
 

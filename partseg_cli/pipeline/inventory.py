@@ -20,6 +20,7 @@ KINDS = ("*.safetensors", "*.pth", "*.pt", "*.bin")
 LICENCES = {
     "rd64-refined": CLIPSEG_LICENCE,
     "clip": CLIP_LICENCE,
+    "nano": "MIT, drawn and trained by this project",
     "random": "that of the training data, no published weights are in it",
 }
 """Start -> terms of what is trained from it."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from partseg_cli.devices import Compute, choose_device
 from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.model.backbones import BACKBONES
+from partseg_cli.model.clip import check_words
 from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.partclipseg import PartCLIPSeg
 from partseg_cli.model.weights import check_finite, load_fitting, start_from_checkpoint, start_model
@@ -48,6 +49,15 @@ class Opened:
         with self.compute.autocast():
             logits: Logits = self.model(images.to(self.compute.device), vocabulary)
             return logits
+
+    def check_words(self, vocabulary: Vocabulary) -> None:
+        """Refuse words that a model of few words has never seen.
+
+        Raises:
+            VocabularyError: there are some.
+        """
+        if isinstance(self.model, CLIPSeg):
+            check_words((*vocabulary.parts, *vocabulary.objects), self.model.clip.words)
 
 
 def choose_compute(

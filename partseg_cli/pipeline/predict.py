@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,16 +22,15 @@ from partseg_cli.errors import DataError, PartsegError, VocabularyError
 from partseg_cli.files import write_json
 from partseg_cli.inference import pred_all
 from partseg_cli.overlay import colour, palette, save_labels, save_picture, with_legend
-from partseg_cli.pipeline.find import find_checkpoint, find_weights
-from partseg_cli.pipeline.models import Opened, build_model, open_model
-from partseg_cli.places import new_run
+from partseg_cli.pipeline.find import BUNDLED, find_checkpoint
+from partseg_cli.pipeline.models import Opened, open_model
+from partseg_cli.places import new_run, packaged_weights
 from partseg_cli.query import Query, resolve
-from partseg_cli.recipe import load_recipe
 from partseg_cli.training.checkpoint import checkpoint_file
 from partseg_cli.vocabulary import Pair, Vocabulary, Word
 from partseg_cli.words import read_words
 
-RANDOM_WARNING = "random weights: this picture means nothing"
+CARTOON_WARNING = "this model, nano, knows cartoon pictures, not photos"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,10 @@ class Predictor:
     about: dict[str, Any]
 
     @property
-    def is_random(self) -> bool:
-        """Whether the weights were never trained."""
-        return bool(self.about["random_weights"])
+    def warning(self) -> str | None:
+        """What the user must know of the weights, if anything."""
+        warning: str | None = self.about["warning"]
+        return warning
 
 
 class Shot(NamedTuple):
@@ -84,7 +84,6 @@ def open_predictor(
     checkpoint: Path | None = None,
     model: str | None = None,
     context: str = "auto",
-    allow_random: bool = False,
     compute: Compute,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Predictor:
@@ -93,22 +92,25 @@ def open_predictor(
     Args:
         vocab: words, or files of them.
         checkpoint: a file or run folder.
-        model: or the name of a checkpoint, see `find_checkpoint`; neither = what is on this machine.
+        model: or the name of a checkpoint, see `find_checkpoint`; neither = what is on this machine, else the bundled
+            model.
         context: "auto", "none", or a file of pairs: which parts compete silently.
-        allow_random: whether a tiny random model may stand in where there are no weights.
         compute: how to run the model.
         tell: told what is copied to find weights.
 
     Raises:
-        CheckpointError: there are no weights.
-        VocabularyError: the words are empty, doubled or unreadable.
+        CheckpointError: the weights that are named are not there, or cannot be read.
+        VocabularyError: the words are empty, doubled or unreadable, or the model has never seen them.
     """
     words = read_words(vocab)
-    find = find_checkpoint if allow_random else find_weights
-    path = find(checkpoint, model, tell)
-    opened, known, about = _random_model(compute) if path is None else _open(path, compute)
+    path = find_checkpoint(checkpoint, model, tell)
+    if path is None:
+        tell(f"no other weights on this machine: the bundled model {BUNDLED} is used")
+        path = packaged_weights(BUNDLED)
+    opened, known, about = _open(path, compute)
     others = [load_manifest(name).vocabulary for name in manifest_names()]
     query = resolve(words, known, others, _context(context))
+    opened.check_words(query.vocabulary)
     return Predictor(opened, query, about)
 
 
@@ -164,18 +166,9 @@ def _open(path: Path, compute: Compute) -> tuple[Opened, Vocabulary, dict[str, A
         "model": header.model,
         "step": header.step,
         "licence": header.imported.get("licence"),
-        "random_weights": False,
+        "warning": CARTOON_WARNING if opened.section.backbone == BUNDLED else None,
     }
     return opened, header.vocabulary, about
-
-
-def _random_model(compute: Compute) -> tuple[Opened, Vocabulary, dict[str, Any]]:
-    """Give an untrained tiny model that knows Pascal-Part's words."""
-    section = load_recipe("tiny").model
-    torch.manual_seed(0)
-    model = Opened.ready(build_model(section), section, compute)
-    header = {"checkpoint": None, "model": asdict(section), "step": 0, "licence": None, "random_weights": True}
-    return model, load_manifest("pascal-part-116").vocabulary, header
 
 
 def _context(text: str) -> str | Vocabulary:
@@ -227,8 +220,7 @@ def _write(
     files = tuple(stem.with_name(stem.name + suffix) for suffix in ("_overlay.png", "_labels.png", ".json"))
     colours = palette(len(query.words))
     entries = [(colours[row["index"]].tolist(), _legend(row)) for row in classes]
-    title = RANDOM_WARNING if predictor.is_random else path.name
-    save_picture(files[0], with_legend(colour(photo, labels.numpy(), colours), entries, title))
+    save_picture(files[0], with_legend(colour(photo, labels.numpy(), colours), entries, path.name))
     save_labels(files[1], labels.numpy(), len(query.words))
     document = _document(predictor, path, photo.size, classes, labels)
     write_json(files[2], document)

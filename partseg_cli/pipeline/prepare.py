@@ -105,6 +105,7 @@ def prepare(
     preview: int = 0,
     workers: int = 1,
     drawing: Drawing | None = None,
+    overwrite: bool = False,
     own: OwnSet | None = None,
     track: Track = silent,
     tell: Callable[[str], None] = lambda line: None,
@@ -122,6 +123,7 @@ def prepare(
         preview: number of converted images on `preview.png`; 0 = no picture.
         workers: number of processes, at most; more than one only from a guarded main module (`multiprocessing`).
         drawing: for a data set that is drawn.
+        overwrite: whether such a set may take the place of one that is there.
         own: for "coco".
         track: shows progress.
         tell: is told in a line what else goes on.
@@ -140,6 +142,8 @@ def prepare(
         raise UsageError(f"--annotations, --as and --object belong to partseg prepare coco, got {name}; leave them out")
     else:
         plan = plan_published(name, source, out, drawing=drawing or Drawing(), split_list=split_list)
+    if isinstance(plan.asked, Drawing):
+        _make_room(plan, overwrite)
     copy_to = plan.folder / COPIED if copy_images else None
     prepared = _run(plan, Work(_light(plan.conversion), allow_resize, copy_to), strict, workers, track, tell)
     write_json(plan.folder / "report.json", prepared.to_json())
@@ -147,6 +151,24 @@ def prepare(
     if preview:
         draw_preview(Store.open(plan.folder), preview)
     return prepared
+
+
+def _make_room(plan: Plan, overwrite: bool) -> None:
+    """Remove a drawn set that is to be replaced; one that is not whole is gone on with.
+
+    Raises:
+        DataError: the folder holds something else.
+        UsageError: a whole set is there, and is not to be replaced.
+    """
+    refuse_foreign(plan.folder, plan.info.name)
+    whole = plan.folder / "dataset.json"
+    if whole.exists() and not overwrite:
+        raise UsageError(
+            f"--out must not hold a drawn set already, got {plan.folder}; replace it with --overwrite, or name another"
+        )
+    if whole.exists():
+        whole.unlink()
+        shutil.rmtree(plan.conversion.photos, ignore_errors=True)
 
 
 def _run(plan: Plan, work: Work, strict: bool, workers: int, track: Track, tell: Callable[[str], None]) -> Prepared:

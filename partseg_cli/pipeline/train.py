@@ -14,7 +14,7 @@ from torch import nn
 from partseg_cli.data.loader import TrainSet, Views
 from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
-from partseg_cli.devices import Compute, choose_device, memory_watch
+from partseg_cli.devices import Compute, choose_device, keep_freed_memory, memory_watch
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.losses.pairs import PairLoss
@@ -44,6 +44,7 @@ def train_any(
     **options: Any,  # noqa: ANN401 - handed on as they are
 ) -> Trained:
     """Train by a recipe of any task; for the options see `train`."""
+    keep_freed_memory()
     match recipe:
         case CaptionRecipe():
             return train_captions(recipe, **options)

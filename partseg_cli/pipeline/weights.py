@@ -21,7 +21,7 @@ from partseg_cli.model.published import LAYOUTS, Coverage, Layout, cover, recogn
 from partseg_cli.model.reading import check_settings, read_published
 from partseg_cli.model.weights import check_finite, load_checked, start_model
 from partseg_cli.pipeline.golden import golden_record
-from partseg_cli.pipeline.models import construct
+from partseg_cli.pipeline.models import choose_compute, construct, open_model
 from partseg_cli.recipe_sections import CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.training.checkpoint import Header, read_header, save_checkpoint
 from partseg_cli.vocabulary import Vocabulary
@@ -276,6 +276,19 @@ def _record(path: Path, layout: Layout, coverage: Coverage, clip: Path | None) -
         "missing": coverage.missing,
     }
     return record if clip is None else record | {"clip": {"file": clip.name, "file_sha256": file_digest(clip)}}
+
+
+def pack(checkpoint: Path, out: Path) -> Path:
+    """Write a checkpoint anew, its values in 16 bits.
+
+    Raises:
+        CheckpointError: as `open_model`.
+        UsageError: `out` is there already, or is no .safetensors file.
+    """
+    _check_out(out)
+    opened, header = open_model(checkpoint, choose_compute("cpu"))
+    save_checkpoint(out, opened.model, header, half=True)
+    return out
 
 
 def file_digest(path: Path) -> str:

@@ -57,10 +57,19 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: Path, model: nn.Module, header: Header) -> None:
-    """Write weights and header, whole or not at all; the same weights and header give the same bytes."""
+def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool = False) -> None:
+    """Write weights and header, whole or not at all; the same weights and header give the same bytes.
+
+    Args:
+        path: of the file.
+        model: whose weights.
+        header: what it says of itself.
+        half: round the values to 16 bits, in half the space; they are read as 32 bits again.
+    """
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    header = replace(header, digest=weights_digest(tensors))
+    if half:
+        tensors = {name: value.half() for name, value in tensors.items()}
+    header = replace(header, digest=weights_digest({name: _whole(value) for name, value in tensors.items()}))
     about = {"format": FORMAT, **vars(header), "vocabulary": header.vocabulary.to_json()}
     with whole_file(path) as temporary:
         try:
@@ -95,7 +104,7 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = _header(path, file.metadata() or {})
-            return header, {name: file.get_tensor(name) for name in (file.keys() if weights else ())}
+            return header, {name: _whole(file.get_tensor(name)) for name in (file.keys() if weights else ())}
     except (SafetensorError, OSError) as error:
         if path.suffix in PUBLISHED:
             raise CheckpointError(
@@ -103,6 +112,11 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
                 "`partseg weights import`"
             ) from error
         raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Give values that were stored in 16 bits in 32."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
 def checkpoint_file(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from partseg_cli.records import Batch, Labels, Logits
 Terms = dict[str, Float[Tensor, ""]]
 
 
+@runtime_checkable
 class Named(Protocol):
     """A batch of whatever is trained on, that can say which images it holds."""
 
