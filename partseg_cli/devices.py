@@ -13,7 +13,7 @@ import torch
 from partseg_cli.errors import OutOfMemoryError, UsageError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Of glibc's mallopt (malloc.h): from when on memory goes back, how much is asked for at once, blocks asked for alone."""
+"""Of glibc's mallopt: from when on memory goes back, how much is asked for at once, blocks that are asked for alone."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions below float32; "fp32" is the other one."""
 

@@ -164,9 +164,21 @@ def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe | Capt
         kinds["loss"] = LOSSES[sections["model"].name]
     sections |= {key: _section(kinds[key], raw[key], key, where) for key in SECTIONS if key not in sections}
     recipe = kind(name=name, **sections)
-    if isinstance(recipe, Recipe):
-        _check_training(recipe, where)
+    match recipe:
+        case Recipe():
+            _check_training(recipe, where)
+        case CaptionRecipe():
+            _check_captions(recipe, where)
     return recipe
+
+
+def _check_captions(recipe: CaptionRecipe, where: str) -> None:
+    """Check what several keys have to fulfil together."""
+    data, loss = recipe.data, recipe.loss
+    if data.objects + data.parts > 1:
+        raise RecipeError(f"{where}: data.objects + data.parts must be <= 1, got {data.objects:g} + {data.parts:g}")
+    if loss.scale > loss.max_scale:
+        raise RecipeError(f"{where}: loss.scale must be <= loss.max_scale {loss.max_scale:g}, got {loss.scale:g}")
 
 
 def _check_training(recipe: Recipe, where: str) -> None:

@@ -97,6 +97,7 @@ class TrainSection:
     iterations: int = number(at_least=1)
     batch_size: int = number(at_least=1)
     micro_batch: int = number(at_least=1)
+    absent_objects: int | None = number(at_least=0)
     lr: float = number(above=0)
     weight_decay: float = number(at_least=0)
     power: float = number(at_least=0)

@@ -129,3 +129,14 @@ def limit_file_size(size: int) -> Iterator[None]:
 def file_size_limit():
     """A context in which the system lets no file of this process grow beyond so many bytes, as on a full disk."""
     return limit_file_size
+
+
+@pytest.fixture(scope="session")
+def cartoon_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Sixty drawn scenes of 96 x 96 pixels; read it, leave it as it is."""
+    from partseg_cli.pipeline.prepare import prepare
+    from partseg_cli.pipeline.sources import Drawing
+
+    folder = tmp_path_factory.mktemp("cartoon") / "store"
+    prepare("cartoon-part", out=folder, drawing=Drawing(images=60, seed=3, size=96), workers=1)
+    return Store.open(folder)

@@ -25,13 +25,17 @@ RESULT_KEYS = {
     *("protocol", "rule", "split", "dataset", "model", "checkpoint", "mIoU", "recall", "boundary_iou"),
     *("classes_counted", "classes_at_zero", "pixels", "per_class", "versions"),
 }
-OBJECTS = ("bird", "bus", "car", "cat", "dog", "person")
+OBJECTS = (
+    *("aeroplane", "bicycle", "bird", "bottle", "bus", "car", "cat", "cow", "dog", "horse", "motorbike", "person"),
+    *("pottedplant", "sheep", "train", "tvmonitor"),
+)
 CAT_PARTS = ("tail", "head", "eye", "torso", "neck", "leg", "nose", "paw", "ear")
-RANDOM_WARNING = "warning: random weights: this picture means nothing\n"
+CARTOON_WARNING = "this model, nano, knows cartoon pictures, not photos"
+BUNDLED = f"no other weights on this machine: the bundled model nano is used\nwarning: {CARTOON_WARNING}\n"
 NO_WEIGHTS = (
     "error: trained weights are needed, got none (looked in {}, {}): pass --checkpoint RUN_FOLDER after "
-    "`partseg train` or `partseg demo`, bring published ones with `partseg weights import`, or, where there is a "
-    "network, let --model clipseg-rd64-refined fetch CLIPSeg's; `predict --allow-random` tries it without any\n"
+    "`partseg train`, bring published ones with `partseg weights import`, or, where there is a network, let "
+    "--model clipseg-rd64-refined fetch CLIPSeg's; --model nano is bundled, but knows cartoons only\n"
 )
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 """Escape codes, and the carriage returns of bars."""
@@ -452,21 +456,38 @@ def test_the_weights_of_the_environment_are_used(partseg, trained, tmp_path, mon
     assert document["checkpoint"] == str(trained.run / "checkpoints/last.safetensors")
 
 
-def test_a_random_model_warns_on_the_terminal_and_in_the_json(partseg, trained, tmp_path, monkeypatch):
+def test_without_weights_the_bundled_model_is_used_and_warns_on_the_terminal_and_in_the_json(
+    partseg, trained, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
-    words = ("--vocab", "cat's ear", "--allow-random", "--device", "cpu", "--json")
+    words = ("--vocab", "cat's ear", "--device", "cpu", "--json")
     ended = partseg("predict", scene(trained), *words, "--out", tmp_path / "out")
-    assert (ended.code, ended.err) == (0, RANDOM_WARNING)
+    assert (ended.code, ended.err) == (0, BUNDLED)
     (document,) = one_json(ended.out)["predictions"]
-    assert (document["random_weights"], document["checkpoint"], document["step"]) == (True, None, 0)
+    assert (document["warning"], document["model"]["backbone"]) == (CARTOON_WARNING, "nano")
+    assert document["checkpoint"].endswith("nano.safetensors")
 
 
-def test_allow_random_stands_in_only_where_there_are_no_weights(partseg, trained, tmp_path, monkeypatch):
+def test_the_bundled_model_stands_in_only_where_there_are_no_weights(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(trained.run / "checkpoints"))
-    words = ("--vocab", "cat's ear", "--allow-random", "--device", "cpu", "--json")
+    words = ("--vocab", "cat's ear", "--device", "cpu", "--json")
     ended = partseg("predict", scene(trained), *words, "--out", tmp_path)
     assert (ended.code, ended.err) == (0, "")
-    assert one_json(ended.out)["predictions"][0]["random_weights"] is False
+    assert one_json(ended.out)["predictions"][0]["warning"] is None
+
+
+def test_the_bundled_model_goes_by_its_name(partseg, trained, tmp_path):
+    words = ("--vocab", "cat's ear", "--device", "cpu", "--json", "--model", "nano")
+    ended = partseg("predict", scene(trained), *words, "--out", tmp_path)
+    assert (ended.code, ended.err) == (0, f"warning: {CARTOON_WARNING}\n")
+
+
+def test_words_that_the_bundled_model_has_never_seen_are_named(partseg, trained, tmp_path):
+    words = ("--vocab", "zebra's trunk", "--vocab", "cat's ear", "--device", "cpu", "--model", "nano")
+    ended = partseg("predict", scene(trained), *words, "--out", tmp_path / "out")
+    assert ended.code == 2
+    assert "this model knows 61 words and has never seen trunk, zebra; known are aeroplane, and, " in ended.err
+    assert not (tmp_path / "out").exists()
 
 
 # ways to compute
@@ -545,13 +566,15 @@ def test_the_model_and_its_picture_size_are_the_checkpoints_whatever_recipe_name
 # demo
 
 
-def test_demo_runs_the_whole_chain_and_names_its_pictures(partseg, tmp_path):
+def test_demo_runs_the_whole_chain_and_names_its_page(partseg, tmp_path):
     ended = partseg("demo", "--images", 20, "--iterations", 1, "--out", tmp_path / "demo")
     assert ended.code == 0, ended.err
-    pictures = [Path(line.removeprefix("look at ")) for line in ended.out.splitlines() if line.startswith("look at ")]
-    assert pictures == [tmp_path / "demo/data/preview.png", tmp_path / "demo/predictions.png"]
-    assert [picture(path).mode for path in pictures] == ["RGB", "RGB"]
-    assert "oracle-obj, rule ref-v2" in ended.out
+    assert ended.out.splitlines()[-1] == f"look at {tmp_path / 'demo/demo.html'}"
+    page = (tmp_path / "demo/demo.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "dog&#x27;s ear" in page
+    assert [picture(tmp_path / "demo" / name).mode for name in ("data/preview.png", "predictions.png")] == ["RGB"] * 2
 
 
 # interruption
@@ -585,11 +608,11 @@ def test_an_interrupted_run_says_so_in_its_last_line(partseg, trained, tmp_path)
     assert ended.err.splitlines()[-1] == "interrupted"
 
 
-def test_a_random_model_takes_the_chunk_asked_for(monkeypatch, tmp_path):
+def test_the_bundled_model_takes_the_chunk_asked_for(monkeypatch, tmp_path):
     from partseg_cli.pipeline.models import choose_compute
     from partseg_cli.pipeline.predict import open_predictor
 
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compute = choose_compute("cpu", prompt_chunk=3)
-    assert open_predictor(["cat"], allow_random=True, compute=compute).model.model.prompt_chunk == 3
+    assert open_predictor(["cat"], compute=compute).model.model.prompt_chunk == 3

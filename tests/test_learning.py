@@ -39,6 +39,20 @@ def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_threa
     assert after > 25
 
 
+def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(tmp_path, one_thread):
+    """From the bundled start against the same model before it learned anything."""
+    prepare("cartoon-part", out=tmp_path / "data", drawing=Drawing(images=160, seed=11, size=96))
+    store, scores = Store.open(tmp_path / "data"), {}
+    for name, overrides in (("before", ["model.init=random", "train.iterations=1", "train.lr=1e-9"]), ("after", [])):
+        recipe = load_recipe("cartoon", [f"data.root={store.folder}", "train.iterations=50", *overrides])
+        trained = train(recipe, out=tmp_path / name, device="cpu")
+        model, _ = open_model(trained.checkpoint, CPU)
+        scores[name] = score(model, store, published_split(store), "oracle-obj").miou
+    print(f"Oracle-Obj mIoU on val: {scores['before']} before, {scores['after']} after")
+    assert scores["before"]["unseen"] < 7
+    assert scores["after"]["unseen"] > 14
+
+
 @pytest.mark.slow
 def test_the_tiny_model_learns_the_real_photos_by_heart(samples, tmp_path):
     prepare("pascal-part-116", source=samples / "pascal_part", out=tmp_path / "data")

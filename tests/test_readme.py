@@ -18,7 +18,8 @@ COMMANDS = [line for line in SHELL if line.startswith("partseg ")]
 
 def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
     assert len([line for line in SHELL if line.startswith("python3 -m venv")]) == 2
-    told = ["prepare", "inspect", "split", "train", "evaluate", "predict", *["prepare"] * 8, *["split"] * 5, "export"]
+    told = ["predict", "prepare", "inspect", "split", "train", "evaluate", "predict", *["prepare"] * 8, "prepare", "train", "train", "evaluate", "prepare", "train", "train", "train"]
+    told += ["weights pack", *["split"] * 5, "export"]
     told += ["weights import", "weights verify", "evaluate"]
     told += ["evaluate", "evaluate", "compare"]
     assert [
@@ -43,7 +44,8 @@ def test_each_command_is_one_that_the_tool_understands(line):
 
 def test_the_recipes_that_are_named_exist():
     named = set(re.findall(r"recipes/(\w+)\.yaml", README))
-    assert named == {"pascal_zeroshot", "ade_zeroshot", "partimagenet_zeroshot", "tiny"}
+    zeroshot = {"pascal_zeroshot", "ade_zeroshot", "partimagenet_zeroshot"}
+    assert named == zeroshot | {"pascal_clipseg", "tiny", "cartoon", "cartoon_clipseg", "nano_clip", "nano_start"}
     for name in named:
         assert find_recipe(name).is_file()
 

@@ -14,15 +14,22 @@ from partseg_cli.places import packaged
 from partseg_cli.recipe import (
     MODELS,
     SECTIONS,
+    CaptionRecipe,
+    CLIPSegLossSection,
     CLIPSegSection,
+    LossSection,
     PartCLIPSegSection,
+    PhraseRecipe,
+    Recipe,
     check_model,
     find_recipe,
+    load_any_recipe,
     load_recipe,
     parse_recipe,
 )
 
 RECIPES = sorted(packaged("recipes").rglob("*.yaml"))
+OTHER_TASKS = {"nano_clip": "captions", "nano_start": "phrases"}
 TINY = str(packaged("recipes") / "tiny.yaml")
 
 
@@ -37,19 +44,30 @@ def raw() -> dict:
 # ---- the packaged ones
 
 
-def test_four_recipes_are_packaged_and_each_is_found_by_name():
-    assert [path.stem for path in RECIPES] == ["ade_zeroshot", "partimagenet_zeroshot", "pascal_zeroshot", "tiny"]
+def test_nine_recipes_are_packaged_and_each_is_found_by_name():
+    assert [path.stem for path in RECIPES] == [
+        "ade_zeroshot",
+        "cartoon",
+        "cartoon_clipseg",
+        "nano_clip",
+        "nano_start",
+        "partimagenet_zeroshot",
+        "pascal_clipseg",
+        "pascal_zeroshot",
+        "tiny",
+    ]
     assert [find_recipe(path.stem) for path in RECIPES] == RECIPES
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_packaged_recipe_loads_and_holds_what_its_file_says(path):
-    recipe = load_recipe(str(path))
+    recipe = load_any_recipe(str(path))
     assert recipe.name == path.stem
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert list(written) == list(SECTIONS) == list(recipe.to_dict())
+    written, held = yaml.safe_load(path.read_text(encoding="utf-8")), recipe.to_dict()
+    assert list(written) == list(held) == [*(["task"] if path.stem in OTHER_TASKS else []), *SECTIONS]
+    assert (written.pop("task", "parts"), held.pop("task", "parts")) == (recipe.task, recipe.task)
     for name, section in written.items():
-        read = recipe.to_dict()[name]
+        read = held[name]
         assert list(section) == list(read)
         assert {key: float(section[key]) if isinstance(read[key], float) else section[key] for key in read} == read
 
@@ -58,10 +76,11 @@ def test_every_packaged_recipe_loads_and_holds_what_its_file_says(path):
 def test_every_packaged_recipe_is_short_and_opens_with_its_use_and_command(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 60
-    head = "\n".join(lines[: lines.index("data:")])
+    first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
+    assert lines[first] == (f"task: {OTHER_TASKS[path.stem]}" if path.stem in OTHER_TASKS else "data:")
+    head = "\n".join(lines[:first])
     assert f"partseg train recipes/{path.name}" in head
     assert "Hardware:" in head
-    assert all(line.startswith("#") or not line for line in head.splitlines())
 
 
 OURS_AND_PUBLISHED = {  # the table of DECISIONS
@@ -135,15 +154,48 @@ def test_the_head_of_a_published_recipe_counts_the_objects_of_its_manifest(name)
     assert head.endswith(f"zero-shot: trained on {seen} objects, tested on {objects}. Our defaults.")
 
 
+def test_the_line_in_the_head_of_the_published_clipseg_gives_all_published_values():
+    path = packaged("recipes") / "pascal_clipseg.yaml"
+    (line,) = re.findall(r"^# +(partseg train .* .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    command, verb, name, *overrides = shlex.split(line)
+    assert (command, verb, name) == ("partseg", "train", "recipes/pascal_clipseg.yaml")
+    ours, published = (load_recipe(str(path), given).to_dict() for given in ([], overrides))
+    wanted = {key: values for key, values in OURS_AND_PUBLISHED.items() if key.split(".")[1] in ours[key.split(".")[0]]}
+    assert {"data.train_channel_order", "train.select"} <= set(wanted)
+    for index, recipe in enumerate((ours, published)):
+        assert {key: recipe[key.split(".")[0]][key.split(".")[1]] for key in wanted} == {
+            key: values[index] for key, values in wanted.items()
+        }
+
+
+@pytest.mark.parametrize(("name", "other"), [("pascal_clipseg", "pascal_zeroshot"), ("cartoon_clipseg", "cartoon")])
+def test_clipseg_is_trained_with_the_data_and_the_budget_of_partclipseg(name, other):
+    one, two = load_recipe(name), load_recipe(other)
+    assert (one.data, one.train) == (two.data, two.train)
+    assert (one.loss.background_weight, one.loss.loss_mean) == (two.loss.background_weight, two.loss.loss_mean)
+    shared = ("backbone", "init", "image_size", "background_embedding", "trained")
+    assert [getattr(one.model, key) for key in shared] == [getattr(two.model, key) for key in shared]
+
+
+def test_the_head_of_the_cartoon_recipe_counts_the_objects_of_its_manifest():
+    words = load_manifest(load_recipe("cartoon").data.dataset).vocabulary
+    seen, objects = len(words.seen().objects), len(words.objects)
+    head = (packaged("recipes") / "cartoon.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert f"trained on the parts of {seen} objects, tested on {objects}." in head
+
+
 # ---- round trip and overrides
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_yaml_that_is_written_reads_as_the_same_recipe(path, tmp_path):
-    recipe = load_recipe(str(path), ["train.lr=3e-7", "data.root=null", "data.split=my split.yaml", "loss.tau=1e-12"])
+    weight = dataclasses.fields(load_any_recipe(str(path)).loss)[0].name
+    changes = ["train.lr=3e-7", "data.root=null", "data.split=my split.yaml", f"loss.{weight}=1e-12"]
+    recipe = load_any_recipe(str(path), changes)
     copy = tmp_path / path.name
     copy.write_text(recipe.to_yaml(), encoding="utf-8")
-    assert load_recipe(str(copy)) == recipe
+    assert load_any_recipe(str(copy)) == recipe
+    assert getattr(recipe.loss, weight) == 1e-12
 
 
 def test_overrides_change_their_key_and_no_other():
@@ -214,19 +266,21 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(override, message
         load_recipe(TINY, [override])
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_is_needed(section):
-    for key in raw()[section]:
-        values = raw()
-        del values[section][key]
+def test_every_key_is_needed(section, path):
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key in set(written[section]) - {"name"}:
+        values = written | {section: {k: v for k, v in written[section].items() if k != key}}
         with refused(f"here: needs the key {section}.{key}; add it (recipes are complete)"):
             parse_recipe(values, "tiny", "here")
 
 
-def test_every_section_is_needed():
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_section_is_needed(path):
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section in SECTIONS:
-        values = raw()
-        del values[section]
+        values = {key: value for key, value in written.items() if key != section}
         with refused(f"here: needs the key {section}; add it (recipes are complete)"):
             parse_recipe(values, "tiny", "here")
 
@@ -311,11 +365,10 @@ def test_a_value_of_another_type_is_refused(override, message):
 CHOICES = {
     "data.train_channel_order": ["rgb", "bgr"],
     "data.unlabelled_objects": ["background", "ignore"],
-    "model.backbone": ["ViT-B-16-quickgelu", "tiny"],
-    "model.init": ["rd64-refined", "clip", "random"],
+    "model.backbone": ["ViT-B-16-quickgelu", "tiny", "nano"],
     "model.object_text_index": ["paper", "published"],
     "model.background_embedding": ["frozen", "learned"],
-    "model.trained": ["published", "all"],
+    "model.trained": ["published", "decoder", "all"],
     "loss.mask_mean": ["paper", "published"],
     "loss.separation": ["soft", "hard"],
     "loss.parts_per_object": ["own", "image"],
@@ -336,6 +389,23 @@ def test_a_choice_is_one_of_its_words(key):
             load_recipe(TINY, [f"{key}={'null' if wrong is None else wrong}"])
 
 
+STARTS = ["rd64-refined", "clip", "nano", "random"]
+PATHS = ["runs/train/nano_clip-1", "last.safetensors", "./last", "a folder/b.safetensors", "C:/weights", "runs/"]
+
+
+@pytest.mark.parametrize("init", [*STARTS, *PATHS])
+@pytest.mark.parametrize("recipe", ["tiny", "cartoon_clipseg", "nano_start"])
+def test_a_start_is_one_of_its_words_or_a_path(recipe, init):
+    assert load_any_recipe(recipe, [f"model.init={init}"]).model.init == init
+
+
+@pytest.mark.parametrize("wrong", ["Nano", "rd64", "safetensors", "last.pt", "", 1, None, ["nano"], True, 0.5])
+def test_a_start_that_is_neither_a_word_nor_a_path_is_refused(wrong):
+    rule = f"model.init must be one of {', '.join(STARTS)}, or the path of a checkpoint"
+    with refused(f"{TINY}: {rule}, got {wrong!r}"):
+        load_recipe(TINY, [f"model.init={yaml.safe_dump(wrong, default_flow_style=True).splitlines()[0]}"])
+
+
 # ---- models
 
 
@@ -352,7 +422,35 @@ def test_a_clipseg_section_is_read(background, adapter):
     section = check_model(clipseg(background_embedding=background, visual_adapter=adapter), "here")
     assert isinstance(section, CLIPSegSection)
     assert (section.background_embedding, section.visual_adapter) == (background, adapter)
-    assert parse_recipe(raw() | {"model": dataclasses.asdict(section)}, "tiny", "here").model == section
+    values = raw() | {"model": dataclasses.asdict(section), "loss": {"background_weight": 0.1, "loss_mean": "image"}}
+    assert parse_recipe(values, "tiny", "here").model == section
+
+
+def test_each_model_has_its_own_loss():
+    assert type(load_recipe("tiny").loss) is type(load_recipe("pascal_zeroshot").loss) is LossSection
+    assert load_recipe("pascal_clipseg").loss == CLIPSegLossSection(background_weight=0.05, loss_mean="image")
+
+
+def test_a_loss_of_the_other_model_is_refused():
+    with refused("here: unknown key loss.lambda_obj; known are background_weight, loss_mean"):
+        parse_recipe(raw() | {"model": clipseg()}, "tiny", "here")
+    with refused("here: needs the key loss.lambda_obj; add it (recipes are complete)"):
+        parse_recipe(raw() | {"loss": {"background_weight": 0.1, "loss_mean": "image"}}, "tiny", "here")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loss.background_weight=-1", "loss.background_weight must be >= 0, got -1"),
+        ("loss.loss_mean=pixel", "loss.loss_mean must be one of image, batch, got 'pixel'"),
+        ("train.micro_batch=3", "train.micro_batch must divide train.batch_size 4, got 3"),
+        ("train.select=best", "train.select best needs train.evaluate_every >= 1, got 0"),
+    ],
+)
+def test_clipseg_keeps_the_rules_of_training(override, message):
+    path = str(packaged("recipes") / "cartoon_clipseg.yaml")
+    with refused(f"{path}: {message}"):
+        load_recipe(path, [override])
 
 
 def test_both_models_are_known_by_name():
@@ -410,6 +508,117 @@ def test_a_model_section_without_a_name_asks_for_it():
         check_model(section, "here")
 
 
+# ---- other tasks
+
+
+def written(name: str) -> dict:
+    return yaml.safe_load((packaged("recipes") / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def test_a_recipe_is_of_the_task_that_it_names():
+    kinds = {path.stem: type(load_any_recipe(str(path))) for path in RECIPES}
+    assert kinds == dict.fromkeys(kinds, Recipe) | {"nano_clip": CaptionRecipe, "nano_start": PhraseRecipe}
+
+
+@pytest.mark.parametrize(("name", "task"), OTHER_TASKS.items())
+def test_a_recipe_of_another_task_is_refused_where_a_model_of_parts_is_wanted(name, task):
+    for given in (name, f"recipes/{name}.yaml"):
+        with refused(f"{given}: must train a model of parts, got task {task}; it is for `partseg train` alone"):
+            load_recipe(given)
+
+
+def test_the_usual_task_may_be_named():
+    recipe = parse_recipe({"task": "parts", **raw()}, "tiny", "here")
+    assert recipe == load_recipe("tiny")
+    assert "task" not in recipe.to_dict()
+
+
+@pytest.mark.parametrize("task", ["caption", "", "Parts", None, 5, True, ["parts"], {"parts": 1}])
+def test_an_unknown_task_is_refused_with_the_known_ones(task):
+    with refused(f"here: task must be one of parts, captions, phrases, got {task!r}"):
+        parse_recipe({"task": task, **raw()}, "tiny", "here")
+
+
+def test_sections_of_another_task_are_refused():
+    with refused("here: unknown key data.flips; did you mean data.flip?"):
+        parse_recipe(written("nano_clip") | {"data": written("nano_clip")["data"] | {"flips": 1}}, "nano", "here")
+    with refused("here: needs the key data.phrases; add it (recipes are complete)"):
+        parse_recipe(
+            written("nano_start") | {"data": without(written("nano_start")["data"], "phrases")}, "nano", "here"
+        )
+    with refused("here: model.name must be one of clipseg, got 'clip'"):
+        section = written("nano_start")["model"] | {"name": "clip"}
+        parse_recipe(written("nano_start") | {"model": section}, "nano", "here")
+    with refused("here: model.name must be one of clip, got 'clipseg'"):
+        section = written("nano_clip")["model"] | {"name": "clipseg"}
+        parse_recipe(written("nano_clip") | {"model": section}, "nano", "here")
+
+
+def without(section: dict, key: str) -> dict:
+    return {name: value for name, value in section.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("nano_clip", "data.flip=1.5", "data.flip must be <= 1, got 1.5"),
+        ("nano_clip", "data.objects=-0.1", "data.objects must be >= 0, got -0.1"),
+        ("nano_clip", "data.objects=1.1", "data.objects must be <= 1, got 1.1"),
+        ("nano_clip", "data.parts=2", "data.parts must be <= 1, got 2"),
+        ("nano_clip", "data.workers=-1", "data.workers must be >= 0, got -1"),
+        ("nano_clip", "model.image_size=31", "model.image_size must be >= 32, got 31"),
+        ("nano_clip", "model.drop_tokens=0.96", "model.drop_tokens must be <= 0.95, got 0.96"),
+        ("nano_clip", "model.drop_tokens=-1", "model.drop_tokens must be >= 0, got -1"),
+        (
+            "nano_clip",
+            "model.backbone=micro",
+            "model.backbone must be one of ViT-B-16-quickgelu, tiny, nano, got 'micro'",
+        ),
+        ("nano_clip", "loss.scale=0", "loss.scale must be > 0, got 0"),
+        ("nano_clip", "loss.max_scale=0", "loss.max_scale must be > 0, got 0"),
+        ("nano_clip", "train.warmup=-1", "train.warmup must be >= 0, got -1"),
+        ("nano_clip", "train.iterations=0", "train.iterations must be >= 1, got 0"),
+        ("nano_clip", "train.lr=0", "train.lr must be > 0, got 0"),
+        ("nano_clip", "train.clip_norm=.inf", "train.clip_norm must be finite, got inf"),
+        ("nano_clip", "train.warmup=1.5", "train.warmup must be of type int, got 1.5"),
+        ("nano_clip", "train.precision=bf8", "train.precision must be one of auto, fp32, bf16, fp16, got 'bf8'"),
+        (
+            "nano_clip",
+            "data.scale=1",
+            "unknown key data.scale; known are dataset, root, split, flip, objects, parts, workers",
+        ),
+        ("nano_start", "data.phrases=0", "data.phrases must be >= 1, got 0"),
+        ("nano_start", "data.absent=1.5", "data.absent must be <= 1, got 1.5"),
+        ("nano_start", "data.parts=-1", "data.parts must be >= 0, got -1"),
+        ("nano_start", "loss.overlap=-1", "loss.overlap must be >= 0, got -1"),
+        (
+            "nano_start",
+            "model.init=nan0",
+            "model.init must be one of rd64-refined, clip, nano, random, or the path of a checkpoint, got 'nan0'",
+        ),
+        ("nano_start", "train.save_every=0", "train.save_every must be >= 1, got 0"),
+        ("nano_start", "train.batchsize=1", "unknown key train.batchsize; did you mean train.batch_size?"),
+    ],
+)
+def test_a_key_or_value_of_another_task_outside_its_rule_is_refused(name, override, message):
+    path = str(packaged("recipes") / f"{name}.yaml")
+    with refused(f"{path}: {message}"):
+        load_any_recipe(path, [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        *(("nano_clip", text) for text in ("model.drop_tokens=0.95", "model.drop_tokens=0", "train.warmup=0")),
+        *(("nano_clip", text) for text in ("data.objects=0", "data.objects=1", "data.parts=0", "data.parts=1")),
+        *(("nano_start", text) for text in ("data.phrases=1", "data.absent=0", "data.absent=1", "loss.overlap=0")),
+    ],
+)
+def test_a_value_of_another_task_on_its_bound_is_taken(name, override):
+    section, key = override.split("=")[0].split(".")
+    assert load_any_recipe(name, [override]).to_dict()[section][key] == float(override.split("=")[1])
+
+
 # ---- rules that tie keys together
 
 
@@ -461,7 +670,10 @@ def test_a_file_comes_before_the_packaged_recipe_of_its_name(tmp_path, monkeypat
     [
         ("", "must hold the sections data, model, loss, train, got None"),
         ("- data", "must hold the sections data, model, loss, train, got ['data']"),
-        ("data: 5\nmodel:\nloss:\ntrain:\n", "data must be a section of keys, got 5"),
+        ("data: 5\nmodel:\nloss:\ntrain:\n", "model must be a section of keys, got None"),
+        (yaml.safe_dump(raw() | {"data": 5}), "data must be a section of keys, got 5"),
+        ("task: captions\ndata: 5\nmodel:\nloss:\ntrain:\n", "data must be a section of keys, got 5"),
+        ("task: phrases", "needs the key data; add it (recipes are complete)"),
         ("5x: 1", "unknown key 5x; known are data, model, loss, train"),
     ],
 )

@@ -170,7 +170,7 @@ class CaptionSet(Dataset[View]):
         thing = record.objects[rng.integers(len(record.objects))]
         box = square_around(thing.mask.bbox, rng.uniform(*OBJECTS), 2 * SMALLEST, record, rng)
         name = self.names[thing.category]
-        return box, name, tuple({name, *self._captions(objects, box)})
+        return box, name, tuple(dict.fromkeys([name, *self._captions(objects, box)]))
 
     def _scene_view(
         self, record: Record, objects: UInt16[np.ndarray, "H W"], rng: np.random.Generator

@@ -129,18 +129,24 @@ class PhraseSet(Dataset[PhraseBatch]):
     ) -> tuple[str, Bool[np.ndarray, "H W"]]:
         """Draw a phrase, and give the pixels that it means."""
         shown = {self.names[thing.category] for thing in record.objects}
-        of_parts = rng.random() < self.views.parts and record.parts and not shown & self.unseen
-        if rng.random() < self.views.absent:
-            phrase = self._absent(record, shown, bool(of_parts), rng)
-            return phrase, np.zeros(objects.shape, np.bool_)
+        there = [] if shown & self.unseen else self._seen_pairs(record)
+        of_parts = rng.random() < self.views.parts and bool(there)
+        if rng.random() < self.views.absent and (absent := self._absent(shown, there if of_parts else [])):
+            return absent[rng.integers(len(absent))], np.zeros(objects.shape, np.bool_)
         if of_parts:
-            return self._part(record, pairs, rng)
+            return self._part(there, pairs, rng)
         name = sorted(shown)[rng.integers(len(shown))]
         return name, objects == self.names.index(name)
 
-    def _part(self, record: Record, pairs: Labels, rng: np.random.Generator) -> tuple[str, Bool[np.ndarray, "H W"]]:
-        """Draw a pair that shows, or its part alone: then of every object in the photo."""
+    def _seen_pairs(self, record: Record) -> list[int]:
+        """List the pairs that show, if all of them are seen: a phrase could mean one that is not."""
         there = sorted({part.pair for part in record.parts})
+        return there if all(self.vocabulary.pairs[pair].is_seen for pair in there) else []
+
+    def _part(
+        self, there: Sequence[int], pairs: Labels, rng: np.random.Generator
+    ) -> tuple[str, Bool[np.ndarray, "H W"]]:
+        """Draw a pair that shows, or its part alone: then of every object in the photo."""
         pair = there[rng.integers(len(there))]
         if rng.random() < 0.5:
             return self.vocabulary.pair_prompts[pair], pairs == pair
@@ -148,13 +154,10 @@ class PhraseSet(Dataset[PhraseBatch]):
         alike = [index for index in there if self.vocabulary.pairs[index].part == name]
         return name, np.isin(pairs, alike)
 
-    def _absent(self, record: Record, shown: set[str], of_parts: bool, rng: np.random.Generator) -> str:
-        """Draw a phrase that is true of nothing in the photo."""
-        if of_parts:
-            there = {part.pair for part in record.parts}
-            said = {self.vocabulary.pair_prompts[pair] for pair in there}
-            said |= {self.vocabulary.pairs[pair].part for pair in there}
-            phrases = [phrase for phrase in self.part_phrases if phrase not in said]
-        else:
-            phrases = [name for name in self.names if name not in shown]
-        return phrases[rng.integers(len(phrases))]
+    def _absent(self, shown: set[str], there: Sequence[int]) -> list[str]:
+        """List phrases that are true of nothing in the photo: of parts where some are there, else of objects."""
+        if not there:
+            return [name for name in self.names if name not in shown]
+        said = {self.vocabulary.pair_prompts[pair] for pair in there}
+        said |= {self.vocabulary.pairs[pair].part for pair in there}
+        return [phrase for phrase in self.part_phrases if phrase not in said]

@@ -20,7 +20,7 @@ def phrase_losses(
         masks: their pixels.
         overlap: weight of the overlap term.
     """
-    target = masks.float()
+    target = masks.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, target)
     present = masks.flatten(1).any(1)
     scores, there = logits[present].sigmoid().flatten(1), target[present].flatten(1)

@@ -27,6 +27,7 @@ class Clip(nn.Module):
         clip: the open_clip model, whose parameter names checkpoints use.
         width: D, of the patch tokens.
         embedding_width: E, of text embeddings.
+        image_size: pixels, of the images that it was made for.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -44,6 +45,7 @@ class Clip(nn.Module):
         self.width: int = config["vision_cfg"]["width"]
         self.embedding_width: int = config["embed_dim"]
         self.patch_size: int = config["vision_cfg"]["patch_size"]
+        self.image_size: int = config["vision_cfg"]["image_size"]
         self.start_token = self._row(_tokenizer().sot_token_id)
         self.end_token = self._row(_tokenizer().eot_token_id)
 

@@ -167,6 +167,7 @@ def _make_room(plan: Plan, overwrite: bool) -> None:
             f"--out must not hold a drawn set already, got {plan.folder}; replace it with --overwrite, or name another"
         )
     if whole.exists():
+        (plan.folder / PREVIEW).unlink(missing_ok=True)
         whole.unlink()
         shutil.rmtree(plan.conversion.photos, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
 from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
 from partseg_cli.data.store import Store
 from partseg_cli.devices import autocast, choose_device, memory_watch
+from partseg_cli.errors import RecipeError
 from partseg_cli.losses.contrast import contrastive_loss
 from partseg_cli.losses.phrases import phrase_losses
 from partseg_cli.model.backbones import BACKBONES
@@ -50,6 +51,11 @@ def train_captions(
     model = ContrastiveClip(
         BACKBONES[recipe.model.backbone], drop_tokens=recipe.model.drop_tokens, **asdict(recipe.loss)
     ).to(where)
+    if recipe.model.image_size != model.clip.image_size:
+        raise RecipeError(
+            f"{recipe.name}: model.image_size must be that of {recipe.model.backbone}, {model.clip.image_size}, got "
+            f"{recipe.model.image_size}"
+        )
     precision = choose_precision(recipe.train.precision, where)
 
     def terms(batch: CaptionBatch) -> Terms:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,16 @@ from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute, choose_device, keep_freed_memory, memory_watch
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
-from partseg_cli.losses.pairs import PairLoss
-from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.model.partclipseg import PartCLIPSeg
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.models import Opened, build_model
+from partseg_cli.pipeline.objective import objective
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.pipeline.run import Run, Trained, check_free
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.places import new_run
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
-from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection
-from partseg_cli.records import Batch, Labels, Logits
-from partseg_cli.training.loop import Loop, Step, Terms, choose_precision, supervised
+from partseg_cli.records import Batch
+from partseg_cli.training.loop import Loop, Step, choose_precision
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 from partseg_cli.vocabulary import Vocabulary
 
@@ -127,13 +122,10 @@ def _build(recipe: Recipe, training: Vocabulary, device: torch.device) -> Loop[B
     except RecipeError as error:
         raise RecipeError(f"{recipe.name}: {error}") from error
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
-    forward = partial(model, vocabulary=training, recompute=recipe.train.recompute_decoder)
-    if isinstance(model, PartCLIPSeg):
-        forward = partial(forward, for_loss=True)
     precision = choose_precision(recipe.train.precision, device)
     return Loop(
         model=model,
-        terms=supervised(forward, _loss(recipe.loss, training, device), device, precision),
+        terms=objective(model, recipe, training, device, precision),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.power),
         accumulate=recipe.train.batch_size // recipe.train.micro_batch,
@@ -141,18 +133,6 @@ def _build(recipe: Recipe, training: Vocabulary, device: torch.device) -> Loop[B
         device=device,
         precision=precision,
     )
-
-
-def _loss(
-    section: LossSection | CLIPSegLossSection, training: Vocabulary, device: torch.device
-) -> Callable[[Logits, Labels], Terms]:
-    """Build the objective of a recipe's `loss` section for the training vocabulary."""
-    match section:
-        case CLIPSegLossSection():
-            return PairLoss(**asdict(section))
-        case LossSection():
-            index = (torch.tensor(rows, device=device) for rows in (training.part_of, training.object_of))
-            return PartSegLoss(*index, **asdict(section))
 
 
 def _is_due(step: int, recipe: Recipe) -> bool:

@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2)
 PROTOCOLS = ("oracle-obj", "pred-all")
 METRICS = {"mIoU": "mIoU", "recall": "recall", "boundary_iou": "Boundary IoU"}
 GROUPS = ("seen", "unseen", "harmonic")
-QUARTER = ("train.iterations=150", "train.save_every=150")
+QUARTER = ("train.iterations=300", "train.save_every=300")
 """What an ablation has of the budget of recipes/cartoon.yaml."""
 MAIN = {"PartCLIPSeg": ("cartoon", ()), "CLIPSeg": ("cartoon_clipseg", ())}
 ABLATIONS = {

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from partseg_cli.data.cartoon import FIGURES, Scene, convert, draw_scene, find_objects
+from partseg_cli.data.cartoon_foreground import HIDDEN, hide_some
 from partseg_cli.data.cartoon_pen import Canvas, Pen, box
+from partseg_cli.data.cartoon_scenery import relight
 from partseg_cli.data.conversion import Converted
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.rle import NONE
@@ -159,23 +161,103 @@ def test_masks_are_exact_at_the_middle_of_each_pixel():
     assert (image[~expected] < 128).all()
 
 
+# ---- what stands in front
+
+
+def hidden_canvases(count: int) -> list[tuple[Canvas, tuple, int]]:
+    """Give canvases with a cat that fills the picture, what was found before, and how many pieces came in front."""
+    found = []
+    for seed in range(count):
+        canvas = Canvas(Image.new("RGB", (48, 48)))
+        pen = pen_on(canvas, "cat")
+        pen.part("torso", box(0, -28, 48, 20), (200, 0, 0))
+        pen.part("head", box(4, -26, 30, 0), (0, 200, 0))
+        before, pieces = find_objects(canvas), len(canvas.pieces)
+        hide_some(canvas, np.random.default_rng(seed), 48)
+        found.append((canvas, before, len(canvas.pieces) - pieces))
+    return found
+
+
+def test_what_hides_others_is_no_object_and_takes_their_pixels():
+    hidden = [(canvas, before) for canvas, before, pieces in hidden_canvases(100) if pieces]
+    assert hidden
+    for canvas, (before,) in hidden:
+        (after,) = find_objects(canvas)
+        assert (after.name, [name for name, _ in after.parts]) == ("cat", ["torso", "head"])
+        assert after.mask.sum() < before.mask.sum()
+        assert not (after.mask & ~before.mask).any()
+        gone = before.mask & ~after.mask
+        for (_, one), (_, other) in zip(before.parts, after.parts, strict=True):
+            np.testing.assert_array_equal(other, one & ~gone)
+
+
+def test_something_stands_in_front_of_some_scenes_and_looks_different_each_time():
+    canvases = hidden_canvases(200)
+    assert np.mean([pieces > 0 for *_, pieces in canvases]) == pytest.approx(HIDDEN, abs=0.1)
+    pictures = {canvas.image().tobytes() for canvas, _, pieces in canvases if pieces}
+    assert len(pictures) == sum(pieces > 0 for *_, pieces in canvases)
+
+
+def test_where_nothing_stands_in_front_the_scene_is_left_alone():
+    for canvas, before, pieces in hidden_canvases(40):
+        if not pieces:
+            (one,), (other,) = before, find_objects(canvas)
+            np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_an_object_that_is_wholly_hidden_by_something_nameless_is_not_there():
+    canvas = Canvas(Image.new("RGB", (20, 20)))
+    pen_on(canvas, "cat").part("tail", box(5, 5, 10, 8), (200, 0, 0))
+    assert [drawn.name for drawn in find_objects(canvas)] == ["cat"]
+    pen_on(canvas, "").part("", box(0, 0, 19, 19), (0, 200, 0))
+    assert find_objects(canvas) == ()
+
+
+# ---- light
+
+
+def test_light_changes_colours_of_the_whole_picture_alike():
+    grey = np.arange(256, dtype=np.uint8)
+    picture = Image.fromarray(np.stack([grey] * 3, axis=-1)[None].repeat(2, axis=0))
+    for seed in range(30):
+        lit = np.asarray(relight(picture, np.random.default_rng(seed))).astype(int)
+        assert lit.shape == (2, 256, 3)
+        np.testing.assert_array_equal(lit[0], lit[1])
+        assert np.diff(lit[0], axis=0).min() >= 0  # what was brighter still is
+        assert np.abs(lit[0] - grey[:, None]).max() <= 0.23 * 255 + 9  # 0.82 * 0.94, and the shift
+
+
+def test_light_differs_from_seed_to_seed_and_is_the_same_for_one():
+    picture = draw_scene(seed=1, index=0, size=64).image
+    lit = [np.asarray(relight(picture, np.random.default_rng(seed))) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(lit[0], lit[1])
+    assert (lit[0] != lit[2]).mean() > 0.5
+
+
 def test_manifest_and_figures_name_the_same_objects():
     assert list(MANIFEST.objects) == list(MANIFEST.parts) == list(FIGURES)
 
 
-def test_every_pair_of_the_manifest_occurs_in_100_images_and_nothing_else_does():
-    drawn = {(thing.name, part) for scene in scenes(100) for thing in scene.objects for part, _ in thing.parts}
+def test_every_pair_of_the_manifest_occurs_in_200_images_and_nothing_else_does():
+    drawn = {(thing.name, part) for scene in scenes(200) for thing in scene.objects for part, _ in thing.parts}
     assert drawn == {(pair.object, pair.part) for pair in MANIFEST.vocabulary.pairs}
 
 
 def test_unseen_objects_are_the_published_ones_that_are_drawn():
-    assert MANIFEST.vocabulary.unseen_objects == ("bird", "car", "dog")
+    assert MANIFEST.vocabulary.unseen_objects == ("bird", "car", "dog", "motorbike", "sheep")
+
+
+def test_objects_and_parts_of_pascal_part_116_have_its_names_here():
+    assert len(FIGURES) == 16
+    pascal = load_manifest("pascal-part-116").vocabulary
+    assert set(FIGURES) <= set(pascal.objects)
+    assert set(MANIFEST.vocabulary.unseen_objects) == set(pascal.unseen_objects) & set(FIGURES)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_train_and_val_of_40_images_hold_every_object(tmp_path, seed):
+def test_train_and_val_of_80_images_hold_every_object(tmp_path, seed):
     found = {"train": set(), "val": set()}
-    for outcome in drawn_data(tmp_path, images=40, seed=seed):
+    for outcome in drawn_data(tmp_path, images=80, seed=seed):
         found[outcome.split] |= {MANIFEST.objects[thing.category] for thing in outcome.record.objects}
     assert found == {"train": set(FIGURES), "val": set(FIGURES)}
 

@@ -306,10 +306,3 @@ def test_predict_writes_embeddings_and_the_next_predict_reads_them(partseg, trai
         assert partseg("predict", *trained.photos[:3], *words).code == 0
     assert len(asked) == 1
     assert len(files(cache_home)) == 1
-
-
-def test_a_random_model_writes_none(partseg, trained, cache_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
-    words = ("--vocab", "cat", "--allow-random", "--device", "cpu", "--out", tmp_path / "out")
-    assert partseg("predict", trained.photos[0], *words).code == 0
-    assert not cache_home.exists()

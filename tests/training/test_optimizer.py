@@ -89,3 +89,23 @@ def test_beyond_the_last_step_the_rate_stays_0():
         optimizer.step()
         schedule.step()
     assert schedule.get_last_lr() == [0, 0]
+
+
+@pytest.mark.parametrize(("iterations", "power", "warmup"), [(10, 0.9, 4), (6, 1.0, 1), (5, 0.0, 3), (4, 1.0, 9)])
+def test_the_rate_rises_in_equal_steps_while_it_falls_as_a_power(iterations, power, warmup):
+    optimizer = build_optimizer(nn.Linear(2, 3), lr=0.3, weight_decay=0)
+    schedule = poly_schedule(optimizer, iterations=iterations, power=power, warmup=warmup)
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    rises = [(step + 1) / (warmup + 1) if step < warmup else 1 for step in range(iterations)]
+    falls = [(1 - step / iterations) ** power for step in range(iterations)]
+    assert rates == pytest.approx([0.3 * rise * fall for rise, fall in zip(rises, falls, strict=True)])
+    assert rates[0] == pytest.approx(0.3 / (warmup + 1))  # the first step trains, a little
+
+
+def test_without_warmup_the_first_step_has_the_whole_rate():
+    optimizer = build_optimizer(nn.Linear(2, 3), lr=0.3, weight_decay=0)
+    assert poly_schedule(optimizer, iterations=7, power=0.9, warmup=0).get_last_lr() == pytest.approx([0.3, 0.3])

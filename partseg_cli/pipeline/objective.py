@@ -1,0 +1,104 @@
+"""From a training batch to the terms of its loss, for the whole training vocabulary or for a part of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from partseg_cli.losses.pairs import PairLoss
+from partseg_cli.losses.total import PartSegLoss
+from partseg_cli.model.clipseg import CLIPSeg
+from partseg_cli.model.partclipseg import PartCLIPSeg
+from partseg_cli.recipe import Recipe
+from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection
+from partseg_cli.records import Batch, Labels, Logits
+from partseg_cli.training.loop import Terms, supervised
+from partseg_cli.vocabulary import Vocabulary
+
+
+def objective(
+    model: CLIPSeg, recipe: Recipe, training: Vocabulary, device: torch.device, precision: str
+) -> Callable[[Batch], Terms]:
+    """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects."""
+    ask = partial(_ask, model, recipe, device=device, precision=precision)
+    if recipe.train.absent_objects is None:
+        return ask(training)
+    return FewObjects(ask, training, recipe.train.absent_objects, recipe.train.seed)
+
+
+@dataclass(frozen=True)
+class FewObjects:
+    """Asks for the objects that a batch shows, and for a few that it does not.
+
+    Most of the training vocabulary is absent from any photo, and learning that takes most of the time. Here the pairs
+    and parts of all other objects are left out of the step, and so are their channels in the means.
+
+    Attributes:
+        ask: gives the terms for a vocabulary.
+        training: the whole one.
+        absent: number of objects that do not show.
+        seed: with the names of the images it decides which these are, so that a resumed run draws the same.
+    """
+
+    ask: Callable[[Vocabulary], Callable[[Batch], Terms]]
+    training: Vocabulary
+    absent: int
+    seed: int
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Give the terms of a batch."""
+        chosen = self.choose(batch)
+        return self.ask(chosen)(batch._replace(labels=self.renumber(batch.labels, chosen)))
+
+    def choose(self, batch: Batch) -> Vocabulary:
+        """Give the pairs of the objects that show, and of those that are drawn."""
+        shown = set(batch.labels.objects.unique().tolist()) - {-1}
+        shown |= {self.training.object_of[pair] for pair in batch.labels.pairs.unique().tolist() if pair >= 0}
+        others = [index for index in range(len(self.training.objects)) if index not in shown]
+        rng = np.random.default_rng([self.seed, zlib.crc32(" ".join(batch.image_ids).encode())])
+        drawn = rng.permutation(others)[: self.absent].tolist() if others else []
+        names = {self.training.objects[index] for index in (*shown, *drawn)}
+        return Vocabulary(tuple(pair for pair in self.training.pairs if pair.object in names))
+
+    def renumber(self, labels: Labels, chosen: Vocabulary) -> Labels:
+        """Give the labels in the numbering of the chosen vocabulary."""
+        return Labels(
+            _renumber(labels.pairs, self.training.pairs, chosen.pairs),
+            _renumber(labels.objects, self.training.objects, chosen.objects),
+            labels.outside,
+        )
+
+
+def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Sequence[object]) -> Int[Tensor, "B H W"]:
+    places = {name: index for index, name in enumerate(after)}
+    table = torch.tensor([*(places.get(name, -1) for name in before), -1], device=labels.device)
+    return table[labels]
+
+
+def _ask(
+    model: CLIPSeg, recipe: Recipe, vocabulary: Vocabulary, *, device: torch.device, precision: str
+) -> Callable[[Batch], Terms]:
+    """Give the terms for one vocabulary."""
+    forward = partial(model, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
+    if isinstance(model, PartCLIPSeg):
+        forward = partial(forward, for_loss=True)
+    return supervised(forward, _loss(recipe.loss, vocabulary, device), device, precision)
+
+
+def _loss(
+    section: LossSection | CLIPSegLossSection, vocabulary: Vocabulary, device: torch.device
+) -> Callable[[Logits, Labels], Terms]:
+    """Build the loss of a recipe's `loss` section for a vocabulary."""
+    match section:
+        case CLIPSegLossSection():
+            return PairLoss(**asdict(section))
+        case LossSection():
+            index = (torch.tensor(rows, device=device) for rows in (vocabulary.part_of, vocabulary.object_of))
+            return PartSegLoss(*index, **asdict(section))
