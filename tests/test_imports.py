@@ -21,7 +21,8 @@ LOWEST = ["errors", "files", "places", "records"]
 TABLE = {
     "vocabulary": set(),
     "words": {"vocabulary"},
-    "recipe": set(),
+    "recipe_sections": set(),
+    "recipe": {"recipe_sections"},
     "losses": set(),
     "devices": set(),
     "data": {"vocabulary"},
@@ -39,6 +40,7 @@ TABLE = {
     "report_findings": {"vocabulary", "evaluators"},
     "report_pictures": {"vocabulary", "data", "gallery", "overlay", "report_findings"},
     "report_confusions": {"vocabulary", "evaluators", "report_findings", "web"},
+    "demo_page": {"evaluators", "report", "web"},
     "report_page": {"vocabulary", "evaluators", "report", "report_confusions", "report_pictures", "web"},
 }
 """Part -> what it may import besides `LOW` and itself. `pipeline` may import all but `cli`; for `cli` see below."""

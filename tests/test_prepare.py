@@ -221,6 +221,26 @@ def test_drawing_again_gives_the_same_bytes(tmp_path):
 # copies of the photos
 
 
+def test_a_drawn_set_is_replaced_on_demand_alone(tmp_path):
+    prepare("cartoon-part", out=tmp_path, preview=2, drawing=Drawing(images=5, seed=1, size=64))
+    before = contents(tmp_path)
+    message = f"--out must not hold a drawn set already, got {tmp_path}; replace it with --overwrite, or name another"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64))
+    assert contents(tmp_path) == before
+    prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64), overwrite=True)
+    prepare("cartoon-part", out=tmp_path / "other", drawing=Drawing(images=3, seed=2, size=64))
+    assert contents(tmp_path / "other").items() <= contents(tmp_path).items()
+    assert len(list((tmp_path / "images").iterdir())) == 3
+
+
+def test_replacing_leaves_the_files_of_others_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"must be empty or hold cartoon-part, got thesis\.txt"):
+        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64), overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
 def test_without_copies_photos_are_read_where_they_are(release, tmp_path):
     convert(release, tmp_path / "store")
     store = Store.open(tmp_path / "store")
@@ -406,7 +426,7 @@ def test_the_data_sets_are_listed(partseg):
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in ended.out.splitlines() if "│" in line]
     assert rows == [
         ["ade20k-part-234", "44", "234", "7,347", "1,016"],
-        ["cartoon-part", "6", "62", "-", "-"],
+        ["cartoon-part", "16", "116", "-", "-"],
         ["cityscapes-panoptic-parts", "5", "23", "2,975", "500"],
         ["paco", "73", "456", "45,790", "2,410"],
         ["partimagenet", "40", "147", "-", "-"],

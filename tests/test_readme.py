@@ -18,7 +18,24 @@ COMMANDS = [line for line in SHELL if line.startswith("partseg ")]
 
 def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
     assert len([line for line in SHELL if line.startswith("python3 -m venv")]) == 2
-    told = ["predict", "prepare", "inspect", "split", "train", "evaluate", "predict", *["prepare"] * 8, "prepare", "train", "train", "evaluate", "prepare", "train", "train", "train"]
+    told = [
+        "predict",
+        "prepare",
+        "inspect",
+        "split",
+        "train",
+        "evaluate",
+        "predict",
+        *["prepare"] * 8,
+        "prepare",
+        "train",
+        "train",
+        "evaluate",
+        "prepare",
+        "train",
+        "train",
+        "train",
+    ]
     told += ["weights pack", *["split"] * 5, "export"]
     told += ["weights import", "weights verify", "evaluate"]
     told += ["evaluate", "evaluate", "compare"]

@@ -635,3 +635,46 @@ def test_the_authors_file_computes_what_the_published_code_does(reference, large
         ours = model(image, header.vocabulary).pairs[0, :, ::16, ::16]
         theirs = torch.from_numpy(published_logits["object_part_logits_s16"])
     assert float((ours - theirs).abs().max()) < 1e-3 * float(theirs.abs().max())
+
+
+# packing
+
+
+def test_a_packed_checkpoint_takes_half_the_space_and_gives_nearly_the_same_logits(partseg, trained, tmp_path):
+    ended = partseg("weights", "pack", trained.run, "--out", tmp_path / "small.safetensors")
+    assert (ended.code, ended.out) == (0, f"{tmp_path / 'small.safetensors'}\n")
+    whole = trained.run / "checkpoints/last.safetensors"
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.55 * whole.stat().st_size
+    models, headers = zip(  # noqa: B905 - two pairs
+        *(open_model(path, choose_compute("cpu")) for path in (whole, tmp_path / "small.safetensors"))
+    )
+    assert replace(headers[1], digest="") == replace(headers[0], digest="")
+    image = photo_tensor(Image.open(trained.photos[0]).convert("RGB"), 48)[None]
+    with torch.inference_mode():
+        one, other = (model(image, headers[0].vocabulary).pairs for model in models)
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(one, other, rtol=0, atol=2e-3 * float(one.abs().max()))
+
+
+def test_a_packed_checkpoint_can_be_verified_and_packed_again_to_the_same_weights(partseg, trained, tmp_path):
+    for source, name in ((trained.run, "a"), (tmp_path / "a.safetensors", "b")):
+        assert partseg("weights", "pack", source, "--out", tmp_path / f"{name}.safetensors").code == 0
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert partseg("weights", "verify", tmp_path / "a.safetensors").code == 0
+
+
+def test_packing_never_writes_over_a_file(partseg, trained, tmp_path):
+    (tmp_path / "a.safetensors").write_text("mine")
+    ended = partseg("weights", "pack", trained.run, "--out", tmp_path / "a.safetensors")
+    assert ended.code == 2
+    assert "--out must be a new file, got" in ended.err
+    assert (tmp_path / "a.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["nano", "nano-start"])
+def test_the_bundled_weights_are_whole(name):
+    from partseg_cli.places import packaged_weights
+
+    (verified,) = inventory.verify([packaged_weights(name)])
+    assert verified.problem is None
+    assert packaged_weights(name).stat().st_size < 4e6
