@@ -77,5 +77,5 @@ BACKBONES = {
     ),
 }
 """ViT-B/16 with quick-GELU is the published one; `tiny` (< 2 M parameters) is for tests and trials on a CPU; `nano` is
-what we train on cartoons (1.7 M), so small and with patch tokens that are pooled by their mean, so that each token
+what we train on cartoons (1.8 M), so small and with patch tokens that are pooled by their mean, so that each token
 itself is near the words for it."""
