@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from partseg_cli.cli import app
 from partseg_cli.devices import memory_watch
+from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, DataError, OutOfMemoryError, PartsegError, RecipeError
 from partseg_cli.places import packaged
 from partseg_cli.training.loop import Loop
@@ -187,7 +188,8 @@ def test_a_recipe_with_a_typo_exits_2_with_the_key_that_was_meant(complaint, tmp
 
 
 def test_an_unknown_recipe_exits_2_with_the_one_that_was_meant(complaint):
-    known = "ade_zeroshot, partimagenet_zeroshot, pascal_zeroshot, tiny"
+    known = "ade_zeroshot, cartoon, cartoon_clipseg, nano_clip, nano_start, partimagenet_zeroshot, pascal_clipseg, "
+    known += "pascal_zeroshot, tiny"
     message = f"tini: no such recipe; packaged are {known}: did you mean tiny?"
     assert complaint("train", "tini") == (2, message)
 
@@ -251,9 +253,9 @@ def test_a_split_of_another_data_set_exits_3(complaint, trained, tmp_path):
     [
         (["--val-fraction", "2"], "--val-fraction must lie between 0 and 1, got 2"),
         (["--shots", "0"], "--shots must be >= 1, got 0"),
-        (["--unseen", "cot"], "unseen objects: must be in the vocabulary, got 'cot'; did you mean 'cat'?"),
+        (["--unseen", "catt"], "unseen objects: must be in the vocabulary, got 'catt'; did you mean 'cat'?"),
         (
-            ["--unseen", "bird,bus,car,cat,dog,person"],
+            ["--unseen", ",".join(load_manifest("cartoon-part").vocabulary.objects)],
             "--unseen: at least one object must stay seen, got all of them; leave one out",
         ),
     ],
@@ -401,11 +403,11 @@ def test_weights_that_are_no_checkpoint_of_ours_exit_4(complaint, trained, photo
     assert complaint("predict", photo, "--vocab", "cat", "--checkpoint", "bare.safetensors") == (4, message)
 
 
-def test_a_model_that_cannot_be_trained_exits_2_before_anything_is_written(complaint, tmp_path):
+def test_a_loss_of_another_model_exits_2_before_anything_is_written(complaint, tmp_path):
     text = TINY.read_text().replace("name: partclipseg", "name: clipseg\n  visual_adapter: true")
     text = "\n".join(line for line in text.splitlines() if "object_text_index" not in line)
     (tmp_path / "mine.yaml").write_text(text)
-    message = "mine: model.name must be partclipseg to be trained, got clipseg"
+    message = "mine.yaml: unknown key loss.lambda_obj; known are background_weight, loss_mean"
     assert complaint("train", "mine.yaml", "--device", "cpu") == (2, message)
     assert everything_below(tmp_path) == ["mine.yaml"]
 

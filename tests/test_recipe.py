@@ -610,7 +610,7 @@ def test_a_key_or_value_of_another_task_outside_its_rule_is_refused(name, overri
     ("name", "override"),
     [
         *(("nano_clip", text) for text in ("model.drop_tokens=0.95", "model.drop_tokens=0", "train.warmup=0")),
-        *(("nano_clip", text) for text in ("data.objects=0", "data.objects=1", "data.parts=0", "data.parts=1")),
+        *(("nano_clip", text) for text in ("data.objects=0", "data.objects=0.65", "data.parts=0", "data.parts=0.65")),
         *(("nano_start", text) for text in ("data.phrases=1", "data.absent=0", "data.absent=1", "loss.overlap=0")),
     ],
 )

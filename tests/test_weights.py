@@ -90,8 +90,8 @@ def test_a_name_means_the_checkpoint_in_a_weights_folder(here, partseg, trained)
     assert partseg(*words, "--model", "city") == (
         4,
         "",
-        f"error: --model must name a checkpoint in {homes} (ade, voc) or be clipseg-rd64-refined, got 'city'; or pass "
-        "a file to --checkpoint\n",
+        f"error: --model must name a checkpoint in {homes} (ade, voc) or be nano or clipseg-rd64-refined, got "
+        "'city'; or pass a file to --checkpoint\n",
     )
     assert partseg(*words) == (
         4,

@@ -167,8 +167,8 @@ def _make_room(plan: Plan, overwrite: bool) -> None:
             f"--out must not hold a drawn set already, got {plan.folder}; replace it with --overwrite, or name another"
         )
     if whole.exists():
-        (plan.folder / PREVIEW).unlink(missing_ok=True)
-        whole.unlink()
+        for name in (PREVIEW, "report.json", "dataset.json"):
+            (plan.folder / name).unlink(missing_ok=True)
         shutil.rmtree(plan.conversion.photos, ignore_errors=True)
 
 
