@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from partseg_cli.cli import app
-from partseg_cli.devices import memory_watch
 from partseg_cli.data.manifest import load_manifest
+from partseg_cli.devices import memory_watch
 from partseg_cli.errors import CheckpointError, DataError, OutOfMemoryError, PartsegError, RecipeError
 from partseg_cli.places import packaged
 from partseg_cli.training.loop import Loop

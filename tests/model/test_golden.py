@@ -148,13 +148,17 @@ def test_losses_agree(model, reference, inputs, figures):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "figures", "norms", "image", "term"),
+    ("inputs", "figures", "norms", "image", "term", "rel"),
     [
-        ("train_targets", "training", "grad_norms_first_image", 0, "total"),
-        ("train_targets_edge", "training_edge", "enhancement_grad_norms_image_1", 1, "enhancement"),
+        ("train_targets", "training", "grad_norms_first_image", 0, "total", 1e-3),
+        ("train_targets_edge", "training_edge", "enhancement_grad_norms_image_1", 1, "enhancement", 5e-3),
     ],
 )
-def test_gradients_agree(model, reference, inputs, figures, norms, image, term):
+def test_gradients_agree(model, reference, inputs, figures, norms, image, term, rel):
+    """The enhancement term takes one part's largest token, so its gradient moves with the kernels of the processor.
+
+    With AVX2 kernels it agrees to 1e-3; with those of AVX-512 and AMX it was 2.7e-3 off.
+    """
     images, labels = batch(reference, inputs)
     expected = json.loads((reference / f"{figures}.json").read_text())[norms]
     model.zero_grad()
@@ -168,4 +172,4 @@ def test_gradients_agree(model, reference, inputs, figures, norms, image, term):
         gradient = parameters[ours].grad
         gradient = torch.zeros_like(parameters[ours]) if gradient is None else gradient
         gradient = gradient.chunk(3)["qkv".index(third)] if third else gradient
-        assert float(gradient.norm()) == pytest.approx(norm, rel=1e-3, abs=1e-9), name
+        assert float(gradient.norm()) == pytest.approx(norm, rel=rel, abs=1e-9), name
