@@ -143,9 +143,7 @@ class PhraseSet(Dataset[PhraseBatch]):
         there = sorted({part.pair for part in record.parts})
         return there if all(self.vocabulary.pairs[pair].is_seen for pair in there) else []
 
-    def _part(
-        self, there: Sequence[int], pairs: Labels, rng: np.random.Generator
-    ) -> tuple[str, Bool[np.ndarray, "H W"]]:
+    def _part(self, there: list[int], pairs: Labels, rng: np.random.Generator) -> tuple[str, Bool[np.ndarray, "H W"]]:
         """Draw a pair that shows, or its part alone: then of every object in the photo."""
         pair = there[rng.integers(len(there))]
         if rng.random() < 0.5:
@@ -154,7 +152,7 @@ class PhraseSet(Dataset[PhraseBatch]):
         alike = [index for index in there if self.vocabulary.pairs[index].part == name]
         return name, np.isin(pairs, alike)
 
-    def _absent(self, shown: set[str], there: Sequence[int]) -> list[str]:
+    def _absent(self, shown: set[str], there: list[int]) -> list[str]:
         """List phrases that are true of nothing in the photo: of parts where some are there, else of objects."""
         if not there:
             return [name for name in self.names if name not in shown]
