@@ -60,10 +60,13 @@ VAL_EVERY = 5
 SIZES = (64, 1024)
 """Smallest side in pixels at which the parts can be made out, largest that is drawn in a few hundred megabytes."""
 
-CROWDS = (0.55, 0.3, 0.15)
+CROWDS = (0.6, 0.3, 0.1)
 """How often a scene holds one, two, three objects."""
 
-UNITS = ((0.32, 0.46), (0.25, 0.36), (0.21, 0.3))
+SIDEWAYS = 0.1
+"""How far an object may stand from the middle of its share of the scene, as a fraction of that share."""
+
+UNITS = ((0.34, 0.44), (0.27, 0.36), (0.22, 0.3))
 """Length of an object's unit as a fraction of the picture's side, in scenes of one, two, three objects."""
 
 
@@ -141,7 +144,7 @@ def place(rng: np.random.Generator, index: int) -> list[Placement]:
     return [
         Placement(
             name=str(name),
-            x=float((slot + 0.5 + rng.uniform(-0.15, 0.15)) * 0.84 / count + 0.08),
+            x=float((slot + 0.5 + rng.uniform(-SIDEWAYS, SIDEWAYS)) * 0.84 / count + 0.08),
             y=float(depth),
             unit=float(rng.uniform(*UNITS[count - 1])),
             tilt=float(rng.uniform(-0.08, 0.08)),

@@ -13,6 +13,13 @@ FEATHERS = ((72, 152, 226), (232, 92, 74), (92, 182, 98), (250, 196, 60), (160, 
 CAT_EYES = ((150, 208, 88), (246, 206, 70), (122, 196, 230))
 COLLARS = ((212, 58, 66), (56, 118, 206), (48, 160, 112), (150, 84, 190))
 BEAKS = ((248, 160, 40), (240, 120, 40), (90, 84, 80))
+EYES = ((252, 250, 244), (252, 250, 244), (250, 226, 150), (196, 224, 240))
+NOSES = ((30, 28, 34), (66, 44, 40), (236, 140, 150))
+
+PRICKED_SHARE = 0.5
+"""How many dogs have ears that stand; those of the others hang."""
+FOLDED_SHARE = 0.25
+"""How many cats have ears that hang."""
 
 
 def cat(pen: Pen, rng: np.random.Generator) -> None:
@@ -27,7 +34,7 @@ def cat(pen: Pen, rng: np.random.Generator) -> None:
 
 def _standing_cat(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colour) -> None:
     sway, lift = rng.uniform(-0.25, 0.2), rng.uniform(-0.1, 0.1)
-    pen.part("tail", limb(((-0.6, 0.72), (-1.15, 0.8), (-0.75 + sway, 1.5)), 0.17, 0.13), fur)
+    pen.part("tail", limb(((-0.6, 0.72), (-1.15, 0.8), (-0.75 + sway, 1.5)), 0.2, rng.uniform(0.12, 0.26)), fur)
     for x in (-0.34, 0.5):
         _leg(pen, rng, (x, 0.55), shade(fur, 0.82), 0.2)
     body = pen.part("torso", limb(((-0.5, 0.68), (0.0, 0.62), (0.42, 0.7)), 0.52, 0.46), fur)
@@ -37,12 +44,12 @@ def _standing_cat(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colou
     for x in (-0.56, 0.28):
         _leg(pen, rng, (x, 0.55), fur, 0.22)
     _neck(pen, rng, limb(((0.36, 0.78), (0.56, 1.08)), 0.46, 0.4), ((0.3, 0.98), (0.7, 0.86)), fur)
-    _cat_head(pen, rng, (0.6, 1.24 + lift), fur, stripe)
+    _cat_head(pen.within((0.6, 1.3 + lift), size=1.15), rng, fur, stripe)
 
 
 def _sitting_cat(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colour) -> None:
     curl = rng.uniform(0.0, 0.5)
-    pen.part("tail", limb(((-0.3, 0.14), (-1.0, -0.02), (-0.95, 0.3 + curl)), 0.19, 0.14), fur)
+    pen.part("tail", limb(((-0.3, 0.14), (-1.0, -0.02), (-0.95, 0.3 + curl)), 0.2, rng.uniform(0.12, 0.26)), fur)
     corners = ((-0.2, 1.18), (0.2, 1.18), (0.42, 0.5), (0.6, 0.0), (0.0, -0.04), (-0.6, 0.0), (-0.42, 0.5))
     body = pen.part("torso", blob(*corners), fur)
     pen.detail(ellipse(0.0, 0.66, 0.17, 0.28), shade(fur, 1.5), on=body)
@@ -53,7 +60,7 @@ def _sitting_cat(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colour
     for x in (-0.12, 0.12):
         _leg(pen, rng, (x, 0.56), fur, 0.19, stride=0.03)
     _neck(pen, rng, limb(((0.0, 0.95), (0.0, 1.15)), 0.46, 0.4), ((-0.2, 0.98), (0.2, 0.98)), fur)
-    _cat_head(pen, rng, (rng.uniform(-0.06, 0.06), 1.38), fur, stripe)
+    _cat_head(pen.within((rng.uniform(-0.06, 0.06), 1.42), size=1.15), rng, fur, stripe)
 
 
 def _leg(pen: Pen, rng: np.random.Generator, hip: Point, fur: Colour, width: float, stride: float = 0.12) -> None:
@@ -70,26 +77,37 @@ def _neck(pen: Pen, rng: np.random.Generator, shape: Points, collar: tuple[Point
         pen.detail(limb(collar, 0.1, 0.1), tint(COLLARS, rng), on=neck)
 
 
-def _cat_head(pen: Pen, rng: np.random.Generator, middle: Point, fur: Colour, stripe: Colour) -> None:
-    x, y = middle
+def _cat_head(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colour) -> None:
+    is_folded = rng.random() < FOLDED_SHARE
     for side in (-1, 1):
-        ear = polygon((x + side * 0.43, y + 0.1), (x + side * 0.4, y + 0.6), (x + side * 0.04, y + 0.28))
-        inner = 0.6 * ear + 0.4 * ear.mean(axis=0)
-        pen.detail(inner, PINK, on=pen.part("ear", ear, fur))
-    head = pen.part("head", ellipse(x, y, 0.46, 0.38), fur)
+        if is_folded:
+            corners = ((0.1, 0.36), (0.36, 0.34), (0.6, 0.0), (0.42, -0.12), (0.3, 0.1))
+            pen.part("ear", blob(*((side * x, y) for x, y in corners)), shade(fur, 0.8))
+        else:
+            pricked_ear(pen, polygon((side * 0.43, 0.1), (side * 0.42, 0.62), (side * 0.02, 0.3)), fur)
+    head = pen.part("head", ellipse(0.0, 0.0, 0.46, 0.38), fur)
     for shift in (-0.12, 0.0, 0.12):
-        pen.detail(limb(((x + shift, y + 0.34), (x + shift * 0.7, y + 0.2)), 0.06, 0.02), stripe, on=head)
+        pen.detail(limb(((shift, 0.34), (shift * 0.7, 0.2)), 0.06, 0.02), stripe, on=head)
     for side in (-1, 1):
-        pen.detail(ellipse(x + side * 0.1, y - 0.18, 0.14, 0.11), shade(fur, 1.6), on=head)
+        pen.detail(ellipse(side * 0.1, -0.2, 0.14, 0.11), shade(fur, 1.6), on=head)
     iris = tint(CAT_EYES, rng)
     for side in (-1, 1):
-        eye = pen.part("eye", ellipse(x + side * 0.2, y + 0.05, 0.1, 0.115), iris, on=head)
-        pen.detail(ellipse(x + side * 0.2, y + 0.05, 0.045, 0.1), BLACK, on=eye)
-        pen.detail(ellipse(x + side * 0.2 + 0.02, y + 0.1, 0.025, 0.03), WHITE, on=eye)
-        lip = limb(((x, y - 0.2), (x + side * 0.06, y - 0.25), (x + side * 0.12, y - 0.2)), 0.03, 0.02)
+        draw_eye(pen, side * 0.21, 0.05, iris, head)
+        lip = limb(((0.0, -0.22), (side * 0.06, -0.27), (side * 0.12, -0.22)), 0.03, 0.02)
         pen.detail(lip, BLACK, on=head)
-    nose = polygon((x - 0.07, y - 0.08), (x + 0.07, y - 0.08), (x, y - 0.17))
-    pen.part("nose", nose, PINK, on=head)
+    pen.part("nose", ellipse(0.0, -0.13, 0.11, 0.085), tint(NOSES, rng), on=head)
+
+
+def pricked_ear(pen: Pen, shape: Points, fur: Colour) -> None:
+    """Draw an ear and its pink inside."""
+    pen.detail(0.6 * shape + 0.4 * shape.mean(axis=0), PINK, on=pen.part("ear", shape, fur))
+
+
+def draw_eye(pen: Pen, x: float, y: float, iris: Colour, head: int) -> None:
+    """Draw the eye of an animal."""
+    eye = pen.part("eye", ellipse(x, y, 0.125, 0.135), iris, on=head)
+    pen.detail(ellipse(x + 0.01, y, 0.07, 0.095), BLACK, on=eye)
+    pen.detail(ellipse(x + 0.03, y + 0.05, 0.03, 0.035), WHITE, on=eye)
 
 
 def dog(pen: Pen, rng: np.random.Generator) -> None:
@@ -104,7 +122,7 @@ def dog(pen: Pen, rng: np.random.Generator) -> None:
 
 def _standing_dog(pen: Pen, rng: np.random.Generator, fur: Colour, patch: Colour) -> None:
     wag = rng.uniform(-0.15, 0.25)
-    pen.part("tail", limb(((-0.6, 0.92), (-0.9, 1.0), (-1.0 + wag, 1.34)), 0.17, 0.08), fur)
+    pen.part("tail", limb(((-0.6, 0.92), (-1.0, 0.96), (-1.0 + wag, 1.56)), 0.2, rng.uniform(0.1, 0.26)), fur)
     for x in (-0.42, 0.36):
         _leg(pen, rng, (x, 0.66), shade(fur, 0.8), 0.19)
     corners = ((-0.78, 1.06), (0.0, 0.98), (0.52, 1.16), (0.66, 0.7), (0.3, 0.42), (-0.2, 0.6), (-0.72, 0.5))
@@ -114,12 +132,12 @@ def _standing_dog(pen: Pen, rng: np.random.Generator, fur: Colour, patch: Colour
     for x in (-0.58, 0.2):
         _leg(pen, rng, (x, 0.66), fur, 0.22)
     _neck(pen, rng, limb(((0.38, 0.88), (0.56, 1.22)), 0.42, 0.34), ((0.34, 1.1), (0.68, 0.98)), fur)
-    _dog_head(pen, rng, (0.56, 1.4), fur, patch)
+    _dog_head(pen.within((0.56, 1.44), size=1.25), rng, fur, patch)
 
 
 def _sitting_dog(pen: Pen, rng: np.random.Generator, fur: Colour, patch: Colour) -> None:
     wag = rng.uniform(-0.1, 0.35)
-    pen.part("tail", limb(((-0.5, 0.16), (-0.85, 0.08), (-0.98, 0.3 + wag)), 0.18, 0.08), fur)
+    pen.part("tail", limb(((-0.5, 0.16), (-1.0, 0.06), (-1.02, 0.5 + wag)), 0.2, rng.uniform(0.1, 0.26)), fur)
     _leg(pen, rng, (0.36, 0.7), shade(fur, 0.8), 0.18, stride=0.04)
     corners = ((-0.66, 0.0), (-0.66, 0.5), (-0.16, 1.1), (0.3, 1.22), (0.5, 0.7), (0.3, 0.2), (0.0, 0.0))
     body = pen.part("torso", blob(*corners), fur)
@@ -128,27 +146,32 @@ def _sitting_dog(pen: Pen, rng: np.random.Generator, fur: Colour, patch: Colour)
     pen.part("paw", ellipse(-0.02, 0.07, 0.2, 0.085), shade(fur, 1.35))
     _leg(pen, rng, (0.2, 0.72), fur, 0.2, stride=0.04)
     _neck(pen, rng, limb(((0.12, 0.98), (0.22, 1.24)), 0.44, 0.36), ((-0.02, 1.1), (0.38, 1.06)), fur)
-    _dog_head(pen, rng, (0.22, 1.42), fur, patch)
+    _dog_head(pen.within((0.22, 1.46), size=1.25), rng, fur, patch)
 
 
-def _dog_head(pen: Pen, rng: np.random.Generator, middle: Point, fur: Colour, patch: Colour) -> None:
-    x, y = middle
+def _dog_head(pen: Pen, rng: np.random.Generator, fur: Colour, patch: Colour) -> None:
+    is_pricked = rng.random() < PRICKED_SHARE
     droop = rng.uniform(-0.05, 0.08)
-    far_ear = ((x + 0.02, y + 0.34), (x + 0.24, y + 0.36), (x + 0.36, y + 0.06), (x + 0.3, y - 0.04 - droop))
-    pen.part("ear", blob(*far_ear), shade(patch, 0.85))
-    head = pen.part("head", ellipse(x, y, 0.36, 0.33), fur)
+    if is_pricked:
+        pricked_ear(pen, polygon((0.02, 0.26), (0.24, 0.66), (0.34, 0.14)), shade(fur, 0.85))
+    else:
+        pen.part("ear", blob((0.02, 0.34), (0.24, 0.36), (0.36, 0.06), (0.3, -0.04 - droop)), shade(patch, 0.85))
+    head = pen.part("head", ellipse(0.0, 0.0, 0.36, 0.33), fur)
     if rng.random() < 0.5:
-        pen.detail(limb(((x + 0.1, y + 0.3), (x + 0.24, y + 0.05)), 0.1, 0.14), shade(fur, 1.6), on=head)
+        pen.detail(limb(((0.1, 0.3), (0.24, 0.05)), 0.1, 0.14), shade(fur, 1.6), on=head)
     if rng.random() < 0.6:
-        pen.detail(limb(((x + 0.34, y - 0.24), (x + 0.38, y - 0.4)), 0.12, 0.14), RED, on=head)
-    muzzle = pen.part("muzzle", limb(((x + 0.2, y - 0.1), (x + 0.5, y - 0.12)), 0.36, 0.28), shade(fur, 1.4), on=head)
-    pen.detail(limb(((x + 0.18, y - 0.14), (x + 0.36, y - 0.24), (x + 0.58, y - 0.18)), 0.03, 0.03), BLACK, on=muzzle)
-    pen.part("nose", ellipse(x + 0.6, y + 0.0, 0.1, 0.08), BLACK, on=muzzle)
-    for shift in (0.02, 0.24):
-        eye = pen.part("eye", ellipse(x + shift, y + 0.11, 0.065, 0.075), BLACK, on=head)
-        pen.detail(ellipse(x + shift + 0.02, y + 0.14, 0.025, 0.025), WHITE, on=eye)
-    near_ear = ((x - 0.1, y + 0.38), (x - 0.32, y + 0.34), (x - 0.5, y - 0.3 - droop), (x - 0.16, y - 0.42 - droop))
-    pen.part("ear", blob(*near_ear, (x - 0.08, y + 0.0)), patch)
+        pen.detail(limb(((0.34, -0.24), (0.38, -0.4)), 0.12, 0.14), RED, on=head)
+    muzzle = pen.part("muzzle", limb(((0.2, -0.1), (0.52, -0.13)), 0.4, 0.32), shade(fur, 1.4), on=head)
+    pen.detail(limb(((0.18, -0.16), (0.36, -0.26), (0.6, -0.2)), 0.03, 0.03), BLACK, on=muzzle)
+    pen.part("nose", ellipse(0.6, 0.0, 0.11, 0.09), tint(NOSES, rng), on=muzzle)
+    iris = tint(EYES, rng)
+    for x in (0.22, -0.03):
+        draw_eye(pen, x, 0.13, iris, head)
+    if is_pricked:
+        pricked_ear(pen, polygon((-0.36, 0.08), (-0.28, 0.68), (0.04, 0.28)), fur)
+    else:
+        near_ear = ((-0.12, 0.38), (-0.34, 0.34), (-0.52, -0.3 - droop), (-0.18, -0.42 - droop))
+        pen.part("ear", blob(*near_ear, (-0.12, 0.0)), patch)
 
 
 def bird(pen: Pen, rng: np.random.Generator) -> None:
@@ -160,12 +183,12 @@ def bird(pen: Pen, rng: np.random.Generator) -> None:
     pen.part("tail", polygon(*tail), wing)
     for x in (-0.12, 0.16):
         foot = x + rng.uniform(-0.06, 0.06)
-        pen.part("leg", limb(((x, 0.5), (foot, 0.08)), 0.09, 0.07), beak)
+        pen.part("leg", limb(((x, 0.5), (foot, 0.08)), 0.13, 0.1), beak)
         pen.part("foot", blob((foot - 0.2, 0.0), (foot - 0.02, 0.16), (foot + 0.3, 0.0)), beak)
     torso = pen.part("torso", ellipse(-0.02, 0.82, 0.62, 0.45, 0.25), coat)
     pen.detail(ellipse(0.2, 0.66, 0.34, 0.25, 0.5), shade(coat, 1.6), on=torso)
-    pen.part("neck", limb(((0.3, 1.05), (0.46, 1.3)), 0.52, 0.4), shade(coat, 0.88))
-    _bird_head(pen, rng, (0.52, 1.44), coat, beak)
+    pen.part("neck", limb(((0.3, 1.02), (0.5, 1.34)), 0.56, 0.44), shade(coat, 0.88))
+    _bird_head(pen.within((0.56, 1.5), size=1.3), rng, coat, beak)
     corners: tuple[Point, ...]
     if rng.random() < 0.35:
         corners = ((0.2, 0.92), (0.2, 1.2), (-0.3, 1.9), (-0.75, 2.0), (-0.7, 1.5), (-0.45, 0.92), (-0.1, 0.72))
@@ -178,13 +201,10 @@ def bird(pen: Pen, rng: np.random.Generator) -> None:
         pen.detail(limb((root, end), 0.035, 0.02), shade(wing, 0.65), on=plumes)
 
 
-def _bird_head(pen: Pen, rng: np.random.Generator, middle: Point, coat: Colour, beak: Colour) -> None:
-    x, y = middle
-    head = pen.part("head", ellipse(x, y, 0.32, 0.31), coat)
+def _bird_head(pen: Pen, rng: np.random.Generator, coat: Colour, beak: Colour) -> None:
+    head = pen.part("head", ellipse(0.0, 0.0, 0.32, 0.31), coat)
     for turn in (0.0, 0.5) if rng.random() < 0.4 else ():
-        pen.detail(ellipse(x - 0.12 - turn * 0.2, y + 0.36 - turn * 0.1, 0.06, 0.16, turn), shade(coat, 0.75), on=head)
-    bill = pen.part("beak", polygon((x + 0.22, y + 0.14), (x + 0.66, y - 0.05), (x + 0.2, y - 0.16)), beak, on=head)
-    pen.detail(limb(((x + 0.26, y - 0.01), (x + 0.6, y - 0.04)), 0.03, 0.02), shade(beak, 0.6), on=bill)
-    eye = pen.part("eye", ellipse(x + 0.09, y + 0.08, 0.115, 0.12), WHITE, on=head)
-    pen.detail(ellipse(x + 0.12, y + 0.08, 0.065, 0.075), BLACK, on=eye)
-    pen.detail(ellipse(x + 0.14, y + 0.11, 0.025, 0.025), WHITE, on=eye)
+        pen.detail(ellipse(-0.12 - turn * 0.2, 0.36 - turn * 0.1, 0.06, 0.16, turn), shade(coat, 0.75), on=head)
+    bill = pen.part("beak", polygon((0.2, 0.16), (0.66, -0.05), (0.18, -0.18)), beak, on=head)
+    pen.detail(limb(((0.26, -0.01), (0.6, -0.04)), 0.03, 0.02), shade(beak, 0.6), on=bill)
+    draw_eye(pen, 0.07, 0.09, tint(EYES, rng), head)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from partseg_cli.data.cartoon_animals import BLACK, PINK, WHITE
+from partseg_cli.data.cartoon_animals import EYES, PINK, WHITE, draw_eye, pricked_ear
 from partseg_cli.data.cartoon_pen import Colour, Pen, Point, Points, blend, blob, ellipse, limb, polygon, shade, tint
 
 COW_COATS = ((242, 238, 230), (168, 98, 58), (74, 64, 62), (206, 148, 96), (242, 238, 230))
@@ -21,21 +20,15 @@ WOOL = ((246, 242, 230), (232, 222, 200), (196, 188, 180), (116, 104, 100))
 FACES = ((58, 54, 58), (92, 78, 70), (232, 200, 170), (208, 176, 150))
 
 COW_HORN_SHARE = 0.7
-SHEEP_HORN_SHARE = 0.5
+SHEEP_HORN_SHARE = 0.6
+SHAGGY_SHARE = 0.35
+"""How many cows have long hair."""
+HANGING_SHARE = 0.4
+"""How many cows have ears that hang."""
+CURLED_SHARE = 0.5
+"""How many of the horned sheep have horns that curl; those of the others are short and stand."""
 LOBE_TURNS = np.linspace(0, math.pi, 6, endpoint=False)
 """Places along one lobe of a wool cloud."""
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where a head is, and by how many radians it is turned to the left; its own x axis runs to its muzzle."""
-
-    at: Point
-    turn: float
-
-    def put(self, shape: Points) -> Points:
-        sine, cosine = math.sin(self.turn), math.cos(self.turn)
-        return np.asarray(shape @ np.asarray([[cosine, sine], [-sine, cosine]]) + self.at)
 
 
 def _leg(pen: Pen, path: tuple[Point, ...], width: float, coat: Colour) -> int:
@@ -55,11 +48,6 @@ def _hoof(foot: Point, width: float) -> Points:
     return polygon((x - half, top), (x + half, top), (x + half * 1.5, bottom), (x - half * 1.15, bottom))
 
 
-def _eye(pen: Pen, frame: _Frame, x: float, y: float, head: int) -> None:
-    eye = pen.part("eye", frame.put(ellipse(x, y, 0.1, 0.11)), WHITE, on=head)
-    pen.detail(frame.put(ellipse(x + 0.01, y - 0.01, 0.065, 0.075)), BLACK, on=eye)
-
-
 def cow(pen: Pen, rng: np.random.Generator) -> None:
     """Draw a cow that stands, grazes or turns its face to us."""
     coat = tint(COW_COATS, rng)
@@ -70,14 +58,14 @@ def cow(pen: Pen, rng: np.random.Generator) -> None:
     _cow_body(pen, rng, coat, spot, is_pale or rng.random() < 0.5)
     if pose == 0:
         pen.part("neck", limb(((0.22, 1.02), (0.56, 0.74)), 0.62, 0.42), shade(coat, 0.9))
-        _cow_profile(pen, rng, _Frame((0.62, 0.62), rng.uniform(-1.1, -0.8)), coat, is_horned)
+        _cow_profile(pen.within((0.66, 0.64), rng.uniform(-1.1, -0.8), 1.12), rng, coat, is_horned)
         return
     rise = rng.uniform(-0.12, 0.02)
     pen.part("neck", limb(((0.28, 1.0), (0.62, 1.3 + rise)), 0.68, 0.44), shade(coat, 0.9))
     if pose == 1:
-        _cow_profile(pen, rng, _Frame((0.66, 1.45 + rise), rng.uniform(-0.6, -0.35)), coat, is_horned)
+        _cow_profile(pen.within((0.68, 1.46 + rise), rng.uniform(-0.6, -0.35), 1.12), rng, coat, is_horned)
     else:
-        _cow_front(pen, rng, _Frame((0.64, 1.4 + rise), 0.0), coat, is_horned)
+        _cow_front(pen.within((0.64, 1.42 + rise), size=1.12), rng, coat, is_horned)
 
 
 def _cow_body(pen: Pen, rng: np.random.Generator, coat: Colour, spot: Colour, is_spotted: bool) -> None:
@@ -87,7 +75,11 @@ def _cow_body(pen: Pen, rng: np.random.Generator, coat: Colour, spot: Colour, is
     for x in (-0.44, 0.38):
         _cow_leg(pen, _stance(rng, x, 0.6, 0.08), shade(coat, 0.8))
     corners = ((-0.98, 1.38), (-0.3, 1.34), (0.2, 1.3), (0.62, 1.42), (0.66, 0.5), (0.0, 0.42), (-0.92, 0.46))
-    body = pen.part("torso", blob(*corners), coat)
+    if rng.random() < SHAGGY_SHARE:
+        body = pen.part("torso", _cloud(-0.16, 0.92, 0.86, 0.56, int(rng.integers(14, 20))), coat)
+        _curls(pen, coat, body)
+    else:
+        body = pen.part("torso", blob(*corners), coat)
     if is_spotted:
         x, y = rng.uniform(-0.06, 0.06, 2)
         shoulder = ((-0.16 + x, 1.26), (0.24 + x, 1.24), (0.28 + x, 0.9 + y), (0.02 + x, 0.72 + y), (-0.14 + x, 1.0))
@@ -109,44 +101,57 @@ def _cow_leg(pen: Pen, path: tuple[Point, ...], coat: Colour) -> None:
     pen.detail(polygon((x + 0.0, 0.12), (x + 0.05, -0.02), (x - 0.02, -0.02)), shade(coat, 1.3), on=leg)
 
 
-def _cow_profile(pen: Pen, rng: np.random.Generator, frame: _Frame, coat: Colour, is_horned: bool) -> None:
+def _cow_profile(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool) -> None:
     horn = tint(HORNS, rng)
-    ear = polygon((-0.2, 0.12), (-0.34, 0.28), (-0.62, 0.32), (-0.6, 0.12), (-0.36, 0.02))
     if is_horned:
-        pen.part("horn", frame.put(limb(((0.0, 0.22), (0.18, 0.4), (0.16, 0.6)), 0.17, 0.06)), shade(horn, 0.85))
+        pen.part("horn", limb(((0.0, 0.22), (0.2, 0.42), (0.16, 0.68)), 0.2, 0.08), shade(horn, 0.85))
     corners = ((-0.42, 0.36), (0.1, 0.36), (0.6, 0.22), (0.62, -0.26), (0.1, -0.34), (-0.42, -0.34))
-    head = pen.part("head", frame.put(blob(*corners)), coat)
-    pen.detail(frame.put(limb(((0.0, 0.24), (0.3, 0.17)), 0.12, 0.1)), shade(coat, 1.7), on=head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.43, -0.03, 0.18, 0.25)), tint(MUZZLES, rng), on=head)
-    pen.detail(frame.put(ellipse(0.48, 0.07, 0.05, 0.035)), shade(PINK, 0.5), on=muzzle)
-    pen.detail(frame.put(limb(((0.36, -0.14), (0.54, -0.12)), 0.03, 0.03)), shade(PINK, 0.5), on=muzzle)
-    _eye(pen, frame, 0.05, 0.1, head)
+    head = pen.part("head", blob(*corners), coat)
+    pen.detail(limb(((0.0, 0.24), (0.3, 0.17)), 0.12, 0.1), shade(coat, 1.7), on=head)
+    _muzzle(pen, ellipse(0.43, -0.03, 0.18, 0.25), _cow_muzzle(coat, rng), ((0.48, 0.07),), head)
+    draw_eye(pen, 0.05, 0.1, tint(EYES, rng), head)
     if is_horned:
-        pen.part("horn", frame.put(limb(((-0.18, 0.26), (-0.06, 0.48), (-0.16, 0.66)), 0.18, 0.06)), horn)
-    pen.detail(frame.put(0.6 * ear + 0.4 * ear.mean(axis=0)), PINK, on=pen.part("ear", frame.put(ear), coat))
+        pen.part("horn", limb(((-0.2, 0.26), (-0.04, 0.5), (-0.14, 0.74)), 0.21, 0.08), horn)
+    if rng.random() < HANGING_SHARE:
+        pen.part("ear", limb(((-0.16, 0.08), (-0.38, 0.06), (-0.5, -0.3)), 0.2, 0.17), shade(coat, 0.85))
+    else:
+        pricked_ear(pen, polygon((-0.2, 0.12), (-0.34, 0.32), (-0.68, 0.36), (-0.64, 0.12), (-0.36, 0.0)), coat)
 
 
-def _cow_front(pen: Pen, rng: np.random.Generator, frame: _Frame, coat: Colour, is_horned: bool) -> None:
-    horn = tint(HORNS, rng)
+def _cow_muzzle(coat: Colour, rng: np.random.Generator) -> Colour:
+    return shade(coat, 1.4) if rng.random() < 0.4 else tint(MUZZLES, rng)
+
+
+def _muzzle(pen: Pen, shape: Points, colour: Colour, nostrils: tuple[Point, ...], head: int) -> None:
+    """Draw a muzzle, its nostrils and its mouth."""
+    muzzle = pen.part("muzzle", shape, colour, on=head)
+    x, y = shape.mean(axis=0).tolist()
+    for nostril in nostrils:
+        pen.detail(ellipse(*nostril, 0.045, 0.04), shade(colour, 0.4), on=muzzle)
+    pen.detail(limb(((x - 0.09, y - 0.1), (x + 0.09, y - 0.1)), 0.03, 0.03), shade(colour, 0.4), on=muzzle)
+
+
+def _cow_front(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool) -> None:
+    horn, is_hanging = tint(HORNS, rng), rng.random() < HANGING_SHARE
     for side in (-1, 1):
         if is_horned:
-            curve = ((side * 0.16, 0.3), (side * 0.4, 0.34), (side * 0.36, 0.66))
-            pen.part("horn", frame.put(limb(curve, 0.18, 0.06)), horn)
-        ear = ellipse(side * 0.42, 0.16, 0.19, 0.1, side * -0.25)
-        pen.detail(
-            frame.put(0.6 * ear + 0.4 * ear.mean(axis=0)),
-            PINK,
-            on=pen.part("ear", frame.put(ear), shade(coat, 0.9)),
-        )
+            curve = ((side * 0.16, 0.3), (side * 0.44, 0.34), (side * 0.36, 0.74))
+            pen.part("horn", limb(curve, 0.21, 0.08), horn)
+        if is_hanging:
+            _hanging_ear(pen, side, shade(coat, 0.85))
+        else:
+            pricked_ear(pen, ellipse(side * 0.46, 0.18, 0.24, 0.13, side * -0.25), shade(coat, 0.9))
     corners = ((-0.34, 0.44), (0.34, 0.44), (0.36, 0.0), (0.3, -0.5), (-0.3, -0.5), (-0.36, 0.0))
-    head = pen.part("head", frame.put(blob(*corners)), coat)
-    pen.detail(frame.put(limb(((0.0, 0.3), (0.0, -0.1)), 0.1, 0.16)), shade(coat, 1.7), on=head)
+    head = pen.part("head", blob(*corners), coat)
+    pen.detail(limb(((0.0, 0.3), (0.0, -0.1)), 0.1, 0.16), shade(coat, 1.7), on=head)
+    iris = tint(EYES, rng)
     for side in (-1, 1):
-        _eye(pen, frame, side * 0.17, 0.1, head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.0, -0.3, 0.32, 0.19)), tint(MUZZLES, rng), on=head)
-    for side in (-1, 1):
-        pen.detail(frame.put(ellipse(side * 0.13, -0.26, 0.045, 0.055)), shade(PINK, 0.5), on=muzzle)
-    pen.detail(frame.put(limb(((-0.1, -0.4), (0.1, -0.4)), 0.03, 0.03)), shade(PINK, 0.5), on=muzzle)
+        draw_eye(pen, side * 0.17, 0.1, iris, head)
+    _muzzle(pen, ellipse(0.0, -0.3, 0.32, 0.19), _cow_muzzle(coat, rng), ((-0.13, -0.26), (0.13, -0.26)), head)
+
+
+def _hanging_ear(pen: Pen, side: int, colour: Colour) -> None:
+    pen.part("ear", limb(((side * 0.18, 0.1), (side * 0.46, 0.12), (side * 0.56, -0.18)), 0.2, 0.17), colour)
 
 
 def horse(pen: Pen, rng: np.random.Generator) -> None:
@@ -157,16 +162,16 @@ def horse(pen: Pen, rng: np.random.Generator) -> None:
     if pose == 0:
         neck = pen.part("neck", limb(((0.34, 1.02), (0.74, 1.08), (0.84, 0.7)), 0.5, 0.28), shade(coat, 0.92))
         pen.detail(limb(((0.3, 1.24), (0.88, 1.28), (0.96, 0.76)), 0.14, 0.16), mane, on=neck)
-        _horse_profile(pen, rng, _Frame((0.84, 0.65), rng.uniform(-1.25, -1.0)), coat, mane)
+        _horse_profile(pen.within((0.86, 0.66), rng.uniform(-1.25, -1.0), 1.12), rng, coat, mane)
         return
     rise = rng.uniform(-0.16, -0.06)
     path = ((0.36, 1.02), (0.5, 1.4), (0.66, 1.7 + rise))
     neck = pen.part("neck", limb(path, 0.54, 0.3), shade(coat, 0.92))
     pen.detail(limb(((0.14, 1.16), (0.26, 1.6), (0.56, 1.84 + rise)), 0.16, 0.16), mane, on=neck)
     if pose == 3:
-        _horse_front(pen, rng, _Frame((0.7, 1.57 + rise), 0.0), coat, mane)
+        _horse_front(pen.within((0.7, 1.58 + rise), size=1.12), rng, coat, mane)
     else:
-        _horse_profile(pen, rng, _Frame((0.68, 1.74 + rise), rng.uniform(-0.9, -0.6)), coat, mane)
+        _horse_profile(pen.within((0.7, 1.72 + rise), rng.uniform(-0.9, -0.6), 1.12), rng, coat, mane)
 
 
 def _horse_body(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour, is_trotting: bool) -> None:
@@ -202,19 +207,16 @@ def _horse_leg(pen: Pen, path: tuple[Point, ...], coat: Colour, hoof: Colour) ->
     pen.part("hoof", _hoof(path[-1], 0.19), hoof)
 
 
-def _horse_profile(pen: Pen, rng: np.random.Generator, frame: _Frame, coat: Colour, mane: Colour) -> None:
-    for x, light in ((-0.02, 0.8), (-0.2, 1.0)):
-        tip = (x - 0.02, 0.48)
-        pen.part("ear", frame.put(polygon((x - 0.16, 0.1), tip, (x + 0.15, 0.12))), shade(coat, light))
+def _horse_profile(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour) -> None:
+    for x, light in ((0.04, 0.8), (-0.2, 1.0)):
+        pricked_ear(pen, polygon((x - 0.18, 0.08), (x - 0.04, 0.58), (x + 0.17, 0.12)), shade(coat, light))
     corners = ((-0.36, 0.24), (0.08, 0.26), (0.66, 0.14), (0.68, -0.2), (0.2, -0.2), (-0.08, -0.34), (-0.34, -0.26))
-    head = pen.part("head", frame.put(blob(*corners)), coat)
+    head = pen.part("head", blob(*corners), coat)
     if rng.random() < 0.5:
-        pen.detail(frame.put(limb(((0.04, 0.17), (0.36, 0.1)), 0.07, 0.06)), WHITE, on=head)
-    pen.detail(frame.put(limb(((-0.24, 0.2), (-0.06, 0.24), (0.08, 0.12)), 0.13, 0.05)), mane, on=head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.49, -0.03, 0.155, 0.165)), _muzzle_colour(coat), on=head)
-    pen.detail(frame.put(ellipse(0.54, 0.04, 0.045, 0.03)), BLACK, on=muzzle)
-    pen.detail(frame.put(limb(((0.44, -0.11), (0.58, -0.1)), 0.025, 0.025)), BLACK, on=muzzle)
-    _eye(pen, frame, 0.03, 0.05, head)
+        pen.detail(limb(((0.04, 0.17), (0.36, 0.1)), 0.07, 0.06), WHITE, on=head)
+    pen.detail(limb(((-0.24, 0.2), (-0.06, 0.24), (0.08, 0.12)), 0.13, 0.05), mane, on=head)
+    _muzzle(pen, ellipse(0.47, -0.03, 0.19, 0.175), _muzzle_colour(coat), ((0.54, 0.04),), head)
+    draw_eye(pen, 0.03, 0.05, tint(EYES, rng), head)
 
 
 def _muzzle_colour(coat: Colour) -> Colour:
@@ -222,10 +224,9 @@ def _muzzle_colour(coat: Colour) -> Colour:
     return blend(coat, (92, 82, 84), 0.6) if sum(coat) > 440 else shade(coat, 1.45)
 
 
-def _horse_front(pen: Pen, rng: np.random.Generator, frame: _Frame, coat: Colour, mane: Colour) -> None:
+def _horse_front(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour) -> None:
     for side in (-1, 1):
-        ear = polygon((side * 0.27, 0.18), (side * 0.22, 0.58), (side * 0.01, 0.26))
-        pen.part("ear", frame.put(ear), shade(coat, 0.9))
+        pricked_ear(pen, polygon((side * 0.29, 0.16), (side * 0.24, 0.64), (0.0, 0.28)), shade(coat, 0.9))
     corners = (
         (-0.28, 0.36),
         (0.28, 0.36),
@@ -236,15 +237,14 @@ def _horse_front(pen: Pen, rng: np.random.Generator, frame: _Frame, coat: Colour
         (-0.2, -0.4),
         (-0.3, 0),
     )
-    head = pen.part("head", frame.put(blob(*corners)), coat)
+    head = pen.part("head", blob(*corners), coat)
     if rng.random() < 0.6:
-        pen.detail(frame.put(limb(((0.0, 0.1), (0.0, -0.32)), 0.08, 0.1)), WHITE, on=head)
-    pen.detail(frame.put(polygon((-0.12, 0.34), (0.14, 0.34), (0.1, 0.14), (0.02, 0.02))), mane, on=head)
+        pen.detail(limb(((0.0, 0.1), (0.0, -0.32)), 0.08, 0.1), WHITE, on=head)
+    pen.detail(polygon((-0.12, 0.34), (0.14, 0.34), (0.1, 0.14), (0.02, 0.02)), mane, on=head)
+    iris = tint(EYES, rng)
     for side in (-1, 1):
-        _eye(pen, frame, side * 0.15, 0.02, head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.0, -0.47, 0.19, 0.16)), _muzzle_colour(coat), on=head)
-    for side in (-1, 1):
-        pen.detail(frame.put(ellipse(side * 0.08, -0.43, 0.03, 0.045)), BLACK, on=muzzle)
+        draw_eye(pen, side * 0.15, 0.02, iris, head)
+    _muzzle(pen, ellipse(0.0, -0.46, 0.2, 0.18), _muzzle_colour(coat), ((-0.08, -0.42), (0.08, -0.42)), head)
 
 
 def sheep(pen: Pen, rng: np.random.Generator) -> None:
@@ -255,14 +255,14 @@ def sheep(pen: Pen, rng: np.random.Generator) -> None:
     _sheep_body(pen, rng, wool, face)
     if pose == 0:
         pen.part("neck", limb(((0.4, 0.86), (0.66, 0.66)), 0.56, 0.44), shade(wool, 0.9))
-        _sheep_profile(pen, rng, _Frame((0.74, 0.54), rng.uniform(-1.1, -0.8)), wool, face, is_horned)
+        _sheep_profile(pen.within((0.76, 0.58), rng.uniform(-1.1, -0.8), 1.2), rng, wool, face, is_horned)
         return
     rise = rng.uniform(-0.08, 0.08)
     pen.part("neck", limb(((0.34, 0.92), (0.6, 1.2 + rise)), 0.62, 0.46), shade(wool, 0.9))
     if pose == 1:
-        _sheep_profile(pen, rng, _Frame((0.7, 1.34 + rise), rng.uniform(-0.6, -0.3)), wool, face, is_horned)
+        _sheep_profile(pen.within((0.72, 1.34 + rise), rng.uniform(-0.6, -0.3), 1.2), rng, wool, face, is_horned)
     else:
-        _sheep_front(pen, rng, _Frame((0.64, 1.3 + rise), rng.uniform(-0.12, 0.12)), wool, face, is_horned)
+        _sheep_front(pen.within((0.66, 1.32 + rise), rng.uniform(-0.12, 0.12), 1.2), rng, wool, face, is_horned)
 
 
 def _cloud(x: float, y: float, half_width: float, half_height: float, lobes: int) -> Points:
@@ -275,49 +275,47 @@ def _cloud(x: float, y: float, half_width: float, half_height: float, lobes: int
 
 def _sheep_body(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour) -> None:
     wag = rng.uniform(-0.1, 0.12)
-    pen.part("tail", limb(((-0.74, 1.04), (-0.96, 1.04 + wag / 2), (-0.98, 0.86 + wag)), 0.26, 0.22), shade(wool, 0.9))
+    pen.part("tail", limb(((-0.74, 1.1), (-1.06, 1.12), (-1.0 + wag, 0.62)), 0.22, 0.26), shade(wool, 0.9))
     for x in (-0.36, 0.28):
         _leg(pen, _stance(rng, x, 0.5, 0.07), 0.17, shade(face, 0.8))
     body = pen.part("torso", _cloud(-0.12, 0.88, 0.82, 0.58, int(rng.integers(10, 14))), wool)
-    for x, y in ((-0.5, 0.98), (-0.14, 1.1), (-0.2, 0.76), (0.16, 0.92)):
-        pen.detail(limb(((x - 0.1, y), (x, y - 0.14), (x + 0.1, y)), 0.04, 0.04), shade(wool, 0.8), on=body)
+    _curls(pen, wool, body)
     for x in (-0.54, 0.14):
         _leg(pen, _stance(rng, x, 0.42, 0.07), 0.18, face)
 
 
-def _sheep_profile(
-    pen: Pen, rng: np.random.Generator, frame: _Frame, wool: Colour, face: Colour, is_horned: bool
-) -> None:
+def _curls(pen: Pen, hair: Colour, body: int) -> None:
+    for x, y in ((-0.5, 0.98), (-0.14, 1.1), (-0.2, 0.76), (0.16, 0.92)):
+        pen.detail(limb(((x - 0.1, y), (x, y - 0.14), (x + 0.1, y)), 0.04, 0.04), shade(hair, 0.8), on=body)
+
+
+def _sheep_profile(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour, is_horned: bool) -> None:
     corners = ((-0.34, 0.3), (0.1, 0.3), (0.5, 0.14), (0.5, -0.2), (0.1, -0.28), (-0.34, -0.28))
-    head = pen.part("head", frame.put(blob(*corners)), face)
-    pen.detail(frame.put(_cloud(-0.12, 0.2, 0.26, 0.2, 7)), wool, on=head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.34, -0.04, 0.15, 0.18)), shade(face, 1.35), on=head)
-    pen.detail(frame.put(ellipse(0.4, 0.04, 0.04, 0.03)), BLACK, on=muzzle)
-    pen.detail(frame.put(limb(((0.3, -0.12), (0.44, -0.1)), 0.025, 0.025)), BLACK, on=muzzle)
-    _eye(pen, frame, 0.09, 0.05, head)
-    ear = limb(((-0.12, 0.0), (-0.3, -0.02), (-0.4, -0.3)), 0.17, 0.13)
-    pen.part("ear", frame.put(ear), shade(face, 0.85))
-    if is_horned:
+    head = pen.part("head", blob(*corners), face)
+    pen.detail(_cloud(-0.12, 0.2, 0.26, 0.2, 7), wool, on=head)
+    _muzzle(pen, ellipse(0.33, -0.04, 0.18, 0.2), _muzzle_colour(face), ((0.4, 0.04),), head)
+    draw_eye(pen, 0.09, 0.05, tint(EYES, rng), head)
+    pen.part("ear", limb(((-0.12, 0.06), (-0.34, 0.04), (-0.44, -0.3)), 0.2, 0.16), shade(face, 0.85))
+    if is_horned and rng.random() < CURLED_SHARE:
         curl = ((-0.06, 0.24), (-0.62, 0.56), (-0.66, -0.24), (-0.2, -0.02))
-        pen.part("horn", frame.put(limb(curl, 0.22, 0.07)), tint(HORNS, rng))
+        pen.part("horn", limb(curl, 0.22, 0.08), tint(HORNS, rng))
+    elif is_horned:
+        for x in (0.02, -0.18):
+            pen.part("horn", limb(((x, 0.24), (x + 0.04, 0.48), (x - 0.16, 0.7)), 0.21, 0.08), tint(HORNS, rng))
 
 
-def _sheep_front(
-    pen: Pen, rng: np.random.Generator, frame: _Frame, wool: Colour, face: Colour, is_horned: bool
-) -> None:
+def _sheep_front(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour, is_horned: bool) -> None:
     horn = tint(HORNS, rng)
+    curl = ((0.12, 0.26), (0.5, 0.56), (0.66, 0.16), (0.36, 0.14))
+    curve = curl if rng.random() < CURLED_SHARE else ((0.14, 0.28), (0.4, 0.34), (0.32, 0.7))
     for side in (-1, 1):
-        ear = limb(((side * 0.18, 0.06), (side * 0.38, 0.06), (side * 0.48, -0.12)), 0.16, 0.12)
-        pen.part("ear", frame.put(ear), shade(face, 0.85))
+        _hanging_ear(pen, side, shade(face, 0.85))
         if is_horned:
-            curl = ((side * 0.12, 0.26), (side * 0.5, 0.56), (side * 0.66, 0.16), (side * 0.36, 0.14))
-            pen.part("horn", frame.put(limb(curl, 0.19, 0.07)), horn)
+            pen.part("horn", limb(tuple((side * x, y) for x, y in curve), 0.2, 0.08), horn)
     corners = ((-0.3, 0.36), (0.3, 0.36), (0.3, 0.0), (0.18, -0.46), (-0.18, -0.46), (-0.3, 0.0))
-    head = pen.part("head", frame.put(blob(*corners)), face)
-    pen.detail(frame.put(_cloud(0.0, 0.28, 0.28, 0.17, 7)), wool, on=head)
+    head = pen.part("head", blob(*corners), face)
+    pen.detail(_cloud(0.0, 0.28, 0.28, 0.17, 7), wool, on=head)
+    iris = tint(EYES, rng)
     for side in (-1, 1):
-        _eye(pen, frame, side * 0.13, 0.03, head)
-    muzzle = pen.part("muzzle", frame.put(ellipse(0.0, -0.25, 0.18, 0.15)), shade(face, 1.35), on=head)
-    for side in (-1, 1):
-        pen.detail(frame.put(ellipse(side * 0.06, -0.21, 0.03, 0.03)), BLACK, on=muzzle)
-    pen.detail(frame.put(limb(((-0.06, -0.32), (0.06, -0.32)), 0.025, 0.025)), BLACK, on=muzzle)
+        draw_eye(pen, side * 0.13, 0.03, iris, head)
+    _muzzle(pen, ellipse(0.0, -0.26, 0.2, 0.17), _muzzle_colour(face), ((-0.07, -0.22), (0.07, -0.22)), head)

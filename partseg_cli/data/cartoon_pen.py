@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,10 +185,23 @@ class Pen:
 
     def __init__(self, canvas: Canvas, name: str, foot: Point, unit: float, tilt: float, is_flipped: bool) -> None:
         """Begin the object called `name` at `foot`, `unit` pixels to the unit, turned left by `tilt` radians."""
-        self.canvas, self.foot = canvas, foot
+        self.canvas, self._origin = canvas, np.asarray(foot)
         self.object = canvas.add(Piece(name, 0))
         mirror = np.asarray([[-unit if is_flipped else unit, 0.0], [0.0, -unit]])
         self._to_pixels = mirror @ _rotation(-tilt)
+
+    def within(self, at: Point, turn: float = 0.0, size: float = 1.0) -> Pen:
+        """Give a pen for a group of parts of the same object, such as a head.
+
+        Args:
+            at: its origin, in this pen's units.
+            turn: how far it is turned to the left, in radians.
+            size: its unit, in this pen's units.
+        """
+        pen = copy(self)
+        pen._origin = np.asarray(at) @ self._to_pixels + self._origin
+        pen._to_pixels = size * _rotation(turn) @ self._to_pixels
+        return pen
 
     def part(self, name: str, shape: Points, colour: Colour, on: int | None = None) -> int:
         """Draw a part with an outline; what it covers leaves every mask but that of the piece it is `on`."""
@@ -203,5 +217,5 @@ class Pen:
 
     def _draw(self, piece: Piece, shape: Points, colour: Colour, ink: Colour | None) -> int:
         number = self.canvas.add(piece)
-        self.canvas.fill(shape @ self._to_pixels + self.foot, number, colour, ink)
+        self.canvas.fill(shape @ self._to_pixels + self._origin, number, colour, ink)
         return number

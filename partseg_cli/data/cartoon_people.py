@@ -72,7 +72,7 @@ def _reach(start: Point, side: int, angle: float, length: float) -> Point:
 def _head(pen: Pen, rng: np.random.Generator, skin: Colour, hair: Colour) -> None:
     y = 1.58
     for side in (-1, 1):
-        pen.part("ear", ellipse(side * 0.41, y - 0.06, 0.09, 0.11), shade(skin, 0.93))
+        pen.part("ear", ellipse(side * 0.43, y - 0.06, 0.12, 0.15), shade(skin, 0.93))
     head = pen.part("head", ellipse(0.0, y, 0.4, 0.4), skin)
     for side in (-1, 1):
         pen.detail(ellipse(side * 0.25, y - 0.15, 0.08, 0.05), blend(skin, LIPS, 0.35), on=head)
@@ -101,11 +101,11 @@ def _hair(pen: Pen, rng: np.random.Generator, head: int, hair: Colour) -> None:
 def _face(pen: Pen, rng: np.random.Generator, head: int, y: float, hair: Colour, skin: Colour) -> None:
     smile = rng.uniform(0.04, 0.2)
     for side in (-1, 1):
-        eye = pen.feature("eye", ellipse(side * 0.16, y - 0.03, 0.09, 0.1), WHITE, on=head)
-        pen.detail(ellipse(side * 0.16 + 0.01, y - 0.035, 0.06, 0.07), BLACK, on=eye)
-        pen.detail(ellipse(side * 0.16 + 0.03, y - 0.005, 0.022, 0.022), WHITE, on=eye)
-        brow = limb(((side * 0.07, y + 0.11), (side * 0.16, y + 0.17), (side * 0.25, y + 0.11)), 0.06, 0.05)
+        eye = pen.feature("eye", ellipse(side * 0.17, y - 0.03, 0.115, 0.125), WHITE, on=head)
+        pen.detail(ellipse(side * 0.17 + 0.01, y - 0.035, 0.07, 0.085), BLACK, on=eye)
+        pen.detail(ellipse(side * 0.17 + 0.03, y + 0.0, 0.028, 0.028), WHITE, on=eye)
+        brow = limb(((side * 0.07, y + 0.12), (side * 0.17, y + 0.19), (side * 0.28, y + 0.12)), 0.09, 0.08)
         pen.feature("eyebrow", brow, shade(hair, 0.8), on=head)
-    pen.feature("nose", ellipse(0.0, y - 0.12, 0.06, 0.05), shade(skin, 0.8), on=head)
-    mouth = limb(((-0.13, y - 0.2), (0.0, y - 0.22 - smile), (0.13, y - 0.2)), 0.06, 0.06)
+    pen.feature("nose", ellipse(0.0, y - 0.12, 0.09, 0.07), shade(skin, 0.78), on=head)
+    mouth = limb(((-0.15, y - 0.23), (0.0, y - 0.25 - smile), (0.15, y - 0.23)), 0.09, 0.09)
     pen.feature("mouth", mouth, LIPS, on=head)

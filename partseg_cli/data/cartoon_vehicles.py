@@ -18,8 +18,11 @@ PAINTS = (
 GLASS = ((176, 220, 240), (150, 200, 226), (200, 226, 236))
 LAMP, TAIL_LAMP, PLATE = (255, 244, 170), (200, 40, 44), (246, 246, 240)
 TYRE, HUB, CHROME = (46, 46, 54), (190, 194, 204), (150, 156, 168)
-DEPTH = np.asarray([0.36, 0.09])
+DEPTH = np.asarray([0.46, 0.11])
 """From the near edge of an end to its far edge."""
+
+DOOR_SHADE = 0.7
+"""Doors have the paint's colour, so much darker, and a shining handle."""
 
 FRONTS = 0.65
 """How often a vehicle shows its front rather than its back."""
@@ -43,18 +46,18 @@ def car(pen: Pen, rng: np.random.Generator) -> None:
     pen.detail(limb(((-0.94, 0.3), (0.6, 0.3)), 0.04, 0.04), shade(paint, 0.7), on=side)
     for x in (-0.62, 0.3):
         _wheel(pen, x, 0.22, 0.22)
-    pen.part("mirror", ellipse(nose - 0.08, 0.66, 0.075, 0.06), shade(paint, 0.8))
+    _mirror(pen, nose - 0.04, 0.68)
 
 
 def _car_doors(pen: Pen, side: int, cabin: Points, paint: Colour, glass: Colour) -> None:
     for left, right in ((0.1, 0.5), (0.53, 0.93)):
         upper = panel(cabin, left, 0.0, right, 0.94)
         sill = np.asarray([[upper[1][0], 0.26], [upper[0][0], 0.26]])
-        door = pen.part("door", np.concatenate([upper[[0, 3, 2, 1]], sill]), shade(paint, 1.06), on=side)
-        window = pen.part("window", panel(cabin, left + 0.04, 0.1, right - 0.04, 0.84), glass, on=door)
+        door = pen.part("door", np.concatenate([upper[[0, 3, 2, 1]], sill]), shade(paint, DOOR_SHADE), on=side)
+        window = pen.part("window", panel(cabin, left + 0.05, 0.12, right - 0.05, 0.86), glass, on=door)
         pen.detail(panel(cabin, left + 0.1, 0.16, left + 0.17, 0.76), shade(glass, 1.6), on=window)
         x = float(upper[0][0])
-        pen.detail(box(x + 0.05, 0.5, x + 0.16, 0.54), shade(paint, 0.55), on=door)
+        pen.detail(box(x + 0.05, 0.48, x + 0.18, 0.53), CHROME, on=door)
 
 
 def _choose_end(rng: np.random.Generator) -> str:
@@ -64,7 +67,7 @@ def _choose_end(rng: np.random.Generator) -> str:
 def _fit_out(pen: Pen, end: str, body: int, face: Points) -> None:
     """Draw bumper, number plate and lamps on the end of a vehicle."""
     pen.detail(panel(face, 0.0, 0.0, 1.0, 0.16), CHROME, on=body)
-    pen.part("license plate", panel(face, 0.3, 0.12, 0.7, 0.4), PLATE, on=body)
+    pen.part("license plate", panel(face, 0.22, 0.04, 0.78, 0.36), PLATE, on=body)
     lamps = [panel(face, left, 0.42, left + 0.26, 0.8) for left in (0.04, 0.7)]
     if end == "front":
         pen.detail(panel(face, 0.36, 0.52, 0.64, 0.74), shade(CHROME, 0.5), on=body)
@@ -73,6 +76,10 @@ def _fit_out(pen: Pen, end: str, body: int, face: Points) -> None:
     else:
         for lamp in lamps:
             pen.detail(lamp, TAIL_LAMP, on=body)
+
+
+def _mirror(pen: Pen, x: float, y: float) -> None:
+    pen.part("mirror", box(x - 0.07, y - 0.1, x + 0.07, y + 0.1, 0.05), TYRE)
 
 
 def _wheel(pen: Pen, x: float, y: float, radius: float) -> None:
@@ -96,22 +103,25 @@ def bus(pen: Pen, rng: np.random.Generator) -> None:
     _fit_out(pen, end, panelling, panel(face, 0.0, 0.0, 1.0, 0.42))
     side = pen.part("side", wall, paint)
     pen.detail(panel(wall, 0.0, 0.3, 1.0, 0.4), stripe, on=side)
-    _bus_openings(pen, rng, side, wall, glass)
+    _bus_openings(pen, rng, side, wall, glass, shade(paint, DOOR_SHADE))
     for x in (-0.62, 0.28):
         _wheel(pen, x, 0.19, 0.19)
     for x, y in face[2:].tolist() if end == "front" else ():
-        pen.part("mirror", box(x - 0.05, y - 0.44, x + 0.05, y - 0.24, 0.04), TYRE)
+        _mirror(pen, x, y - 0.34)
 
 
-def _bus_openings(pen: Pen, rng: np.random.Generator, side: int, wall: Points, glass: Colour) -> None:
+def _bus_openings(
+    pen: Pen, rng: np.random.Generator, side: int, wall: Points, glass: Colour, door_colour: Colour
+) -> None:
     """Draw the doors, then windows in the rest of the wall."""
-    columns = int(rng.integers(6, 9))
+    columns = int(rng.integers(4, 7))
     doors = {columns - 1, 2} if rng.random() < 0.5 else {columns - 1}
     for column in range(columns):
         left, right = (column + 0.1) / columns, (column + 0.9) / columns
         if column in doors:
-            door = pen.part("door", panel(wall, left, 0.04, right, 0.9), shade(HUB, 0.9), on=side)
-            pen.part("window", panel(wall, left + 0.015, 0.3, right - 0.015, 0.84), glass, on=door)
+            door = pen.part("door", panel(wall, left, 0.04, right, 0.92), door_colour, on=side)
+            pen.part("window", panel(wall, left + 0.02, 0.46, right - 0.02, 0.86), glass, on=door)
+            pen.detail(panel(wall, left + 0.02, 0.34, left + 0.06, 0.39), CHROME, on=door)
         else:
             window = pen.part("window", panel(wall, left, 0.5, right, 0.84), glass, on=side)
             pen.detail(panel(wall, left + 0.02, 0.56, left + 0.035, 0.78), shade(glass, 1.6), on=window)
