@@ -6,7 +6,7 @@ are taken from photos without any unseen object.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,14 +15,11 @@ import torch
 from jaxtyping import Bool, Float, UInt16
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from partseg_cli.data.loader import permutation
+from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.record import Part, Record
-from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import photo_tensor
-from partseg_cli.errors import DataError
 from partseg_cli.vocabulary import Vocabulary
 
 SCENES = (0.7, 1.0)
@@ -94,8 +91,8 @@ class CaptionBatch(NamedTuple):
         return cls(images, captions, truth, tuple(view.image_id for view in views))
 
 
-class CaptionSet(Dataset[View]):
-    """Captioned views by their number in the run, each a pure function of the seed and that number.
+class CaptionSet(DrawnSet[View, CaptionBatch]):
+    """Captioned views by their number in the run.
 
     Photos and labels stay in memory once they were read: 60 kB for one of 128 x 128.
     """
@@ -103,24 +100,13 @@ class CaptionSet(Dataset[View]):
     def __init__(
         self, store: Store, image_ids: Sequence[str], vocabulary: Vocabulary, views: CaptionViews, seed: int
     ) -> None:
-        self.store, self.vocabulary, self.views, self.seed = store, vocabulary, views, seed
-        self.unseen = set(vocabulary.unseen_objects)
-        self.names = store.info.objects
-        stored = {split: store.records(split) for split in store.splits}
-        self.records: list[Record] = [stored[split][index] for split, index in select(store, image_ids)]
-        self.records = [record for record in self.records if record.objects]
-        if not self.records:
-            raise DataError(f"{store.folder}: captions need an image with an object, got none; split again")
+        super().__init__(store, image_ids, vocabulary, seed, CaptionBatch.of)
+        self.views = views
         self._kept: dict[int, tuple[Image.Image, UInt16[np.ndarray, "H W"]]] = {}
-
-    def __len__(self) -> int:
-        return len(self.records)
 
     def __getitem__(self, number: int) -> View:
         """Give view `number` of the run."""
-        epoch, position = divmod(number, len(self))
-        index = int(permutation(self.seed, epoch, len(self))[position])
-        rng = np.random.default_rng([self.seed, number])
+        index, rng = self.draw(number)
         record = self.records[index]
         photo, objects = self._read(index)
         kind, parts = rng.random(), self._showable(record)
@@ -134,13 +120,6 @@ class CaptionSet(Dataset[View]):
         if rng.random() < self.views.flip:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return View(photo_tensor(view, self.views.image_size), caption, truths, record.image_id)
-
-    def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[CaptionBatch]:
-        """Give views `start` to `stop` of the run, `images` at a time."""
-        numbers = range(start, stop)
-        return iter(
-            DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=CaptionBatch.of)
-        )
 
     def _read(self, index: int) -> tuple[Image.Image, UInt16[np.ndarray, "H W"]]:
         if index not in self._kept:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from partseg_cli.data.cartoon_animal_parts import BLACK, EYES, draw_eye, pricked_ear
 from partseg_cli.data.cartoon_pen import Colour, Pen, Point, Points, blob, ellipse, limb, polygon, shade, tint
 
-BLACK, WHITE, PINK, RED = (30, 28, 34), (250, 248, 242), (240, 150, 160), (226, 92, 100)
+RED = (226, 92, 100)
 CAT_FUR = ((236, 152, 62), (150, 152, 164), (84, 80, 92), (238, 224, 200), (176, 128, 92))
 DOG_FUR = ((192, 128, 68), (226, 186, 116), (132, 88, 56), (230, 222, 210), (98, 92, 96))
 FEATHERS = ((72, 152, 226), (232, 92, 74), (92, 182, 98), (250, 196, 60), (160, 112, 210), (240, 140, 170))
 CAT_EYES = ((150, 208, 88), (246, 206, 70), (122, 196, 230))
 COLLARS = ((212, 58, 66), (56, 118, 206), (48, 160, 112), (150, 84, 190))
 BEAKS = ((248, 160, 40), (240, 120, 40), (90, 84, 80))
-EYES = ((252, 250, 244), (252, 250, 244), (250, 226, 150), (196, 224, 240))
 NOSES = ((30, 28, 34), (66, 44, 40), (236, 140, 150))
 
 PRICKED_SHARE = 0.5
@@ -96,18 +96,6 @@ def _cat_head(pen: Pen, rng: np.random.Generator, fur: Colour, stripe: Colour) -
         lip = limb(((0.0, -0.22), (side * 0.06, -0.27), (side * 0.12, -0.22)), 0.03, 0.02)
         pen.detail(lip, BLACK, on=head)
     pen.part("nose", ellipse(0.0, -0.13, 0.11, 0.085), tint(NOSES, rng), on=head)
-
-
-def pricked_ear(pen: Pen, shape: Points, fur: Colour) -> None:
-    """Draw an ear and its pink inside."""
-    pen.detail(0.6 * shape + 0.4 * shape.mean(axis=0), PINK, on=pen.part("ear", shape, fur))
-
-
-def draw_eye(pen: Pen, x: float, y: float, iris: Colour, head: int) -> None:
-    """Draw the eye of an animal."""
-    eye = pen.part("eye", ellipse(x, y, 0.125, 0.135), iris, on=head)
-    pen.detail(ellipse(x + 0.01, y, 0.07, 0.095), BLACK, on=eye)
-    pen.detail(ellipse(x + 0.03, y + 0.05, 0.03, 0.035), WHITE, on=eye)
 
 
 def dog(pen: Pen, rng: np.random.Generator) -> None:

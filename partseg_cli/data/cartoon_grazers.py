@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from partseg_cli.data.cartoon_animals import EYES, PINK, WHITE, draw_eye, pricked_ear
-from partseg_cli.data.cartoon_pen import Colour, Pen, Point, Points, blend, blob, ellipse, limb, polygon, shade, tint
+from partseg_cli.data.cartoon_animal_parts import (
+    EYES,
+    PINK,
+    WHITE,
+    cloud,
+    draw_curls,
+    draw_eye,
+    draw_muzzle,
+    hanging_ear,
+    muzzle_colour,
+    pricked_ear,
+    stance,
+)
+from partseg_cli.data.cartoon_pen import Colour, Pen, Point, Points, blob, ellipse, limb, polygon, shade, tint
 
 COW_COATS = ((242, 238, 230), (168, 98, 58), (74, 64, 62), (206, 148, 96), (242, 238, 230))
 COW_SPOTS = ((52, 46, 48), (140, 78, 46), (96, 66, 52))
@@ -27,18 +37,10 @@ HANGING_SHARE = 0.4
 """How many cows have ears that hang."""
 CURLED_SHARE = 0.5
 """How many of the horned sheep have horns that curl; those of the others are short and stand."""
-LOBE_TURNS = np.linspace(0, math.pi, 6, endpoint=False)
-"""Places along one lobe of a wool cloud."""
 
 
 def _leg(pen: Pen, path: tuple[Point, ...], width: float, coat: Colour) -> int:
     return pen.part("leg", limb(path, width, width * 0.82), coat)
-
-
-def _stance(rng: np.random.Generator, x: float, top: float, stride: float) -> tuple[Point, ...]:
-    """Give the path of a leg that stands on the ground."""
-    foot = x + rng.uniform(-stride, stride)
-    return (x, top), (x, top / 2), (foot, 0.1)
 
 
 def _hoof(foot: Point, width: float) -> Points:
@@ -73,11 +75,11 @@ def _cow_body(pen: Pen, rng: np.random.Generator, coat: Colour, spot: Colour, is
     tail = pen.part("tail", limb(((-0.8, 1.24), (-1.1, 1.2), (-1.02 + swing, 0.62)), 0.17, 0.12), coat)
     pen.detail(ellipse(-1.02 + swing, 0.52, 0.1, 0.17), shade(spot, 0.75), on=tail)
     for x in (-0.44, 0.38):
-        _cow_leg(pen, _stance(rng, x, 0.6, 0.08), shade(coat, 0.8))
+        _cow_leg(pen, stance(rng, x, 0.6, 0.08), shade(coat, 0.8))
     corners = ((-0.98, 1.38), (-0.3, 1.34), (0.2, 1.3), (0.62, 1.42), (0.66, 0.5), (0.0, 0.42), (-0.92, 0.46))
     if rng.random() < SHAGGY_SHARE:
-        body = pen.part("torso", _cloud(-0.16, 0.92, 0.86, 0.56, int(rng.integers(14, 20))), coat)
-        _curls(pen, coat, body)
+        body = pen.part("torso", cloud(-0.16, 0.92, 0.86, 0.56, int(rng.integers(14, 20))), coat)
+        draw_curls(pen, coat, body)
     else:
         body = pen.part("torso", blob(*corners), coat)
     if is_spotted:
@@ -90,7 +92,7 @@ def _cow_body(pen: Pen, rng: np.random.Generator, coat: Colour, spot: Colour, is
     for shift in (-0.08, 0.08):
         pen.detail(ellipse(-0.32 + shift, 0.33, 0.04, 0.06), shade(PINK, 0.9), on=body)
     for x in (-0.68, 0.22):
-        _cow_leg(pen, _stance(rng, x, 0.64, 0.08), coat)
+        _cow_leg(pen, stance(rng, x, 0.64, 0.08), coat)
 
 
 def _cow_leg(pen: Pen, path: tuple[Point, ...], coat: Colour) -> None:
@@ -108,7 +110,7 @@ def _cow_profile(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bo
     corners = ((-0.42, 0.36), (0.1, 0.36), (0.6, 0.22), (0.62, -0.26), (0.1, -0.34), (-0.42, -0.34))
     head = pen.part("head", blob(*corners), coat)
     pen.detail(limb(((0.0, 0.24), (0.3, 0.17)), 0.12, 0.1), shade(coat, 1.7), on=head)
-    _muzzle(pen, ellipse(0.43, -0.03, 0.18, 0.25), _cow_muzzle(coat, rng), ((0.48, 0.07),), head)
+    draw_muzzle(pen, ellipse(0.43, -0.03, 0.18, 0.25), _cow_muzzle(coat, rng), ((0.48, 0.07),), head)
     draw_eye(pen, 0.05, 0.1, tint(EYES, rng), head)
     if is_horned:
         pen.part("horn", limb(((-0.2, 0.26), (-0.04, 0.5), (-0.14, 0.74)), 0.21, 0.08), horn)
@@ -122,15 +124,6 @@ def _cow_muzzle(coat: Colour, rng: np.random.Generator) -> Colour:
     return shade(coat, 1.4) if rng.random() < 0.4 else tint(MUZZLES, rng)
 
 
-def _muzzle(pen: Pen, shape: Points, colour: Colour, nostrils: tuple[Point, ...], head: int) -> None:
-    """Draw a muzzle, its nostrils and its mouth."""
-    muzzle = pen.part("muzzle", shape, colour, on=head)
-    x, y = shape.mean(axis=0).tolist()
-    for nostril in nostrils:
-        pen.detail(ellipse(*nostril, 0.045, 0.04), shade(colour, 0.4), on=muzzle)
-    pen.detail(limb(((x - 0.09, y - 0.1), (x + 0.09, y - 0.1)), 0.03, 0.03), shade(colour, 0.4), on=muzzle)
-
-
 def _cow_front(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool) -> None:
     horn, is_hanging = tint(HORNS, rng), rng.random() < HANGING_SHARE
     for side in (-1, 1):
@@ -138,7 +131,7 @@ def _cow_front(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool
             curve = ((side * 0.16, 0.3), (side * 0.44, 0.34), (side * 0.36, 0.74))
             pen.part("horn", limb(curve, 0.21, 0.08), horn)
         if is_hanging:
-            _hanging_ear(pen, side, shade(coat, 0.85))
+            hanging_ear(pen, side, shade(coat, 0.85))
         else:
             pricked_ear(pen, ellipse(side * 0.46, 0.18, 0.24, 0.13, side * -0.25), shade(coat, 0.9))
     corners = ((-0.34, 0.44), (0.34, 0.44), (0.36, 0.0), (0.3, -0.5), (-0.3, -0.5), (-0.36, 0.0))
@@ -147,11 +140,7 @@ def _cow_front(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool
     iris = tint(EYES, rng)
     for side in (-1, 1):
         draw_eye(pen, side * 0.17, 0.1, iris, head)
-    _muzzle(pen, ellipse(0.0, -0.3, 0.32, 0.19), _cow_muzzle(coat, rng), ((-0.13, -0.26), (0.13, -0.26)), head)
-
-
-def _hanging_ear(pen: Pen, side: int, colour: Colour) -> None:
-    pen.part("ear", limb(((side * 0.18, 0.1), (side * 0.46, 0.12), (side * 0.56, -0.18)), 0.2, 0.17), colour)
+    draw_muzzle(pen, ellipse(0.0, -0.3, 0.32, 0.19), _cow_muzzle(coat, rng), ((-0.13, -0.26), (0.13, -0.26)), head)
 
 
 def horse(pen: Pen, rng: np.random.Generator) -> None:
@@ -179,7 +168,7 @@ def _horse_body(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour, 
     pen.part("tail", limb(((-0.62, 1.18), (-1.06, 1.24), (-0.96 + swing, 0.5)), 0.17, 0.24), mane)
     stride = 0.12 if is_trotting else 0.06
     for x in (-0.34, 0.2):
-        _horse_leg(pen, _stance(rng, x, 0.84, stride), shade(coat, 0.8), hoof)
+        _horse_leg(pen, stance(rng, x, 0.84, stride), shade(coat, 0.8), hoof)
     corners = (
         (-0.8, 1.34),
         (-0.2, 1.2),
@@ -191,7 +180,7 @@ def _horse_body(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour, 
         (-0.76, 0.7),
     )
     pen.part("torso", blob(*corners), coat)
-    _horse_leg(pen, _stance(rng, -0.62, 0.88, stride / 2), coat, hoof)
+    _horse_leg(pen, stance(rng, -0.62, 0.88, stride / 2), coat, hoof)
     if is_trotting:
         knee, foot = (
             (rng.uniform(0.78, 0.92), rng.uniform(0.72, 0.86)),
@@ -199,7 +188,7 @@ def _horse_body(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour, 
         )
         _horse_leg(pen, ((0.36, 0.9), knee, knee, foot), coat, hoof)
     else:
-        _horse_leg(pen, _stance(rng, 0.48, 0.86, stride), coat, hoof)
+        _horse_leg(pen, stance(rng, 0.48, 0.86, stride), coat, hoof)
 
 
 def _horse_leg(pen: Pen, path: tuple[Point, ...], coat: Colour, hoof: Colour) -> None:
@@ -215,13 +204,8 @@ def _horse_profile(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colou
     if rng.random() < 0.5:
         pen.detail(limb(((0.04, 0.17), (0.36, 0.1)), 0.07, 0.06), WHITE, on=head)
     pen.detail(limb(((-0.24, 0.2), (-0.06, 0.24), (0.08, 0.12)), 0.13, 0.05), mane, on=head)
-    _muzzle(pen, ellipse(0.47, -0.03, 0.19, 0.175), _muzzle_colour(coat), ((0.54, 0.04),), head)
+    draw_muzzle(pen, ellipse(0.47, -0.03, 0.19, 0.175), muzzle_colour(coat), ((0.54, 0.04),), head)
     draw_eye(pen, 0.03, 0.05, tint(EYES, rng), head)
-
-
-def _muzzle_colour(coat: Colour) -> Colour:
-    """Give a colour that stands out: darker on a pale coat, paler on a dark one."""
-    return blend(coat, (92, 82, 84), 0.6) if sum(coat) > 440 else shade(coat, 1.45)
 
 
 def _horse_front(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour) -> None:
@@ -244,7 +228,7 @@ def _horse_front(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour)
     iris = tint(EYES, rng)
     for side in (-1, 1):
         draw_eye(pen, side * 0.15, 0.02, iris, head)
-    _muzzle(pen, ellipse(0.0, -0.46, 0.2, 0.18), _muzzle_colour(coat), ((-0.08, -0.42), (0.08, -0.42)), head)
+    draw_muzzle(pen, ellipse(0.0, -0.46, 0.2, 0.18), muzzle_colour(coat), ((-0.08, -0.42), (0.08, -0.42)), head)
 
 
 def sheep(pen: Pen, rng: np.random.Generator) -> None:
@@ -265,35 +249,22 @@ def sheep(pen: Pen, rng: np.random.Generator) -> None:
         _sheep_front(pen.within((0.66, 1.32 + rise), rng.uniform(-0.12, 0.12), 1.2), rng, wool, face, is_horned)
 
 
-def _cloud(x: float, y: float, half_width: float, half_height: float, lobes: int) -> Points:
-    """Give an ellipse whose edge is a ring of round lobes."""
-    turns = (np.arange(lobes)[:, None] + LOBE_TURNS / math.pi).ravel() * (2 * math.pi / lobes)
-    reach = 0.86 + 0.14 * np.tile(np.sin(LOBE_TURNS), lobes)
-    circle = np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]
-    return np.asarray(circle * (half_width, half_height) + (x, y))
-
-
 def _sheep_body(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour) -> None:
     wag = rng.uniform(-0.1, 0.12)
     pen.part("tail", limb(((-0.74, 1.1), (-1.06, 1.12), (-1.0 + wag, 0.62)), 0.22, 0.26), shade(wool, 0.9))
     for x in (-0.36, 0.28):
-        _leg(pen, _stance(rng, x, 0.5, 0.07), 0.17, shade(face, 0.8))
-    body = pen.part("torso", _cloud(-0.12, 0.88, 0.82, 0.58, int(rng.integers(10, 14))), wool)
-    _curls(pen, wool, body)
+        _leg(pen, stance(rng, x, 0.5, 0.07), 0.17, shade(face, 0.8))
+    body = pen.part("torso", cloud(-0.12, 0.88, 0.82, 0.58, int(rng.integers(10, 14))), wool)
+    draw_curls(pen, wool, body)
     for x in (-0.54, 0.14):
-        _leg(pen, _stance(rng, x, 0.42, 0.07), 0.18, face)
-
-
-def _curls(pen: Pen, hair: Colour, body: int) -> None:
-    for x, y in ((-0.5, 0.98), (-0.14, 1.1), (-0.2, 0.76), (0.16, 0.92)):
-        pen.detail(limb(((x - 0.1, y), (x, y - 0.14), (x + 0.1, y)), 0.04, 0.04), shade(hair, 0.8), on=body)
+        _leg(pen, stance(rng, x, 0.42, 0.07), 0.18, face)
 
 
 def _sheep_profile(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour, is_horned: bool) -> None:
     corners = ((-0.34, 0.3), (0.1, 0.3), (0.5, 0.14), (0.5, -0.2), (0.1, -0.28), (-0.34, -0.28))
     head = pen.part("head", blob(*corners), face)
-    pen.detail(_cloud(-0.12, 0.2, 0.26, 0.2, 7), wool, on=head)
-    _muzzle(pen, ellipse(0.33, -0.04, 0.18, 0.2), _muzzle_colour(face), ((0.4, 0.04),), head)
+    pen.detail(cloud(-0.12, 0.2, 0.26, 0.2, 7), wool, on=head)
+    draw_muzzle(pen, ellipse(0.33, -0.04, 0.18, 0.2), muzzle_colour(face), ((0.4, 0.04),), head)
     draw_eye(pen, 0.09, 0.05, tint(EYES, rng), head)
     pen.part("ear", limb(((-0.12, 0.06), (-0.34, 0.04), (-0.44, -0.3)), 0.2, 0.16), shade(face, 0.85))
     if is_horned and rng.random() < CURLED_SHARE:
@@ -309,13 +280,13 @@ def _sheep_front(pen: Pen, rng: np.random.Generator, wool: Colour, face: Colour,
     curl = ((0.12, 0.26), (0.5, 0.56), (0.66, 0.16), (0.36, 0.14))
     curve = curl if rng.random() < CURLED_SHARE else ((0.14, 0.28), (0.4, 0.34), (0.32, 0.7))
     for side in (-1, 1):
-        _hanging_ear(pen, side, shade(face, 0.85))
+        hanging_ear(pen, side, shade(face, 0.85))
         if is_horned:
             pen.part("horn", limb(tuple((side * x, y) for x, y in curve), 0.2, 0.08), horn)
     corners = ((-0.3, 0.36), (0.3, 0.36), (0.3, 0.0), (0.18, -0.46), (-0.18, -0.46), (-0.3, 0.0))
     head = pen.part("head", blob(*corners), face)
-    pen.detail(_cloud(0.0, 0.28, 0.28, 0.17, 7), wool, on=head)
+    pen.detail(cloud(0.0, 0.28, 0.28, 0.17, 7), wool, on=head)
     iris = tint(EYES, rng)
     for side in (-1, 1):
         draw_eye(pen, side * 0.13, 0.03, iris, head)
-    _muzzle(pen, ellipse(0.0, -0.26, 0.2, 0.17), _muzzle_colour(face), ((-0.07, -0.22), (0.07, -0.22)), head)
+    draw_muzzle(pen, ellipse(0.0, -0.26, 0.2, 0.17), muzzle_colour(face), ((-0.07, -0.22), (0.07, -0.22)), head)

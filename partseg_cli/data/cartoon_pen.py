@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
@@ -23,13 +25,14 @@ INK_WIDTH = 1 / 128
 INK_SHADE = 0.5
 """An outline has its piece's colour, this much darker."""
 
-TURNS = np.linspace(0, 2 * math.pi, 28, endpoint=False)
-CIRCLE = np.stack([np.cos(TURNS), np.sin(TURNS)], axis=1)
+# Within this file a point x, y of the plane is the complex number x + iy: to turn it is to multiply it.
+CIRCLE = np.exp(2j * math.pi * np.linspace(0, 1, 28, endpoint=False))
 SPINE = np.linspace(0, 1, 9)
 """Places along a limb from its start to its end."""
-BENDS = np.linspace(0, math.pi, 7)[1:-1]
-CAP = np.stack([np.cos(BENDS), np.sin(BENDS)], axis=1)
-"""Half a circle, without its ends: across the limb and along it."""
+CAP = np.exp(1j * np.linspace(math.pi / 2, -math.pi / 2, 7)[1:-1])
+"""Half a circle around the start of the real axis, from left to right, without its ends."""
+CUTS = 3
+"""How often corners are cut."""
 
 
 def _bezier(count: int) -> Float[np.ndarray, "2 S {count}"]:
@@ -47,6 +50,17 @@ BEZIER = {count: _bezier(count) for count in (2, 3, 4)}
 """Of curves with so many control points."""
 
 
+@cache
+def _chaikin(corners: int) -> Float[np.ndarray, "V {corners}"]:
+    """Give the weights of so many corners in the points that are left when they have been cut."""
+    points = np.eye(corners)
+    for _ in range(CUTS):
+        following = np.roll(points, -1, axis=0)
+        cut = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], axis=1)
+        points = cut.reshape(-1, corners)
+    return points
+
+
 def polygon(*corners: Point) -> Points:
     """Give the shape with these corners."""
     return np.asarray(corners, np.float64)
@@ -54,36 +68,39 @@ def polygon(*corners: Point) -> Points:
 
 def ellipse(x: float, y: float, half_width: float, half_height: float, turn: float = 0.0) -> Points:
     """Give an ellipse around (x, y), turned to the left by `turn` radians."""
-    return np.asarray((CIRCLE * (half_width, half_height)) @ _rotation(turn) + (x, y))
+    upright = half_width * CIRCLE.real + 1j * half_height * CIRCLE.imag
+    return _points(upright * cmath.exp(1j * turn) + complex(x, y))
 
 
 def box(left: float, bottom: float, right: float, top: float, rounding: float = 0.0) -> Points:
     """Give an upright rectangle whose corners are quarters of a circle of radius `rounding`."""
-    arcs = CIRCLE.reshape(4, -1, 2) * rounding
-    inner = np.asarray([[right, top], [left, top], [left, bottom], [right, bottom]], np.float64)
-    inwards = np.asarray([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rounding
-    return np.asarray(arcs + (inner + inwards)[:, None]).reshape(-1, 2)
+    if not rounding:
+        return polygon((right, top), (left, top), (left, bottom), (right, bottom))
+    in_left, in_right, low, high = left + rounding, right - rounding, bottom + rounding, top - rounding
+    middles = np.asarray(
+        [complex(x, y) for x, y in ((in_right, high), (in_left, high), (in_left, low), (in_right, low))]
+    )
+    return _points((CIRCLE.reshape(4, -1) * rounding + middles[:, None]).ravel())
 
 
 def blob(*corners: Point) -> Points:
-    """Give a closed smooth curve inside these corners (Chaikin's corner cutting, three times)."""
-    points = polygon(*corners)
-    for _ in range(3):
-        following = np.roll(points, -1, axis=0)
-        cut = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], axis=1)  # V 2 2
-        points = cut.reshape(-1, 2)
-    return points
+    """Give a closed smooth curve inside these corners (Chaikin's corner cutting)."""
+    return np.asarray(_chaikin(len(corners)) @ polygon(*corners))
 
 
 def limb(path: tuple[Point, ...], start_width: float, end_width: float) -> Points:
     """Give a tapering band with round ends along the Bezier curve of the control points `path`."""
-    spine, along = BEZIER[len(path)] @ polygon(*path)
-    along /= np.sqrt((along * along).sum(axis=1, keepdims=True))
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    radii = (start_width + (end_width - start_width) * SPINE[:, None]) / 2
-    start_cap = spine[0] - radii[0] * (CAP @ np.stack([across[0], along[0]]))
-    end_cap = spine[-1] + radii[-1] * (CAP @ np.stack([across[-1], along[-1]]))
-    return np.concatenate([spine + across * radii, end_cap, (spine - across * radii)[::-1], start_cap])
+    spine, along = BEZIER[len(path)] @ np.asarray([complex(x, y) for x, y in path])
+    along /= np.abs(along)
+    radii = (start_width + (end_width - start_width) * SPINE) / 2
+    across = 1j * along * radii
+    start_cap = spine[0] - start_width / 2 * along[0] * CAP
+    end_cap = spine[-1] + end_width / 2 * along[-1] * CAP
+    return _points(np.concatenate([spine + across, end_cap, (spine - across)[::-1], start_cap]))
+
+
+def _points(plane: Complex[np.ndarray, "V"]) -> Points:
+    return plane.view(np.float64).reshape(-1, 2)
 
 
 def panel(face: Points, left: float, bottom: float, right: float, top: float) -> Points:
@@ -91,11 +108,11 @@ def panel(face: Points, left: float, bottom: float, right: float, top: float) ->
 
     The four corners of `face`, as those of the result: bottom left, bottom right, top right, top left.
     """
-    across = np.asarray([left, right, right, left])[:, None]
-    up = np.asarray([bottom, bottom, top, top])[:, None]
-    lower = face[0] + (face[1] - face[0]) * across
-    upper = face[3] + (face[2] - face[3]) * across
-    return np.asarray(lower + (upper - lower) * up)
+    weights = [
+        [(1 - x) * (1 - y), x * (1 - y), x * y, (1 - x) * y]
+        for x, y in ((left, bottom), (right, bottom), (right, top), (left, top))
+    ]
+    return np.asarray(np.asarray(weights) @ face)
 
 
 def _rotation(turn: float) -> Float[np.ndarray, "2 2"]:
@@ -105,9 +122,13 @@ def _rotation(turn: float) -> Float[np.ndarray, "2 2"]:
 
 def shade(colour: Colour, factor: float) -> Colour:
     """Give the colour darker (factor below 1) or lighter (above 1, 2 is white)."""
-    light = max(factor - 1, 0)
-    red, green, blue = (round((255 - c) * light + c * min(factor, 1)) for c in colour)
-    return red, green, blue
+    light, own = max(factor - 1, 0), min(factor, 1)
+    red, green, blue = colour
+    return (
+        round((255 - red) * light + red * own),
+        round((255 - green) * light + green * own),
+        round((255 - blue) * light + blue * own),
+    )
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
@@ -119,9 +140,16 @@ def blend(one: Colour, other: Colour, share: float) -> Colour:
 def tint(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
     """Choose one of the colours, and vary its light a little and its hue still less."""
     chosen = colours[rng.integers(len(colours))]
-    light, *hue = rng.integers((-12, -6, -6, -6), (13, 7, 7, 7)).tolist()
+    light, *hue = rng.integers(*TINTS).tolist()
     red, green, blue = (min(max(c + light + shift, 0), 255) for c, shift in zip(chosen, hue, strict=True))
     return red, green, blue
+
+
+TINTS = np.asarray((-12, -6, -6, -6)), np.asarray((13, 7, 7, 7))
+"""How far the light, and red, green and blue by themselves may vary; the upper ends are never reached."""
+
+
+OPAQUE = 255
 
 
 @dataclass(frozen=True)
@@ -138,15 +166,19 @@ class Piece:
 
 
 class Canvas:
-    """A square picture, and for each of its pixels the number of the piece on top (0 where the backdrop shows)."""
+    """A square sheet of stickers on a backdrop: a map of which sticker is on top gives picture and masks alike.
+
+    Shapes are stuck on at `FINENESS` times the backdrop's resolution; 0 is where the backdrop shows.
+    """
 
     def __init__(self, backdrop: Image.Image) -> None:
-        fine = (backdrop.width * FINENESS, backdrop.height * FINENESS)
         self.pieces = [Piece("", 0)]
-        self._picture = backdrop.resize(fine, Image.Resampling.NEAREST)
-        self._owners = Image.new("I", fine)
-        self._picture_pen, self._owner_pen = ImageDraw.Draw(self._picture), ImageDraw.Draw(self._owners)
-        self._ink_width = max(1, round(INK_WIDTH * fine[0]))
+        self._backdrop = backdrop
+        self._map = Image.new("I", (backdrop.width * FINENESS, backdrop.height * FINENESS))
+        self._pen = ImageDraw.Draw(self._map)
+        self._ink_width = max(1, round(INK_WIDTH * self._map.width))
+        self._colours: list[tuple[int, int, int, int]] = [(0, 0, 0, 0)]
+        self._owners = [0]
 
     def add(self, piece: Piece) -> int:
         """Give the piece its number."""
@@ -154,27 +186,35 @@ class Canvas:
         return len(self.pieces) - 1
 
     def fill(self, pixels: Points, number: int, colour: Colour, ink: Colour | None) -> None:
-        """Draw one shape, its corners in final pixels, with an outline if there is ink for it."""
+        """Draw one shape of a piece, its corners in final pixels, with an outline if there is ink for it."""
         edge = (np.concatenate([pixels, pixels[:1]]) * FINENESS).ravel().tolist()
-        self._picture_pen.polygon(edge, fill=colour)
-        self._owner_pen.polygon(edge, fill=number)
+        self._pen.polygon(edge, fill=self._sticker(number, colour))
         if ink is not None:
-            self._picture_pen.line(edge, fill=ink, width=self._ink_width)
-            self._owner_pen.line(edge, fill=number, width=self._ink_width)
+            self._pen.line(edge, fill=self._sticker(number, ink), width=self._ink_width)
+
+    def _sticker(self, number: int, colour: Colour) -> int:
+        self._colours.append((*colour, OPAQUE))
+        self._owners.append(number)
+        return len(self._owners) - 1
 
     def image(self) -> Image.Image:
         """Give the picture at its final size."""
-        return self._picture.reduce(FINENESS)
+        fine = np.take(np.asarray(self._colours, np.uint8).view(np.uint32)[:, 0], np.asarray(self._map))
+        stuck = np.asarray(Image.frombuffer("RGBX", self._map.size, fine).reduce(FINENESS), np.uint16)  # H W 4
+        shows = OPAQUE - stuck[..., 3:]
+        return Image.fromarray(
+            (stuck[..., :3] + (np.asarray(self._backdrop, np.uint16) * shows + OPAQUE // 2) // OPAQUE).astype(np.uint8)
+        )
 
     def masks(self) -> Bool[np.ndarray, "pieces H W"]:
         """Give what shows of each piece and of all that is drawn on it, at the middle of each final pixel."""
-        middle = slice(FINENESS // 2, None, FINENESS)
-        owners: Int[np.ndarray, "H W"] = np.asarray(self._owners)[middle, middle]
-        belongs = np.zeros((len(self.pieces), len(self.pieces)), bool)  # to piece (row), what is owned by (column)
+        middles = self._map.resize(self._backdrop.size, Image.Resampling.NEAREST)
+        owners = np.asarray(self._owners)[np.asarray(middles)]  # H W
+        belongs = np.eye(len(self.pieces), dtype=bool)  # to piece (row), what is owned by (column)
         for number, piece in enumerate(self.pieces):
-            belongs[number, number] = True
             belongs[:, number] |= belongs[:, piece.on]
-        return np.take(belongs, owners, axis=1)
+        shows: Bool[np.ndarray, "pieces H W"] = np.take(belongs, owners, axis=1)
+        return shows
 
 
 class Pen:

@@ -39,12 +39,20 @@ class Backdrop:
         below = np.asarray(ground) * (0.8 + 0.2 * up / horizon)
         rows = np.where(up > horizon, above, below).clip(0, 255).astype(np.uint8)
         self._picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(rows[:, None], (size, size, 3))))
-        self._pen = ImageDraw.Draw(self._picture, "RGBA")
+        self._pen, self._glaze = ImageDraw.Draw(self._picture), ImageDraw.Draw(self._picture, "RGBA")
+        self._to_pixels, self._origin = np.asarray((size, -size)), np.asarray((0, size))
 
-    def fill(self, shape: Points, colour: Colour | tuple[int, int, int, int]) -> None:
-        """Paint one shape; the fourth number of a colour is its opacity."""
-        corners = (shape * (1, -1) + (0, 1)) * self.size
-        self._pen.polygon(corners.ravel().tolist(), fill=colour)
+    def fill(self, shape: Points, colour: Colour) -> None:
+        """Paint one shape."""
+        self._pen.polygon(self._corners(shape), fill=colour)
+
+    def darken(self, shape: Points) -> None:
+        """Paint the shadow of this shape."""
+        self._glaze.polygon(self._corners(shape), fill=SHADOW)
+
+    def _corners(self, shape: Points) -> list[float]:
+        corners: list[float] = (shape * self._to_pixels + self._origin).ravel().tolist()
+        return corners
 
     def soft(self) -> Image.Image:
         """Give the picture, a little out of focus."""
@@ -56,16 +64,15 @@ def paint_backdrop(rng: np.random.Generator, size: int, shadows: list[Points]) -
     places: tuple[Callable[[np.random.Generator, int], Backdrop], ...] = (_meadow, _street, _room)
     backdrop = places[rng.integers(len(places))](rng, size)
     for shadow in shadows:
-        backdrop.fill(shadow, SHADOW)
+        backdrop.darken(shadow)
     return backdrop.soft()
 
 
 def relight(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Change light and hue of the whole picture, as the time of day does."""
     gains = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
-    table = (gains[:, None] * np.arange(256) + rng.uniform(-8, 8)).clip(0, 255).astype(np.uint8)  # channels, values
-    pixels = np.asarray(picture)
-    return Image.fromarray(np.stack([table[channel][pixels[..., channel]] for channel in range(3)], axis=-1))
+    pixels = np.asarray(picture) * gains + rng.uniform(-8, 8)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _meadow(rng: np.random.Generator, size: int) -> Backdrop:

@@ -5,7 +5,7 @@ Objects of all classes have phrases. Parts and pairs have them on photos without
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,14 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt16
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from partseg_cli.data.loader import permutation
+from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.record import Record
-from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
 from partseg_cli.data.transforms import nearest_rows, photo_tensor
-from partseg_cli.errors import DataError
 from partseg_cli.vocabulary import Vocabulary
 
 
@@ -77,34 +74,26 @@ class PhraseBatch(NamedTuple):
 Labels = UInt16[np.ndarray, "H W"]
 
 
-class PhraseSet(Dataset[PhraseBatch]):
-    """Photos with phrases by their number in the run, each a pure function of the seed and that number."""
+class PhraseSet(DrawnSet[PhraseBatch, PhraseBatch]):
+    """Photos with phrases by their number in the run."""
 
     def __init__(
         self, store: Store, image_ids: Sequence[str], vocabulary: Vocabulary, views: PhraseViews, seed: int
     ) -> None:
-        self.store, self.vocabulary, self.views, self.seed = store, vocabulary, views, seed
-        self.unseen = set(vocabulary.unseen_objects)
-        self.names = store.info.objects
-        stored = {split: store.records(split) for split in store.splits}
-        self.records: list[Record] = [stored[split][index] for split, index in select(store, image_ids)]
-        self.records = [record for record in self.records if record.objects]
-        if not self.records:
-            raise DataError(f"{store.folder}: phrases need an image with an object, got none; split again")
+        super().__init__(store, image_ids, vocabulary, seed, PhraseBatch.of)
+        self.views = views
         seen = vocabulary.seen()
         self.part_phrases = [*seen.parts, *seen.pair_prompts]
 
-    def __len__(self) -> int:
-        return len(self.records)
-
     def __getitem__(self, number: int) -> PhraseBatch:
         """Give photo `number` of the run with its phrases, as a batch of one photo."""
-        epoch, position = divmod(number, len(self))
-        record = self.records[int(permutation(self.seed, epoch, len(self))[position])]
-        rng, size, count = np.random.default_rng([self.seed, number]), self.views.image_size, self.views.phrases
+        index, rng = self.draw(number)
+        record, size, count = self.records[index], self.views.image_size, self.views.phrases
         photo = self.store.read_photo(record)
+        shown = {self.names[thing.category] for thing in record.objects}
+        there = [] if shown & self.unseen else self._seen_pairs(record)
         pairs, objects = record.flat_pairs(), record.flat_objects()
-        drawn = [self._phrase(record, pairs, objects, rng) for _ in range(count)]
+        drawn = [self._phrase(shown, there, pairs, objects, rng) for _ in range(count)]
         rows, columns = nearest_rows(record.height, size), nearest_rows(record.width, size)
         if rng.random() < self.views.flip:
             photo, columns = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), record.width - 1 - columns
@@ -117,19 +106,10 @@ class PhraseSet(Dataset[PhraseBatch]):
             (record.image_id,),
         )
 
-    def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[PhraseBatch]:
-        """Give photos `start` to `stop` of the run with their phrases, `images` photos at a time."""
-        numbers = range(start, stop)
-        return iter(
-            DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=PhraseBatch.of)
-        )
-
     def _phrase(
-        self, record: Record, pairs: Labels, objects: Labels, rng: np.random.Generator
+        self, shown: set[str], there: list[int], pairs: Labels, objects: Labels, rng: np.random.Generator
     ) -> tuple[str, Bool[np.ndarray, "H W"]]:
-        """Draw a phrase, and give the pixels that it means."""
-        shown = {self.names[thing.category] for thing in record.objects}
-        there = [] if shown & self.unseen else self._seen_pairs(record)
+        """Draw a phrase about the objects that are shown or the pairs that are there, and give the pixels it means."""
         of_parts = rng.random() < self.views.parts and bool(there)
         if rng.random() < self.views.absent and (absent := self._absent(shown, there if of_parts else [])):
             return absent[rng.integers(len(absent))], np.zeros(objects.shape, np.bool_)

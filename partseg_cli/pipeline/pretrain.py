@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
+from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
 from partseg_cli.data.store import Store
 from partseg_cli.devices import autocast, choose_device, memory_watch
@@ -64,16 +66,9 @@ def train_captions(
         return {"total": contrastive_loss(images, texts, batch.truth.to(where), model.scale)}
 
     run = Run(out or new_run("train", recipe.name), recipe, vocabulary, store.info.name)
-    batches = samples.batches(
-        images=recipe.train.batch_size,
-        start=0,
-        stop=recipe.train.iterations * recipe.train.batch_size,
-        workers=data.workers,
-    )
-    loop = _loop(recipe, model, terms, where, precision)
     run.open(command)
     on_start(run.folder, len(samples))
-    return _follow(run, loop, batches, recipe, on_step, len(samples))
+    return _follow(run, _loop(recipe, model, terms, where, precision), samples, recipe, on_step)
 
 
 def train_phrases(
@@ -103,16 +98,9 @@ def train_phrases(
         return phrase_losses(logits.float(), batch.masks.to(where), **asdict(recipe.loss))
 
     run = Run(out or new_run("train", recipe.name), recipe, vocabulary, store.info.name)
-    batches = samples.batches(
-        images=recipe.train.batch_size,
-        start=0,
-        stop=recipe.train.iterations * recipe.train.batch_size,
-        workers=data.workers,
-    )
-    loop = _loop(recipe, model, terms, where, precision)
     run.open(command)
     on_start(run.folder, len(samples))
-    return _follow(run, loop, batches, recipe, on_step, len(samples))
+    return _follow(run, _loop(recipe, model, terms, where, precision), samples, recipe, on_step)
 
 
 def _open(data: CaptionDataSection | PhraseDataSection) -> tuple[Store, tuple[str, ...], Vocabulary]:
@@ -145,17 +133,18 @@ def _loop(
 def _follow(
     run: Run,
     loop: Loop[AnyBatch],
-    batches: Iterator[AnyBatch],
+    samples: DrawnSet[Any, AnyBatch],
     recipe: CaptionRecipe | PhraseRecipe,
     on_step: Callable[[Step], None],
-    images: int,
 ) -> Trained:
     """Do all steps, log and save them."""
-    last = recipe.train.iterations
+    train, workers = recipe.train, recipe.data.workers
+    stop = train.iterations * train.batch_size
+    batches = samples.batches(images=train.batch_size, start=0, stop=stop, workers=workers)
     with memory_watch("lower train.batch_size or model.image_size"):
-        for step in loop.run(batches, first=1, last=last):
+        for step in loop.run(batches, first=1, last=train.iterations):
             on_step(step)
             run.log(step)
-            if step.number == last or step.number % recipe.train.save_every == 0:
+            if step.number == train.iterations or step.number % train.save_every == 0:
                 run.save("last", loop, step.number)
-    return Trained(run.folder, run.select(), step, images)
+    return Trained(run.folder, run.select(), step, len(samples))

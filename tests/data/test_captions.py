@@ -337,6 +337,6 @@ def test_each_image_and_each_caption_of_a_batch_has_a_truth(cartoon_store):
 
 
 def test_images_without_any_object_are_refused(cartoon_store):
-    message = f"{cartoon_store.folder}: captions need an image with an object, got none; split again"
+    message = f"{cartoon_store.folder}: training needs an image with an object, got none; split again"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         CaptionSet(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)

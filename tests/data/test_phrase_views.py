@@ -247,6 +247,6 @@ def test_batches_join_the_photos_from_start_to_stop(cartoon_store):
 
 
 def test_images_without_any_object_are_refused(cartoon_store):
-    message = f"{cartoon_store.folder}: phrases need an image with an object, got none; split again"
+    message = f"{cartoon_store.folder}: training needs an image with an object, got none; split again"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         PhraseSet(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)
