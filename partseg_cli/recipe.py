@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import yaml
 
@@ -30,8 +28,7 @@ from partseg_cli.recipe_sections import (
     PretrainSection,
     TrainSection,
 )
-
-Section = TypeVar("Section")
+from partseg_cli.recipe_values import check_keys, read_section
 
 
 class AnyRecipe:
@@ -92,12 +89,10 @@ TASKS: dict[str, type[Recipe] | type[CaptionRecipe] | type[PhraseRecipe]] = {
     kind.task: kind for kind in (Recipe, CaptionRecipe, PhraseRecipe)
 }
 """What a recipe can be for; `task: parts` may be left out."""
-USUAL: dict[str, type] = {"data": DataSection, "model": PartCLIPSegSection, "loss": LossSection, "train": TrainSection}
-"""Among whose keys one that was misspelt is looked for."""
 MODELS: dict[str, type[ModelSection]] = {"partclipseg": PartCLIPSegSection, "clipseg": CLIPSegSection}
-LOSSES: dict[str, type[LossSection] | type[CLIPSegLossSection]] = {
-    "partclipseg": LossSection,
-    "clipseg": CLIPSegLossSection,
+LOSSES: dict[type[ModelSection], type[LossSection] | type[CLIPSegLossSection]] = {
+    PartCLIPSegSection: LossSection,
+    CLIPSegSection: CLIPSegLossSection,
 }
 
 
@@ -157,13 +152,12 @@ def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe | Capt
     if task not in list(TASKS):
         raise RecipeError(f"{where}: task must be one of {', '.join(TASKS)}, got {task!r}")
     kind = TASKS[task]
-    _check_keys(raw, SECTIONS, "", where)
-    kinds, sections = get_type_hints(kind), dict[str, Any]()
+    kinds = {name: hint for name, hint in get_type_hints(kind).items() if name in SECTIONS}
     if kind is Recipe:
-        sections["model"] = check_model(raw["model"], where)
-        kinds["loss"] = LOSSES[sections["model"].name]
-    sections |= {key: _section(kinds[key], raw[key], key, where) for key in SECTIONS if key not in sections}
-    recipe = kind(name=name, **sections)
+        kinds["model"] = _model_kind(raw.get("model"), where)
+        kinds["loss"] = LOSSES[kinds["model"]]
+    check_keys(raw, SECTIONS, "", where, kinds)
+    recipe = kind(name=name, **{key: read_section(kinds[key], raw[key], key, where, kinds) for key in SECTIONS})
     match recipe:
         case Recipe():
             _check_training(recipe, where)
@@ -203,10 +197,16 @@ def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whateve
     Raises:
         RecipeError: as `load_recipe`.
     """
-    name = raw.get("name") if isinstance(raw, dict) else None
-    if isinstance(raw, dict) and "name" in raw and name not in list(MODELS):
-        raise RecipeError(f"{where}: model.name must be one of {', '.join(MODELS)}, got {name!r}")
-    return _section(MODELS.get(str(name), PartCLIPSegSection), raw, "model", where)
+    return read_section(_model_kind(raw, where), raw, "model", where, {})
+
+
+def _model_kind(raw: Any, where: str) -> type[ModelSection]:  # noqa: ANN401 - whatever a file holds
+    """Give the type of a `model` section by its name; the usual one where it has none, which is said later."""
+    if not isinstance(raw, dict) or "name" not in raw:
+        return PartCLIPSegSection
+    if raw["name"] not in list(MODELS):
+        raise RecipeError(f"{where}: model.name must be one of {', '.join(MODELS)}, got {raw['name']!r}")
+    return MODELS[raw["name"]]
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -220,84 +220,3 @@ def _override(raw: dict[str, Any], override: str) -> None:
         raw[section][name] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"override {override!r}: the value must be YAML, got {text!r}") from error
-
-
-def _check_keys(raw: Mapping[str, Any], known: Iterable[str], prefix: str, where: str) -> None:
-    known = list(known)
-    for key in raw:
-        if key not in known:
-            guess = _guess(str(key), known, prefix)
-            advice = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
-            raise RecipeError(f"{where}: unknown key {prefix}{key}; {advice}")
-    for key in known:
-        if key not in raw:
-            raise RecipeError(f"{where}: needs the key {prefix}{key}; add it (recipes are complete)")
-
-
-def _guess(key: str, known: list[str], prefix: str) -> str | None:
-    """Give the key that was probably meant: the same one of another section, else the nearest here, else anywhere."""
-    others = {name: kind for name, kind in USUAL.items() if f"{name}." != prefix}
-    every = {name.name: section for section, kind in others.items() for name in fields(kind)}
-    if key in every:
-        return f"{every[key]}.{key}"
-    for names in (known, list(every)):
-        if near := difflib.get_close_matches(key, names, n=1):
-            return prefix + near[0] if names is known else f"{every[near[0]]}.{near[0]}"
-    return None
-
-
-def _section(kind: type[Section], raw: Any, name: str, where: str) -> Section:  # noqa: ANN401 - whatever YAML holds
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{where}: {name} must be a section of keys, got {raw!r}")
-    keys = fields(kind)  # type: ignore[arg-type]
-    _check_keys(raw, [key.name for key in keys], f"{name}.", where)
-    hints = get_type_hints(kind)
-    values = {
-        key.name: _value(raw[key.name], hints[key.name], key.metadata, f"{where}: {name}.{key.name}") for key in keys
-    }
-    return kind(**values)
-
-
-def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
-    """Check one value against its type and bounds."""
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise RecipeError(f"{where} must be one of {', '.join(get_args(hint))}, got {value!r}")
-        return value
-    kinds = get_args(hint) or (hint,)
-    if value is None and NoneType in kinds:
-        return None
-    if "choices" in bounds:
-        return _choice(value, bounds["choices"], where)
-    value = _number(value) if float in kinds else value
-    if type(value) not in kinds:
-        names = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise RecipeError(f"{where} must be of type {names}, got {value!r}")
-    _check_bounds(value, bounds, where)
-    return value
-
-
-def _choice(value: Any, choices: Sequence[str], where: str) -> str:  # noqa: ANN401
-    """Check a value that is one of `choices`, or a path."""
-    if isinstance(value, str) and (value in choices or "/" in value or value.endswith(".safetensors")):
-        return value
-    raise RecipeError(f"{where} must be one of {', '.join(choices)}, or the path of a checkpoint, got {value!r}")
-
-
-def _number(value: Any) -> Any:  # noqa: ANN401
-    """Read a float; PyYAML takes 1e-4 for text."""
-    if isinstance(value, bool):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return value
-
-
-def _check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:  # noqa: ANN401
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"{where} must be finite, got {value:g}")
-    holds = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b}
-    for sign, bound in bounds.items():
-        if bound is not None and not holds[sign](value, bound):
-            raise RecipeError(f"{where} must be {sign} {bound:g}, got {value:g}")

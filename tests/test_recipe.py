@@ -585,7 +585,7 @@ def without(section: dict, key: str) -> dict:
         (
             "nano_clip",
             "data.scale=1",
-            "unknown key data.scale; known are dataset, root, split, flip, objects, parts, workers",
+            "unknown key data.scale; did you mean loss.scale?",
         ),
         ("nano_start", "data.phrases=0", "data.phrases must be >= 1, got 0"),
         ("nano_start", "data.absent=1.5", "data.absent must be <= 1, got 1.5"),
