@@ -50,7 +50,7 @@ def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(t
         scores[name] = score(model, store, published_split(store), "oracle-obj").miou
     print(f"Oracle-Obj mIoU on val: {scores['before']} before, {scores['after']} after")
     assert scores["before"]["unseen"] < 6
-    assert scores["after"]["unseen"] > 10
+    assert scores["after"]["unseen"] > 13
 
 
 @pytest.mark.slow
