@@ -1,4 +1,4 @@
-"""Shapes, and the pen that draws them: into the picture for the eye, and into a map of pieces for the masks."""
+"""Shapes, and the pen that sticks them on a canvas, whose one map gives the picture for the eye and the masks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INK_WIDTH = 1 / 128
 INK_SHADE = 0.5
 """An outline has its piece's colour, this much darker."""
 
-# Within this file a point x, y of the plane is the complex number x + iy: to turn it is to multiply it.
+# In ellipses, boxes and limbs a point x, y is the complex number x + iy: to turn it is to multiply it.
 CIRCLE = np.exp(2j * math.pi * np.linspace(0, 1, 28, endpoint=False))
 SPINE = np.linspace(0, 1, 9)
 """Places along a limb from its start to its end."""
