@@ -151,7 +151,7 @@ def demo(
         typer.Option(help="Folder for everything, new or empty. [default: runs/demo/cartoon-N]", show_default=False),
     ] = None,
     images: Annotated[int, typer.Option(min=20, help="Scenes to draw.")] = 240,
-    iterations: Annotated[int, typer.Option(min=1, help="Training steps.")] = 100,
+    iterations: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes and training.")] = 0,
 ) -> None:
     """See the whole chain work offline on a CPU in under three minutes.

@@ -70,7 +70,7 @@ def demo(
     *,
     out: Path | None = None,
     images: int = 240,
-    iterations: int = 100,
+    iterations: int = 200,
     seed: int = 0,
     on_stage: Callable[[str], None] = lambda text: None,
     on_step: Callable[[Step], None] = lambda step: None,
