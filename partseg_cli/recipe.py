@@ -189,6 +189,11 @@ def _check_training(recipe: Recipe, where: str) -> None:
         )
     if train.select == "best" and train.evaluate_every == 0:
         raise RecipeError(f"{where}: train.select best needs train.evaluate_every >= 1, got 0")
+    if recipe.data.cache == "taps" and (recipe.data.flip > 0 or recipe.model.trained == "all"):
+        raise RecipeError(
+            f"{where}: data.cache taps needs a frozen image tower that sees a photo always alike: data.flip 0 and "
+            f"model.trained published or decoder, got {recipe.data.flip:g} and {recipe.model.trained}"
+        )
 
 
 def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds

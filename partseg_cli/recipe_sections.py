@@ -32,6 +32,7 @@ class DataSection:
     train_channel_order: Literal["rgb", "bgr"]
     unlabelled_objects: Literal["background", "ignore"]
     workers: int = number(at_least=0)
+    cache: Literal["none", "photos", "taps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +105,19 @@ class TrainSection:
     clip_norm: float = number(above=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     recompute_decoder: bool
+    compile: bool
     save_every: int = number(at_least=1)
+    keep: int = number(at_least=1)
     evaluate_every: int = number(at_least=0)
     select: Literal["last", "best"]
+    best_by: Literal[
+        "oracle-obj harmonic",
+        "oracle-obj seen",
+        "oracle-obj unseen",
+        "pred-all harmonic",
+        "pred-all seen",
+        "pred-all unseen",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,3 +186,4 @@ class PretrainSection:
     clip_norm: float = number(above=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     save_every: int = number(at_least=1)
+    keep: int = number(at_least=1)
