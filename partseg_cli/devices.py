@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -46,19 +45,13 @@ class Compute:
         return autocast(self.device, self.precision)
 
 
-def choose_device(name: str, gpus: str | None = None) -> torch.device:
-    """Give the device called auto, cpu, cuda, cuda:N or mps.
-
-    Args:
-        name: `auto` takes a CUDA device if there is one, else the CPU.
-        gpus: number of devices that the user asks for, or "all", or a list such as "0,2".
+def choose_device(name: str) -> torch.device:
+    """Give the device called auto, cpu, cuda, cuda:N or mps; auto takes a CUDA device if there is one, else the CPU.
 
     Raises:
-        UsageError: the device is not there, or several are asked for.
+        UsageError: the device is not there.
     """
     present = torch.cuda.device_count()
-    if gpus is not None:
-        name = _one_of(gpus, name, present)
     if name == "auto":
         name = "cuda" if present else "cpu"
     try:
@@ -72,26 +65,6 @@ def choose_device(name: str, gpus: str | None = None) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device: this machine has no MPS device, got 'mps'; use --device cpu")
     return device
-
-
-def _one_of(gpus: str, name: str, present: int) -> str:
-    """Read `--gpus`: for now a run has one process, so one device."""
-    if gpus == "all":
-        wanted = present
-    elif gpus.replace(",", "").isdigit():
-        wanted = len(gpus.split(",")) if "," in gpus else int(gpus)
-    else:
-        raise UsageError(f"--gpus must be a number, all, or a list such as 0,2, got {gpus!r}")
-    if name == "cpu":
-        present = os.cpu_count() or 1
-    if wanted > present or wanted < 1:
-        kind = "processors" if name == "cpu" else "CUDA devices"
-        raise UsageError(
-            f"--gpus: this machine has {present} {kind}, got {gpus}; ask for what is there, or --device cpu"
-        )
-    if wanted > 1:
-        raise UsageError(f"--gpus: this version trains in one process, got {gpus}; use --gpus 1")
-    return name if name != "auto" else "cuda"
 
 
 def keep_freed_memory() -> None:

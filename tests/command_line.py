@@ -56,6 +56,7 @@ def partseg(monkeypatch, capsys) -> Callable[..., Ended]:
 def trained(tmp_path_factory) -> Trained:
     """Draw 20 scenes of 64 pixels and train two steps on them."""
     from partseg_cli.pipeline import prepare, split, train
+    from partseg_cli.pipeline.follow import Options
     from partseg_cli.pipeline.sources import Drawing
     from partseg_cli.recipe import load_recipe
 
@@ -64,7 +65,7 @@ def trained(tmp_path_factory) -> Trained:
     prepare.prepare("cartoon-part", out=data, drawing=Drawing(images=20, seed=0, size=64))
     split.split(data)
     with _threads(1):
-        train.train(load_recipe("tiny", tiny(data)), out=home / "run", device="cpu")
+        train.train(load_recipe("tiny", tiny(data)), Options(out=home / "run", device="cpu"))
     return Trained(data, home / "run", sorted((data / "images").glob("*.png")))
 
 

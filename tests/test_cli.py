@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,9 @@ def test_train_fills_a_run_folder_and_prints_its_checkpoint(partseg, trained, tm
     assert ended.out == f"{tmp_path}/run/checkpoints/last.safetensors\n"
     assert sorted(p.relative_to(tmp_path / "run").as_posix() for p in (tmp_path / "run").rglob("*.*")) == [
         "checkpoints/last.safetensors",
-        "checkpoints/last.state",
         "checkpoints/selected.json",
+        "checkpoints/step-000002.safetensors",
+        "checkpoints/step-000002.state",
         "command.txt",
         "env.json",
         "metrics.jsonl",
@@ -597,14 +599,16 @@ def test_demo_runs_the_whole_chain_and_names_its_page(partseg, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Ctrl-C in the second training step."""
-    steps = Loop._terms
+    steps = Loop._backward
 
-    def terms(self, batch, number):
-        if number == 2:
+    calls = count(1)
+
+    def terms(self, batch, is_last):
+        if next(calls) == 2:
             raise KeyboardInterrupt
-        return steps(self, batch, number)
+        return steps(self, batch, is_last)
 
-    monkeypatch.setattr(Loop, "_terms", terms)
+    monkeypatch.setattr(Loop, "_backward", terms)
 
 
 @pytest.mark.usefixtures("interrupt")

@@ -9,6 +9,7 @@ from partseg_cli.data.splits import published_split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.pipeline.evaluate import score
+from partseg_cli.pipeline.follow import Options
 from partseg_cli.pipeline.models import open_model
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.sources import Drawing
@@ -24,7 +25,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
     scores = []
     for name, more in (("before", ["train.iterations=1", "train.lr=1e-9"]), ("after", [])):
         recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
-        trained = train(recipe, out=out / name, device="cpu")
+        trained = train(recipe, Options(out=out / name, device="cpu"))
         model, _ = open_model(trained.checkpoint, CPU)
         result = score(model, store, published_split(store), "oracle-obj", split="train")
         scores.append(result.miou["seen"])
@@ -45,7 +46,7 @@ def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(t
     store, scores = Store.open(tmp_path / "data"), {}
     for name, overrides in (("before", ["model.init=random", "train.iterations=1", "train.lr=1e-9"]), ("after", [])):
         recipe = load_recipe("cartoon", [f"data.root={store.folder}", "train.iterations=50", *overrides])
-        trained = train(recipe, out=tmp_path / name, device="cpu")
+        trained = train(recipe, Options(out=tmp_path / name, device="cpu"))
         model, _ = open_model(trained.checkpoint, CPU)
         scores[name] = score(model, store, published_split(store), "oracle-obj").miou
     print(f"Oracle-Obj mIoU on val: {scores['before']} before, {scores['after']} after")

@@ -12,6 +12,7 @@ SHORT = ("train.iterations=2", "train.save_every=1", "train.precision=fp32")
 @pytest.fixture(scope="module")
 def chain(cartoon_store, tmp_path_factory):
     """Run folders of two steps each, and the tensors that they ended with."""
+    from partseg_cli.pipeline.follow import Options
     from partseg_cli.pipeline.train import train_any
     from partseg_cli.recipe import load_any_recipe
 
@@ -26,9 +27,11 @@ def chain(cartoon_store, tmp_path_factory):
         losses = []
         done = train_any(
             load_any_recipe(name, [root, *overrides]),
-            out=folder / name,
-            device="cpu",
-            on_step=lambda step, losses=losses: losses.append(step.losses["total"]),
+            Options(
+                out=folder / name,
+                device="cpu",
+                on_step=lambda step, losses=losses: losses.append(step.losses["total"]),
+            ),
         )
         ended[name] = (folder / name, load_checkpoint(checkpoint_file(done.folder))[1], losses)
     return ended

@@ -12,6 +12,7 @@ from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
+from partseg_cli.pipeline.follow import Options
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.train import Trained, train
 from partseg_cli.recipe import load_recipe
@@ -24,7 +25,7 @@ TINY = [
 
 
 def trained(name: str, data: Path, out: Path, *overrides: str) -> tuple[Trained, list[dict[str, float]]]:
-    done = train(load_recipe(name, [f"data.root={data}", *TINY, *overrides]), out=out, device="cpu")
+    done = train(load_recipe(name, [f"data.root={data}", *TINY, *overrides]), Options(out=out, device="cpu"))
     return done, [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -90,6 +91,6 @@ def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(par
     header = read_header(done.checkpoint)
     assert (header.dataset, header.recipe, header.step) == ("partimagenet", "partimagenet_zeroshot", 3)
     assert (sum(header.vocabulary.is_seen), len(header.vocabulary.seen().objects)) == (92, 25)
-    scores = json.loads((run / "val.json").read_text())["mIoU"]
+    scores = json.loads((run / "val.jsonl").read_text())["mIoU"]
     assert scores.keys() == {"seen", "unseen", "harmonic"}
     assert None not in scores.values()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import data, evaluate, export, inspect, merge, results, run, split, weights
+from partseg_cli.cli import data, evaluate, export, inspect, merge, results, run, split, train, weights
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command()(data.prepare)
 app.command()(inspect.inspect)
 app.command()(split.split)
-app.command()(run.train)
+app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(results.compare)
 app.command()(merge.merge)

@@ -1,9 +1,7 @@
-"""Commands about models: train, predict, demo."""
+"""Commands about models: predict, demo."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,54 +11,7 @@ from partseg_cli.cli import show
 from partseg_cli.cli.options import Batch, Checkpoint, Device, Model, Precision, PrecisionName, PromptChunk
 
 if TYPE_CHECKING:
-    from partseg_cli.evaluators.summary import Result
     from partseg_cli.pipeline.predict import Prediction
-
-
-def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Run folder, new or empty. [default: runs/train/RECIPE-N]", show_default=False),
-    ] = None,
-    device: Device = "auto",
-    gpus: Annotated[
-        str | None,
-        typer.Option(help="Devices: a number, all, or a list such as 0,2. This version trains on one.", metavar="N"),
-    ] = None,
-) -> None:
-    """Train a model by a recipe.
-
-    The run folder holds recipe.yaml, env.json, metrics.jsonl and checkpoints/.
-
-    Example: **partseg train recipes/tiny.yaml data.root=data/pascal-part-116 train.iterations=200**
-    """
-    from partseg_cli.pipeline.train import train_any
-    from partseg_cli.recipe import Recipe, load_any_recipe
-
-    loaded = load_any_recipe(recipe, overrides or [])
-    with show.Steps(loaded.train.iterations) as steps:
-        trained = train_any(
-            loaded,
-            out=out,
-            device=device,
-            gpus=gpus,
-            command=shlex.join(["partseg", *sys.argv[1:]]),
-            on_start=lambda folder, images: show.note(f"{folder}: training on {images:,} images"),
-            on_step=steps,
-            on_score=_note_score,
-        )
-    if isinstance(loaded, Recipe) and loaded.train.select == "best":
-        show.note("the checkpoint was picked on val; where val is the test set, its score there is optimistic")
-    typer.echo(str(trained.checkpoint))
-
-
-def _note_score(step: int, result: Result) -> None:
-    means = " ".join(f"{name} {'-' if mean is None else f'{mean:.2f}'}" for name, mean in result.miou.items())
-    show.note(f"step {step}: val {result.protocol} mIoU {means}")
 
 
 def predict(

@@ -52,7 +52,6 @@ class DrawnSet(Dataset[Item], Generic[Item, Batch]):
         epoch, position = divmod(number, len(self))
         return int(permutation(self.seed, epoch, len(self))[position]), np.random.default_rng([self.seed, number])
 
-    def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Give numbers `start` to `stop` of the run, `images` at a time."""
-        numbers = range(start, stop)
+    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
+        """Give these numbers of the run, `images` at a time."""
         return iter(DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=self._join))

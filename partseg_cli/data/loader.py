@@ -140,10 +140,9 @@ class TrainSet(Dataset[Batch]):
         planes = (self.tables.pairs(pairs), self.tables.objects(objects), outside)
         return Labels(*(torch.from_numpy(plane)[None] for plane in planes))
 
-    def batches(self, *, images: int, start: int, stop: int, workers: int) -> Iterator[Batch]:
-        """Give samples `start` to `stop` of the run, `images` at a time; a processor has at most one worker."""
+    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
+        """Give these samples of the run, `images` at a time; a processor has at most one worker."""
         workers = min(workers, os.cpu_count() or 1)
-        numbers = range(start, stop)
         return iter(DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=_joined))
 
 

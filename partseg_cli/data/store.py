@@ -99,11 +99,15 @@ class Records(Sequence[Record]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        start, end = (int(offset) for offset in self.offsets[index % len(self) :][:2])
         try:
-            return Record.from_json(self._bytes()[start:end])
+            return Record.from_json(self.line(index))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path}: line {index + 1} must be a record, got {error!r}; prepare again") from error
+
+    def line(self, index: int) -> bytes:
+        """Give the line of a record, as it is stored."""
+        start, end = (int(offset) for offset in self.offsets[index % len(self) :][:2])
+        return self._bytes()[start:end]
 
     def _bytes(self) -> mmap.mmap:
         if self._map is None:

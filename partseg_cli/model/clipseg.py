@@ -86,6 +86,16 @@ class CLIPSeg(nn.Module):
             self.text_cache.forget()
         return super().train(mode)
 
+    def compile_blocks(self) -> None:
+        """Let torch.compile work on what runs over and over: blocks of the image tower, decoder and heads.
+
+        Weights keep their names. Numbers of prompts and images may change from step to step without compiling anew.
+        """
+        blocks = self.clip.clip.visual.transformer.resblocks[: self.clip.taps[-1] + 1]
+        heads = [module for module in self.modules() if isinstance(module, Head)]
+        for module in (*blocks, self.decoder, *heads):
+            module.compile(dynamic=True)
+
     def forward(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary, *, recompute: bool = False) -> Logits:
         """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
 

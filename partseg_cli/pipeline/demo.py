@@ -17,10 +17,11 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.files import write_text
 from partseg_cli.overlay import contact_sheet, save_picture
 from partseg_cli.pipeline.evaluate import Evaluated, evaluate
+from partseg_cli.pipeline.follow import Options
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.run import check_free
+from partseg_cli.pipeline.resume import check_free
 from partseg_cli.pipeline.sources import Drawing
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
@@ -89,7 +90,8 @@ def demo(
     recipe = load_recipe("cartoon", [*overrides, f"train.seed={seed}"])
     command = f"{iterations} steps of recipes/cartoon.yaml"
     on_stage(f"train: {command} on the seen objects, from the bundled start")
-    trained = train(recipe, out=folder / "train", device="cpu", command="partseg demo", on_step=on_step)
+    options = Options(out=folder / "train", device="cpu", command="partseg demo", on_step=on_step)
+    trained = train(recipe, options)
     on_stage("evaluate: val scenes, told the object (oracle-obj) and told nothing (pred-all)")
     own = _evaluate(recipe, trained.checkpoint, folder / "evaluate", track)
     bundled = _evaluate(recipe, packaged_weights("nano"), folder / "evaluate-nano", track)

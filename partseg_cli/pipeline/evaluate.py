@@ -19,10 +19,10 @@ from partseg_cli.evaluators.table import CountTable
 from partseg_cli.pipeline.counting import Source, Tell, by_model, count_everywhere, find_source, open_job
 from partseg_cli.pipeline.models import Opened
 from partseg_cli.pipeline.pages import Shown, showcase, write_pages
-from partseg_cli.pipeline.processes import Plan
+from partseg_cli.pipeline.processes import Plan, sum_up
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.shard_files import WrittenShard, refuse_other_shard, write_shard
-from partseg_cli.pipeline.shards import WHOLE
+from partseg_cli.pipeline.shards import WHOLE, Shard
 from partseg_cli.pipeline.tally import count_trial
 from partseg_cli.pipeline.trial import Trial
 from partseg_cli.places import new_run
@@ -125,10 +125,18 @@ def evaluate_everywhere(
     return shard
 
 
-def score(model: Opened, store: Store, division: Split, protocol: str, split: str = "val") -> Result:
-    """Score a model, as training does now and then."""
+def score(
+    model: Opened, store: Store, division: Split, protocol: str, split: str = "val", rank: Shard = WHOLE
+) -> Result | None:
+    """Score a model, as training does now and then; of several connected processes each counts a share.
+
+    Returns:
+        None in processes other than the first.
+    """
     trial = Trial(store, division, split, protocol, Counting(store.info.sample))
-    return summarise(count_trial(trial, by_model(model, trial)).table, trial.vocabulary, protocol)
+    tally = count_trial(trial, by_model(model, trial), rank=rank)
+    whole = tally if rank.of == 1 else sum_up(tally, rank, model.compute.device)
+    return None if whole is None else summarise(whole.table, trial.vocabulary, protocol)
 
 
 def finish(

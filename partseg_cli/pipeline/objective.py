@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
@@ -24,10 +24,19 @@ from partseg_cli.vocabulary import Vocabulary
 
 
 def objective(
-    model: CLIPSeg, recipe: Recipe, training: Vocabulary, device: torch.device, precision: str
+    model: CLIPSeg, network: nn.Module, recipe: Recipe, training: Vocabulary, device: torch.device, precision: str
 ) -> Callable[[Batch], Terms]:
-    """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects."""
-    ask = partial(_ask, model, recipe, device=device, precision=precision)
+    """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects.
+
+    Args:
+        model: the bare one.
+        network: the model as a team shares it.
+        recipe: of the run.
+        training: the whole training vocabulary.
+        device: where to compute.
+        precision: "fp32", "bf16" or "fp16".
+    """
+    ask = partial(_ask, model, network, recipe, device=device, precision=precision)
     if recipe.train.absent_objects is None:
         return ask(training)
     return FewObjects(ask, training, recipe.train.absent_objects, recipe.train.seed)
@@ -83,10 +92,10 @@ def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Seq
 
 
 def _ask(
-    model: CLIPSeg, recipe: Recipe, vocabulary: Vocabulary, *, device: torch.device, precision: str
+    model: CLIPSeg, network: nn.Module, recipe: Recipe, vocabulary: Vocabulary, *, device: torch.device, precision: str
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
-    forward = partial(model, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
+    forward = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
     if isinstance(model, PartCLIPSeg):
         forward = partial(forward, for_loss=True)
     return supervised(forward, _loss(recipe.loss, vocabulary, device), device, precision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,112 +12,91 @@ from torch import nn
 from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
 from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
-from partseg_cli.data.store import Store
-from partseg_cli.devices import autocast, choose_device, memory_watch
+from partseg_cli.devices import autocast
 from partseg_cli.errors import RecipeError
 from partseg_cli.losses.contrast import contrastive_loss
 from partseg_cli.losses.phrases import phrase_losses
 from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.contrast import ContrastiveClip
-from partseg_cli.pipeline.models import build_model
-from partseg_cli.pipeline.run import Run, Trained, check_free
+from partseg_cli.model.weights import load_fitting
+from partseg_cli.pipeline.follow import Options, begin, follow, joined, layout_of, open_run
+from partseg_cli.pipeline.models import build_model, construct
+from partseg_cli.pipeline.run import Run, Trained
 from partseg_cli.pipeline.trial import open_data
-from partseg_cli.places import new_run
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe
-from partseg_cli.recipe_sections import CaptionDataSection, PhraseDataSection
-from partseg_cli.training.loop import AnyBatch, Loop, Step, Terms, choose_precision
+from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
-from partseg_cli.vocabulary import Vocabulary
 
 
-def train_captions(
-    recipe: CaptionRecipe,
-    *,
-    out: Path | None = None,
-    device: str = "auto",
-    gpus: str | None = None,
-    command: str = "",
-    on_start: Callable[[Path, int], None] = lambda folder, images: None,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> Trained:
-    """Train a CLIP on captioned views; for the arguments see `train`."""
-    where = choose_device(device, gpus)
-    check_free(out)
-    store, image_ids, vocabulary = _open(recipe.data)
-    data = recipe.data
-    views = CaptionViews(recipe.model.image_size, data.flip, data.objects, data.parts)
-    samples = CaptionSet(store, image_ids, vocabulary, views, recipe.train.seed)
-    torch.manual_seed(recipe.train.seed)
-    model = ContrastiveClip(
-        BACKBONES[recipe.model.backbone], drop_tokens=recipe.model.drop_tokens, **asdict(recipe.loss)
-    ).to(where)
+def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:
+    """Train a CLIP on captioned views."""
+    with joined(recipe, options) as (device, team):
+        store, division = open_data(recipe.data)
+        layout = layout_of(recipe, team)
+        run = open_run(recipe, store, division, layout, device, options)
+        data = recipe.data
+        views = CaptionViews(recipe.model.image_size, data.flip, data.objects, data.parts)
+        samples = CaptionSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        torch.manual_seed(recipe.train.seed)
+        model = _clip(recipe).to(device)
+        precision = choose_precision(recipe.train.precision, device)
+
+        def terms(batch: CaptionBatch) -> Terms:
+            with autocast(device, precision):
+                images, texts = model(batch.images.to(device), batch.captions)
+            return {"total": contrastive_loss(images, texts, batch.truth.to(device), model.scale)}
+
+        return _train(recipe, run, model, terms, samples, precision, device, options)
+
+
+def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
+    backbone = BACKBONES[recipe.model.backbone]
+    model = ContrastiveClip(backbone, drop_tokens=recipe.model.drop_tokens, **asdict(recipe.loss))
     if recipe.model.image_size != model.clip.image_size:
         raise RecipeError(
             f"{recipe.name}: model.image_size must be that of {recipe.model.backbone}, {model.clip.image_size}, got "
             f"{recipe.model.image_size}"
         )
-    precision = choose_precision(recipe.train.precision, where)
-
-    def terms(batch: CaptionBatch) -> Terms:
-        with autocast(where, precision):
-            images, texts = model(batch.images.to(where), batch.captions)
-        return {"total": contrastive_loss(images, texts, batch.truth.to(where), model.scale)}
-
-    run = Run(out or new_run("train", recipe.name), recipe, vocabulary, store.info.name)
-    run.open(command)
-    on_start(run.folder, len(samples))
-    return _follow(run, _loop(recipe, model, terms, where, precision), samples, recipe, on_step)
+    return model
 
 
-def train_phrases(
-    recipe: PhraseRecipe,
-    *,
-    out: Path | None = None,
-    device: str = "auto",
-    gpus: str | None = None,
-    command: str = "",
-    on_start: Callable[[Path, int], None] = lambda folder, images: None,
-    on_step: Callable[[Step], None] = lambda step: None,
-) -> Trained:
-    """Train a decoder on phrases and masks; for the arguments see `train`."""
-    where = choose_device(device, gpus)
-    check_free(out)
-    store, image_ids, vocabulary = _open(recipe.data)
-    data = recipe.data
-    views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
-    samples = PhraseSet(store, image_ids, vocabulary, views, recipe.train.seed)
-    torch.manual_seed(recipe.train.seed)
-    model: CLIPSeg = build_model(recipe.model).to(where)
-    precision = choose_precision(recipe.train.precision, where)
+def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
+    """Train a decoder on phrases and masks."""
+    with joined(recipe, options) as (device, team):
+        store, division = open_data(recipe.data)
+        layout = layout_of(recipe, team)
+        run = open_run(recipe, store, division, layout, device, options)
+        data = recipe.data
+        views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
+        samples = PhraseSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        torch.manual_seed(recipe.train.seed)
+        model = (construct(recipe.model) if run.step else build_model(recipe.model)).to(device)
+        precision = choose_precision(recipe.train.precision, device)
 
-    def terms(batch: PhraseBatch) -> Terms:
-        with autocast(where, precision):
-            logits = model.phrase_logits(batch.images.to(where), batch.phrases, batch.owner.to(where))
-        return phrase_losses(logits.float(), batch.masks.to(where), **asdict(recipe.loss))
+        def terms(batch: PhraseBatch) -> Terms:
+            with autocast(device, precision):
+                logits = model.phrase_logits(batch.images.to(device), batch.phrases, batch.owner.to(device))
+            return phrase_losses(logits.float(), batch.masks.to(device), **asdict(recipe.loss))
 
-    run = Run(out or new_run("train", recipe.name), recipe, vocabulary, store.info.name)
-    run.open(command)
-    on_start(run.folder, len(samples))
-    return _follow(run, _loop(recipe, model, terms, where, precision), samples, recipe, on_step)
+        return _train(recipe, run, model, terms, samples, precision, device, options)
 
 
-def _open(data: CaptionDataSection | PhraseDataSection) -> tuple[Store, tuple[str, ...], Vocabulary]:
-    """Give the store, its training images, and its pairs with their seen flags."""
-    store, division = open_data(data)
-    return store, division.images("train"), division.vocabulary(store)
-
-
-def _loop(
+def _train(
     recipe: CaptionRecipe | PhraseRecipe,
+    run: Run,
     model: nn.Module,
     terms: Callable[[AnyBatch], Terms],
-    device: torch.device,
+    samples: DrawnSet[Any, AnyBatch],
     precision: str,
-) -> Loop[AnyBatch]:
-    train = recipe.train
+    device: torch.device,
+    options: Options,
+) -> Trained:
+    """Bring the model to where the run goes on, and do the steps that are left."""
+    train, layout = recipe.train, run.setting.layout
+    if run.weights is not None:
+        load_fitting(model, run.weights, run.folder)
     optimizer = build_optimizer(model, lr=train.lr, weight_decay=train.weight_decay)
-    return Loop(
+    loop = Loop(
         model=model,
         terms=terms,
         optimizer=optimizer,
@@ -127,24 +105,15 @@ def _loop(
         clip_norm=train.clip_norm,
         device=device,
         precision=precision,
+        seed=train.seed,
+        is_stop=options.stop,
     )
-
-
-def _follow(
-    run: Run,
-    loop: Loop[AnyBatch],
-    samples: DrawnSet[Any, AnyBatch],
-    recipe: CaptionRecipe | PhraseRecipe,
-    on_step: Callable[[Step], None],
-) -> Trained:
-    """Do all steps, log and save them."""
-    train, workers = recipe.train, recipe.data.workers
-    stop = train.iterations * train.batch_size
-    batches = samples.batches(images=train.batch_size, start=0, stop=stop, workers=workers)
-    with memory_watch("lower train.batch_size or model.image_size"):
-        for step in loop.run(batches, first=1, last=train.iterations):
-            on_step(step)
-            run.log(step)
-            if step.number == train.iterations or step.number % train.save_every == 0:
-                run.save("last", loop, step.number)
-    return Trained(run.folder, run.select(), step, len(samples))
+    if run.step:
+        restore_loop(loop, run.state)
+    begin(run, len(samples), options)
+    batches = samples.batches(
+        images=layout.micro,
+        numbers=layout.numbers(first=run.step + 1, last=train.iterations),
+        workers=recipe.data.workers,
+    )
+    return follow(run, loop, batches, len(samples), options)

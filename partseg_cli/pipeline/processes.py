@@ -84,6 +84,8 @@ def _of_torchrun(device: str, gpus: str | None) -> Plan:
     if gpus is not None:
         raise UsageError(f"--gpus: torchrun has started the processes already, got {gpus}; leave it out")
     rank = Shard(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if rank.of > 1 and "MASTER_ADDR" not in os.environ:
+        raise UsageError(f"RANK and WORLD_SIZE {rank.of} need MASTER_ADDR and MASTER_PORT, got none; use torchrun")
     if device in {"auto", "cuda"} and torch.cuda.is_available():
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank.index)}"
     return Plan((choose_device(device),), rank)

@@ -20,6 +20,7 @@ from partseg_cli.files import whole_file
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-checkpoint-2"
+STATE_FORMAT = "partseg-state-1"
 PUBLISHED = (".pth", ".pt", ".bin")
 """How files of published weights end that are no safetensors."""
 
@@ -156,6 +157,7 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
     except (ValueError, TypeError, AttributeError) as error:
         raise _broken_header(path, error) from error
     if given != FORMAT:
+        _refuse_newer(path, given, FORMAT)
         raise CheckpointError(
             f"{path}: must be a checkpoint of format {FORMAT!r}, got {given!r}; name one that `partseg train` or "
             "`partseg weights import` wrote"
@@ -168,6 +170,16 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
         raise _broken_header(path, error) from error
 
 
+def _refuse_newer(path: Path, given: object, known: str) -> None:
+    """Refuse a format whose number is above the one that this version writes."""
+    kind, _, number = known.rpartition("-")
+    name, _, newer = str(given).rpartition("-")
+    if name == kind and newer.isdigit() and int(newer) > int(number):
+        raise CheckpointError(
+            f"{path}: must be of format {known} or older, got {given}, written by a newer version; update partseg-cli"
+        )
+
+
 def _broken_header(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: its header is broken ({error!r}); train or import it again")
 
@@ -176,7 +188,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write what a run needs to go on, beside its weights; whole or not at all."""
     with whole_file(path) as temporary:
         try:
-            torch.save(state, temporary)
+            torch.save({"format": STATE_FORMAT, **state}, temporary)
         except RuntimeError as error:
             raise _unwritten(path, error) from error
 
@@ -201,4 +213,8 @@ def load_state(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:200] or "it is cut off"
         raise CheckpointError(f"{path}: is no readable training state ({reason}); train again") from error
+    given = state.pop("format", None) if isinstance(state, dict) else type(state).__name__
+    if given != STATE_FORMAT:
+        _refuse_newer(path, given, STATE_FORMAT)
+        raise CheckpointError(f"{path}: must be a training state of format {STATE_FORMAT}, got {given!r}; train again")
     return state

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 from partseg_cli.devices import autocast
 from partseg_cli.errors import PartsegError
 from partseg_cli.records import Batch, Labels, Logits
+from partseg_cli.training.distributed import ALONE, Team, without_sync
 
 Terms = dict[str, Float[Tensor, ""]]
 
@@ -38,17 +43,27 @@ class Step:
         lr: that it used.
         losses: each term, unweighted, and `total`, averaged over the global batch.
         grad_norm: L2 norm of the whole gradient before clipping.
+        is_stop: whether a process was asked to stop after it.
     """
 
     number: int
     lr: float
     losses: dict[str, float]
     grad_norm: float
+    is_stop: bool = False
+
+
+class NotFiniteError(PartsegError):
+    """A loss or a gradient is not finite; the weights are those of the step before."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
 class Loop(Generic[AnyBatch]):
-    """One training run.
+    """One training run, in this process.
 
     Attributes:
         model: whose parameters are trained.
@@ -59,6 +74,10 @@ class Loop(Generic[AnyBatch]):
         clip_norm: limit of the gradient's L2 norm.
         device: where to compute.
         precision: "fp32", "bf16" or "fp16".
+        seed: with step and process it decides all that is drawn in a step, so that nothing of it needs to be kept.
+        team: the processes that train together.
+        network: the model as the team shares it; None: it is alone.
+        is_stop: tells whether this process was asked to stop.
     """
 
     model: nn.Module
@@ -69,46 +88,79 @@ class Loop(Generic[AnyBatch]):
     clip_norm: float
     device: torch.device
     precision: str
+    seed: int = 0
+    team: Team = ALONE
+    network: nn.Module | None = None
+    is_stop: Callable[[], bool] = _never
+
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Of the loss, so that fp16 gradients do not vanish; it does nothing in other precisions."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def run(self, batches: Iterator[AnyBatch], *, first: int, last: int) -> Iterator[Step]:
         """Do steps `first` to `last`, yielding each one when it is done.
 
         Raises:
-            PartsegError: a loss is not finite; names step, term and images.
+            NotFiniteError: a loss or a gradient is not finite; names step, term and images.
         """
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for number in range(first, last + 1):
             self.model.train()
-            sums: dict[str, float] = {}
-            for _ in range(self.accumulate):
-                terms = self._terms(next(batches), number)
-                scaler.scale(terms["total"] / self.accumulate).backward()
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.item() / self.accumulate
-            scaler.unscale_(self.optimizer)
+            torch.manual_seed(zlib.crc32(f"{self.seed} {number} {self.team.index}".encode()))
+            done = [self._backward(next(batches), turn == self.accumulate - 1) for turn in range(self.accumulate)]
+            self.scaler.unscale_(self.optimizer)
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
-            if not (norm.isfinite() or scaler.is_enabled()):
-                raise PartsegError(
+            losses, is_stop = self._means(done, number)
+            if not (norm.isfinite() or self.scaler.is_enabled()):
+                raise NotFiniteError(
                     f"step {number}: the gradient must be finite, got {norm.item()} with a finite loss; "
                     "lower train.lr or use train.precision=fp32"
                 )
             lr = float(self.schedule.get_last_lr()[0])
-            scaler.step(self.optimizer)
-            scaler.update()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
             self.schedule.step()
-            yield Step(number, lr, sums, norm.item())
+            yield Step(number, lr, losses, norm.item(), is_stop)
 
-    def _terms(self, batch: AnyBatch, number: int) -> Terms:
-        terms = self.terms(batch)
-        for name, value in terms.items():
-            if not value.isfinite():
-                raise PartsegError(
-                    f"step {number}: the loss term {name} must be finite, got {value.item()} on images "
-                    f"{', '.join(batch.image_ids)}; lower train.lr or use train.precision=fp32"
-                )
-        return terms
+    def _backward(self, batch: AnyBatch, is_last: bool) -> tuple[Terms, tuple[str, ...]]:
+        """Add the gradient of one micro-batch; give its terms and the names of its images.
+
+        The team's gradients are averaged once a step, while the last micro-batch goes backwards.
+        """
+        with nullcontext() if is_last or self.network is None else without_sync(self.network):
+            terms = self.terms(batch)
+            self.scaler.scale(terms["total"] / self.accumulate).backward()
+        return {name: value.detach() for name, value in terms.items()}, batch.image_ids
+
+    def _means(self, done: Sequence[tuple[Terms, tuple[str, ...]]], number: int) -> tuple[dict[str, float], bool]:
+        """Give the mean of each term over the global batch, and whether any process was asked to stop.
+
+        The only place in which the processor waits for the device.
+        """
+        names = list(done[0][0])
+        values = torch.stack([torch.stack([terms[name] for name in names]) for terms, _ in done])
+        sums = values.cpu().double().sum(0)
+        wish = sums.new_tensor([float(self.is_stop())])
+        *means, stop = self.team.mean(torch.cat([sums / self.accumulate, wish])).tolist()
+        if not all(map(math.isfinite, means)):
+            raise NotFiniteError(self._complaint(done, number))
+        return dict(zip(names, means, strict=True)), stop > 0
+
+    def _complaint(self, done: Sequence[tuple[Terms, tuple[str, ...]]], number: int) -> str:
+        """Say which term broke, and on which images, of whichever process."""
+        broken = [
+            (name, value.item(), names)
+            for terms, names in done
+            for name, value in terms.items()
+            if not value.isfinite()
+        ]
+        name, value, images = next(found[0] for found in self.team.gather(broken) if found)
+        return (
+            f"step {number}: the loss term {name} must be finite, got {value} on images {', '.join(images)}; "
+            "lower train.lr or use train.precision=fp32"
+        )
 
 
 def supervised(
@@ -137,4 +189,16 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def loop_state(loop: Loop[Any], step: int) -> dict[str, Any]:
     """Give what, besides weights, a run needs to go on after `step`."""
-    return {"step": step, "optimizer": loop.optimizer.state_dict(), "schedule": loop.schedule.state_dict()}
+    return {
+        "step": step,
+        "optimizer": loop.optimizer.state_dict(),
+        "schedule": loop.schedule.state_dict(),
+        "scaler": loop.scaler.state_dict(),
+    }
+
+
+def restore_loop(loop: Loop[Any], state: Mapping[str, Any]) -> None:
+    """Bring a loop, whose model has its weights already, to where `loop_state` was taken."""
+    loop.optimizer.load_state_dict(state["optimizer"])
+    loop.schedule.load_state_dict(state["schedule"])
+    loop.scaler.load_state_dict(state["scaler"])

@@ -175,7 +175,7 @@ def test_a_truncated_file_is_refused(saved, kept):
         load_checkpoint(saved)
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "partseg-checkpoint-9"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "partseg-checkpoint-1"}, {"format": "odd"}])
 def test_weights_of_another_tool_are_refused(tmp_path, metadata):
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.ones(2)}, path, metadata)

@@ -1,0 +1,162 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partseg_cli.cli import show
+from partseg_cli.cli.options import Device
+from partseg_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from partseg_cli.pipeline.processes import Plan
+    from partseg_cli.pipeline.run import Trained
+    from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+
+
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="A recipe file, or the name of a packaged one; with --resume DIR it may be left out.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder, new or empty. [default: runs/train/RECIPE-N]", show_default=False),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|DIR",
+            help="Go on with the run in DIR. auto: with the run in --out, else the newest of this recipe that is not "
+            "done, else begin.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Devices, a process each: a number, all, or a list such as 0,2. With --device cpu: processes.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    requeue: Annotated[
+        bool,
+        typer.Option("--requeue", help="Under SLURM: when asked to stop, save and put the job in the queue again."),
+    ] = False,
+) -> None:
+    """Train a model by a recipe, on one device or many.
+
+    The recipe's batch is that of all devices together, and the same run comes out of any number of them. The run folder
+    holds recipe.yaml, env.json, metrics.jsonl and checkpoints/.
+
+    SIGTERM and SIGUSR1 save after the step and exit 0; after any stop, kill -9 included, the run goes on with --resume.
+
+    Example: **partseg train recipes/tiny.yaml data.root=data/pascal-part-116 train.iterations=200**
+
+    Many: **partseg train recipes/ade_zeroshot.yaml --gpus 8 --resume auto**
+    """
+    from partseg_cli.pipeline.follow import check_processes
+    from partseg_cli.pipeline.launch import launch, report
+    from partseg_cli.pipeline.processes import plan_processes
+
+    loaded = _recipe(recipe, overrides or [], resume)
+    plan = plan_processes(device, gpus)
+    if len(plan.devices) > 1:
+        check_processes(loaded, len(plan.devices))
+        launch(_without_gpus(sys.argv[1:]), plan.devices)
+        return
+    try:
+        trained = _train(loaded, out, resume, plan)
+    except Exception as error:
+        if not report(error):
+            raise
+        raise typer.Exit(getattr(error, "exit_code", 1)) from None
+    if plan.is_first:
+        _tell(loaded, trained)
+        if requeue and not trained.is_done:
+            _requeue()
+
+
+def _recipe(name: str | None, overrides: list[str], resume: str | None) -> Recipe | CaptionRecipe | PhraseRecipe:
+    """Give the recipe, that of the run folder where none is named."""
+    from partseg_cli.recipe import load_any_recipe
+
+    if name is not None and "=" not in name:
+        return load_any_recipe(name, overrides)
+    if resume is None or resume == "auto":
+        raise UsageError(f"train needs a recipe, got {name or 'none'}; name one, or --resume the folder of a run")
+    from partseg_cli.pipeline.resume import recipe_of
+
+    return recipe_of(Path(resume), [*([name] if name else []), *overrides])
+
+
+def _without_gpus(words: list[str]) -> list[str]:
+    """Give the words of this command without --gpus and its value."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != "--gpus" and not word.startswith("--gpus="):
+            kept.append(word)
+        skip = word == "--gpus" and not skip
+    return kept
+
+
+def _train(loaded: Recipe | CaptionRecipe | PhraseRecipe, out: Path | None, resume: str | None, plan: Plan) -> Trained:
+    from partseg_cli.pipeline.follow import Options
+    from partseg_cli.pipeline.launch import command_line, join_launcher, stop_request
+    from partseg_cli.pipeline.train import train_any
+
+    join_launcher()
+    quiet = Options(out=out, resume=resume, device=str(plan.devices[0]), stop=stop_request())
+    if not plan.is_first:
+        return train_any(loaded, quiet)
+    with show.Steps(loaded.train.iterations) as steps:
+
+        def start(folder: Path, images: int, step: int) -> None:
+            going_on = f", going on after step {step}" if step else ""
+            show.note(f"{folder}: training on {images:,} images{going_on}")
+
+        told = replace(quiet, on_start=start, on_step=steps, on_score=_note_score, tell=show.note)
+        return train_any(loaded, replace(told, command=command_line()))
+
+
+def _tell(loaded: Recipe | CaptionRecipe | PhraseRecipe, trained: Trained) -> None:
+    from partseg_cli.recipe import Recipe
+
+    if not trained.is_done:
+        show.note(
+            f"stopped after step {trained.step} of {loaded.train.iterations}, which is saved; go on with "
+            f"partseg train --resume {shlex.quote(str(trained.folder))}"
+        )
+    elif isinstance(loaded, Recipe) and loaded.train.select == "best":
+        show.note("the checkpoint was picked on val; where val is the test set, its score there is optimistic")
+    typer.echo(str(trained.checkpoint))
+
+
+def _requeue() -> None:
+    """Put this SLURM job in the queue again."""
+    import subprocess
+
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        raise UsageError("--requeue needs a SLURM job, got none (SLURM_JOB_ID is not set); leave it out")
+    subprocess.run(["scontrol", "requeue", job], check=True)
+
+
+def _note_score(step: int, protocol: str, miou: dict[str, float | None]) -> None:
+    means = " ".join(f"{name} {'-' if mean is None else f'{mean:.2f}'}" for name, mean in miou.items())
+    show.note(f"step {step}: val {protocol} mIoU {means}")

@@ -1,0 +1,173 @@
+"""What the training of every task shares: who takes part, where a run begins or goes on, and its way to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from partseg_cli.data.fingerprint import fingerprint
+from partseg_cli.data.splits import Split
+from partseg_cli.data.store import Store
+from partseg_cli.devices import keep_freed_memory, memory_watch
+from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.pipeline.processes import plan_processes
+from partseg_cli.pipeline.resume import check_state, find_run
+from partseg_cli.pipeline.run import AnyRecipe, Onlooker, Run, Setting, Trained
+from partseg_cli.pipeline.workers import usable_cores
+from partseg_cli.places import new_run
+from partseg_cli.recipe import Recipe
+from partseg_cli.training.distributed import Layout, Team, limit_threads
+from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
+from partseg_cli.training.stop import Stop
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a run, and whom it asks to be told.
+
+    Attributes:
+        out: run folder, new or empty; None: `runs/train/<recipe>-N`.
+        resume: "auto" or the folder of the run that goes on; None: a new one begins.
+        device: auto, cpu, cuda, cuda:N or mps.
+        command: that is noted in the run folder.
+        stop: tells whether to stop after the step.
+        on_start: told the run folder, the number of training images, and the step it goes on after.
+        on_step: told of every step.
+        on_score: told step, protocol and mIoU of every evaluation on val.
+        tell: told in a line what else goes on.
+    """
+
+    out: Path | None = None
+    resume: str | None = None
+    device: str = "auto"
+    command: str = ""
+    stop: Stop = field(default_factory=Stop)
+    on_start: Callable[[Path, int, int], None] = lambda folder, images, step: None
+    on_step: Callable[[Step], None] = lambda step: None
+    on_score: Callable[[int, str, dict[str, float | None]], None] = lambda step, protocol, miou: None
+    tell: Callable[[str], None] = lambda line: None
+
+
+@contextmanager
+def joined(recipe: AnyRecipe, options: Options) -> Iterator[tuple[torch.device, Team]]:
+    """Join the team that torchrun, if any, has put this process in; give its device, too.
+
+    Raises:
+        OutOfMemoryError: the block runs out of memory.
+    """
+    plan = plan_processes(options.device)
+    team = Team(plan.rank.index, plan.rank.of) if plan.rank else Team()
+    limit_threads(team, usable_cores())
+    keep_freed_memory()
+    with team.connected(plan.devices[0]), memory_watch(_advice(recipe)), options.stop.listening():
+        yield plan.devices[0], team
+
+
+def _advice(recipe: AnyRecipe) -> str:
+    """Say which sizes to lower."""
+    size = f"model.image_size ({recipe.model.image_size})"
+    if not isinstance(recipe, Recipe):
+        return f"lower train.batch_size ({recipe.train.batch_size}) or {size}"
+    recompute = "" if recipe.train.recompute_decoder else "set train.recompute_decoder=true, "
+    return f"{recompute}lower train.micro_batch ({recipe.train.micro_batch}) or {size}"
+
+
+def check_processes(recipe: AnyRecipe, number: int) -> None:
+    """Refuse a number of processes over which a recipe's steps cannot be spread.
+
+    Raises:
+        UsageError: as `layout_of`.
+    """
+    layout_of(recipe, Team(0, number))
+
+
+def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
+    """Give how a recipe's steps are spread over a team.
+
+    Raises:
+        UsageError: they cannot be.
+    """
+    if not isinstance(recipe, Recipe):
+        if team.size > 1:
+            raise UsageError(f"{recipe.name}: task {recipe.task} trains in one process, got {team.size}; use --gpus 1")
+        return Layout(recipe.train.batch_size, recipe.train.batch_size, team)
+    layout = Layout.of(recipe.train.batch_size, recipe.train.micro_batch, team)
+    if recipe.loss.loss_mean == "batch" and layout.micro < layout.batch:
+        raise UsageError(
+            f"{recipe.name}: loss.loss_mean batch pools the whole batch of {layout.batch} in one forward pass, got "
+            f"{team.size} processes; use --gpus 1 or loss.loss_mean=image"
+        )
+    return layout
+
+
+def open_run(
+    recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: Options
+) -> Run:
+    """Find the folder of a run and what it has done there; nothing is written yet.
+
+    Raises:
+        UsageError: the folder holds something else, or a run of another recipe.
+        DataError: the data have changed since.
+        CheckpointError: what is there is broken.
+    """
+    vocabulary, images, team = division.vocabulary(store), division.images("train"), layout.team
+    setting = Setting(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
+    found = team.first(find_run(recipe, options.out, options.resume) if team.is_first else None)
+    kind = Run if team.is_first else Onlooker
+    run = kind(found or options.out, recipe, setting)
+    if found is not None:
+        run.restore()
+        check_state(run, options.tell)
+    return run
+
+
+def begin(run: Run, images: int, options: Options) -> None:
+    """Make the folder, note there what is run, and tell."""
+    run.place(partial(new_run, "train", run.recipe.name))
+    run.open(options.command)
+    options.on_start(run.folder, images, run.step)
+
+
+def follow(
+    run: Run,
+    loop: Loop[AnyBatch],
+    batches: Iterator[AnyBatch],
+    images: int,
+    options: Options,
+    assess: Callable[[int], None] = lambda step: None,
+) -> Trained:
+    """Do all steps that are left, log and save them; end early where a process is asked to stop.
+
+    Args:
+        run: its folder.
+        loop: its steps.
+        batches: of the steps that are left.
+        images: number of photos that it is trained on.
+        options: whom to tell.
+        assess: told each step when it is done, before it is saved.
+
+    Raises:
+        PartsegError: a loss or a gradient is not finite; the state before it is saved.
+    """
+    train, done = run.recipe.train, run.step
+    try:
+        for step in loop.run(batches, first=run.step + 1, last=train.iterations):
+            done = step.number
+            options.on_step(step)
+            run.log(step)
+            assess(done)
+            if step.is_stop or done == train.iterations or done % train.save_every == 0:
+                run.save(loop, done)
+            if step.is_stop:
+                break
+    except NotFiniteError as error:
+        path = run.save(loop, done)
+        raise PartsegError(f"{error}; the weights before it are in {path}") from error
+    is_done = done == train.iterations
+    checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
+    return Trained(run.folder, checkpoint, done, images, is_done)
