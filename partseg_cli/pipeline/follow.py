@@ -123,6 +123,8 @@ def open_run(
     if found is not None:
         run.restore()
         check_state(run, options.tell)
+        if run.step == recipe.train.iterations:
+            options.tell(f"{found}: all {run.step} steps are done already")
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,10 +68,9 @@ def _is_run(folder: Path) -> bool:
 
 def _newest(recipe: AnyRecipe) -> Path | None:
     """Give the newest run of a recipe where runs are by default, unless it is done."""
-    runs = Path("runs/train").glob(f"{recipe.name}-*")
-    numbered = {int(run.name.rpartition("-")[2]): run for run in runs if run.name.rpartition("-")[2].isdigit()}
-    own = [number for number, run in numbered.items() if run.name == f"{recipe.name}-{number}" and _is_run(run)]
-    newest = numbered[max(own)] if own else None
+    own = re.compile(rf"{re.escape(recipe.name)}-[0-9]+")
+    runs = [run for run in Path("runs/train").glob("*") if own.fullmatch(run.name) and _is_run(run)]
+    newest = max(runs, key=lambda run: (run / "recipe.yaml").stat().st_mtime_ns, default=None)
     return None if newest is None or is_done(newest) else newest
 
 

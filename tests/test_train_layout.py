@@ -1,0 +1,56 @@
+"""The same run, whatever the number of processes and the size of their forward passes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import tiny
+from forked import start_team
+from safetensors.torch import load_file
+
+STEPS, BATCH = 20, 4
+
+
+def settings(data: Path, micro: int, *more: str) -> list[str]:
+    steps = (f"train.iterations={STEPS}", f"train.batch_size={BATCH}", f"train.micro_batch={micro}")
+    return [*tiny(data), *steps, "train.lr=1e-4", *more]
+
+
+@pytest.fixture(scope="module")
+def runs(trained, tmp_path_factory) -> dict[tuple[int, int], Path]:
+    """Train alike in several layouts: (processes, images of a forward pass) -> folder."""
+    home, done = tmp_path_factory.mktemp("layouts"), {}
+    for processes, micro in ((1, 4), (1, 2), (2, 2), (4, 1)):
+        done[processes, micro] = home / f"{processes}x{micro}"
+        team = start_team(settings(trained.data, micro), done[processes, micro], processes)
+        for process in team:
+            process.join()
+        assert [process.exitcode for process in team] == [0] * processes
+    return done
+
+
+def losses(run: Path) -> torch.Tensor:
+    """Give every loss term of every step."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return torch.tensor([[line[name] for name in line if name not in {"seconds"}] for line in lines]).double()
+
+
+@pytest.mark.parametrize("layout", [(1, 2), (2, 2), (4, 1)])
+def test_every_layout_gives_the_same_losses(runs, layout):
+    found, alone = losses(runs[layout]), losses(runs[1, 4])
+    assert len(found) == STEPS
+    assert float((found - alone)[:, :-1].abs().max()) < 1e-5
+    torch.testing.assert_close(found[:, -1], alone[:, -1], rtol=1e-2, atol=1e-6)  # the gradient's norm
+
+
+def test_two_processes_give_the_very_weights_of_one_that_takes_their_forward_passes_in_turn(runs):
+    two, alone = (load_file(runs[layout] / "checkpoints/last.safetensors") for layout in ((2, 2), (1, 2)))
+    assert two.keys() == alone.keys()
+    assert all(value.equal(alone[name]) for name, value in two.items())
+
+
+def test_one_process_of_a_team_writes_the_folder(runs):
+    for run in runs.values():
+        assert len((run / "metrics.jsonl").read_text().splitlines()) == STEPS
+        assert (run / "checkpoints/selected.json").is_file()
