@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 
 from partseg_cli.cli.app import app
+from partseg_cli.pipeline.recipes import packaged_recipes
 from partseg_cli.recipe import find_recipe, load_recipe
 
 PROJECT = Path(__file__).parent.parent
@@ -36,7 +37,9 @@ def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
         "train",
         "train",
     ]
-    told += ["weights pack", *["split"] * 5, "export"]
+    told += ["weights pack", *["split"] * 5]
+    told += ["recipes list", "recipes show", "recipes copy", "recipes check", "launch slurm"]
+    told += ["export"]
     told += ["weights import", "weights verify", "evaluate"]
     told += ["evaluate", "evaluate", "compare"]
     assert [
@@ -59,10 +62,26 @@ def test_each_command_is_one_that_the_tool_understands(line):
     assert not command.make_context(command.name, words).args
 
 
+def test_the_command_for_several_machines_trains():
+    (words,) = re.findall(r"^torchrun .*?-m partseg_cli (train .*?)$", README, re.DOTALL | re.MULTILINE)
+    train = get_command(app).commands["train"]
+    assert not train.make_context("train", shlex.split(words)[1:]).args
+
+
 def test_the_recipes_that_are_named_exist():
     named = set(re.findall(r"recipes/(\w+)\.yaml", README))
-    zeroshot = {"pascal_zeroshot", "ade_zeroshot", "partimagenet_zeroshot"}
-    assert named == zeroshot | {"pascal_clipseg", "tiny", "cartoon", "cartoon_clipseg", "nano_clip", "nano_start"}
+    assert named == {
+        "pascal_zeroshot",
+        "pascal_clipseg",
+        "tiny",
+        "cartoon",
+        "cartoon_clipseg",
+        "nano_clip",
+        "nano_start",
+    }
+    table = README.split("\n## Recipes\n")[1].split("\n\nA recipe")[0]
+    packaged = {path.stem for path in packaged_recipes()}
+    assert set(re.findall(r"`(\w+)` \|", table)) == packaged - named | {"pascal_zeroshot", "pascal_clipseg"}
     for name in named:
         assert find_recipe(name).is_file()
 

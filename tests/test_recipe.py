@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from partseg_cli.cli.app import app
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.errors import RecipeError
+from partseg_cli.evaluators.against import rows
 from partseg_cli.places import packaged
 from partseg_cli.recipe import (
     MODELS,
@@ -44,17 +47,12 @@ def raw() -> dict:
 # ---- the packaged ones
 
 
-def test_nine_recipes_are_packaged_and_each_is_found_by_name():
+def test_sixteen_recipes_are_packaged_and_each_is_found_by_name():
     assert [path.stem for path in RECIPES] == [
-        "ade_zeroshot",
-        "cartoon",
-        "cartoon_clipseg",
-        "nano_clip",
-        "nano_start",
-        "partimagenet_zeroshot",
-        "pascal_clipseg",
-        "pascal_zeroshot",
-        "tiny",
+        *("ade_clipseg", "ade_fewshot", "ade_to_pascal", "ade_zeroshot"),
+        *("cartoon", "cartoon_clipseg", "nano_clip", "nano_start"),
+        *("partimagenet_clipseg", "partimagenet_fewshot", "partimagenet_to_pascal", "partimagenet_zeroshot"),
+        *("pascal_clipseg", "pascal_fewshot", "pascal_zeroshot", "tiny"),
     ]
     assert [find_recipe(path.stem) for path in RECIPES] == RECIPES
 
@@ -103,15 +101,27 @@ def switches(recipe) -> dict[str, str]:
 
 
 PUBLISHED = ["ade_zeroshot", "partimagenet_zeroshot", "pascal_zeroshot"]
+ACROSS = ["ade_to_pascal", "partimagenet_to_pascal"]
+FEWSHOT = ["ade_fewshot", "partimagenet_fewshot", "pascal_fewshot"]
+CLIPSEG = ["ade_clipseg", "partimagenet_clipseg", "pascal_clipseg"]
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+def head_of(name: str) -> str:
+    return (packaged("recipes") / f"{name}.yaml").read_text(encoding="utf-8").split("\n\n", maxsplit=1)[0]
+
+
+def data_set_of(name: str) -> str:
+    """Give the name of the zero-shot recipe of the same data set."""
+    return f"{name.split('_')[0]}_zeroshot"
+
+
+@pytest.mark.parametrize("name", PUBLISHED + ACROSS + FEWSHOT)
 def test_the_published_recipes_hold_our_defaults(name):
     recipe = load_recipe(name)
     assert switches(recipe) == {key: ours for key, (ours, _) in OURS_AND_PUBLISHED.items()}
 
 
-@pytest.mark.parametrize("recipe", PUBLISHED)
+@pytest.mark.parametrize("recipe", PUBLISHED + ACROSS + FEWSHOT)
 def test_the_line_in_the_head_of_a_published_recipe_gives_all_published_values(recipe):
     path = packaged("recipes") / f"{recipe}.yaml"
     (line,) = re.findall(r"^# +(partseg train .* .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -154,21 +164,76 @@ def test_the_head_of_a_published_recipe_counts_the_objects_of_its_manifest(name)
     assert head.endswith(f"zero-shot: trained on {seen} objects, tested on {objects}. Our defaults.")
 
 
-def test_the_line_in_the_head_of_the_published_clipseg_gives_all_published_values():
-    path = packaged("recipes") / "pascal_clipseg.yaml"
-    (line,) = re.findall(r"^# +(partseg train .* .*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("recipe", CLIPSEG)
+def test_the_line_in_the_head_of_the_published_clipseg_gives_all_published_values(recipe):
+    (line,) = re.findall(r"^# +(partseg train .* .*)$", head_of(recipe), re.MULTILINE)
     command, verb, name, *overrides = shlex.split(line)
-    assert (command, verb, name) == ("partseg", "train", "recipes/pascal_clipseg.yaml")
-    ours, published = (load_recipe(str(path), given).to_dict() for given in ([], overrides))
+    assert (command, verb, name) == ("partseg", "train", f"recipes/{recipe}.yaml")
+    ours, published = (load_recipe(recipe, given).to_dict() for given in ([], overrides))
     wanted = {key: values for key, values in OURS_AND_PUBLISHED.items() if key.split(".")[1] in ours[key.split(".")[0]]}
     assert {"data.train_channel_order", "train.select"} <= set(wanted)
-    for index, recipe in enumerate((ours, published)):
-        assert {key: recipe[key.split(".")[0]][key.split(".")[1]] for key in wanted} == {
-            key: values[index] for key, values in wanted.items()
+    for index, values in enumerate((ours, published)):
+        assert {key: values[key.split(".")[0]][key.split(".")[1]] for key in wanted} == {
+            key: both[index] for key, both in wanted.items()
         }
 
 
-@pytest.mark.parametrize(("name", "other"), [("pascal_clipseg", "pascal_zeroshot"), ("cartoon_clipseg", "cartoon")])
+@pytest.mark.parametrize("name", ACROSS)
+def test_a_recipe_across_data_sets_trains_as_the_zero_shot_recipe_of_its_source(name):
+    one, two = load_recipe(name), load_recipe(data_set_of(name))
+    assert (one.data, one.model, one.loss, one.train) == (two.data, two.model, two.loss, two.train)
+    head, words = head_of(name), load_manifest(one.data.dataset).vocabulary
+    assert f"The {sum(words.is_seen)} seen pairs alone are trained" in head
+    assert f"partseg split pascal-part-116 --trained-on {one.data.dataset} --out " in head
+
+
+@pytest.mark.parametrize("name", FEWSHOT)
+def test_a_few_shot_recipe_trains_as_zero_shot_on_the_split_that_its_head_makes(name):
+    one, two = load_recipe(name), load_recipe(data_set_of(name))
+    assert (one.model, one.loss) == (two.model, two.loss)
+    # all pairs are seen: there is no unseen one for a harmonic mean
+    assert one.train == dataclasses.replace(two.train, best_by="oracle-obj seen")
+    assert one.data == dataclasses.replace(two.data, split=f"{name.split('_')[0]}_16shot.yaml")
+    made = f"partseg split {one.data.dataset} --shots 16 --unseen none --out {one.data.split}"
+    assert f"#   {made}\n#   partseg train recipes/{name}.yaml\n" in head_of(name)
+
+
+@pytest.mark.parametrize("name", PUBLISHED + ACROSS + CLIPSEG)
+def test_the_head_tells_the_published_scores_and_their_table(name):
+    recipe, head = load_recipe(name), " ".join(head_of(name).replace("\n# ", " ").split())
+    trained = recipe.data.dataset
+    tested, trained_on = ("pascal-part-116", trained) if name in ACROSS else (trained, "")
+    every = [row for protocol in ("pred-all", "oracle-obj") for row in rows(tested, protocol, recipe.model.name)]
+    found = [row for row in every if (row.metric, row.rule, row.trained_on) == ("mIoU", "partclipseg", trained_on)]
+    assert len(found) == 2
+    for row in found:
+        assert row.source.split(", ")[-1] in head  # the table
+        figures = [row.overall] if name in ACROSS else row.means.values()
+        assert " / ".join(f"{figure:.2f}" for figure in figures) in head
+
+
+@pytest.mark.parametrize("name", PUBLISHED + ACROSS + FEWSHOT + CLIPSEG)
+def test_the_head_tells_what_was_not_measured(name):
+    head = " ".join(head_of(name).replace("\n# ", " ").lower().split())
+    assert "hardware: one gpu" in head
+    assert "time: not measured here." in head
+    assert "published" in head
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_command_in_a_head_is_one_that_the_tool_understands(path):
+    lines = re.findall(r"^# +(partseg .*)$", head_of(path.stem), re.MULTILINE)
+    for line in lines:
+        command, words = get_command(app), shlex.split(line)[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        assert not command.make_context(command.name, words).args
+    assert any(line.startswith(f"partseg train recipes/{path.name}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [*((name, data_set_of(name)) for name in CLIPSEG), ("cartoon_clipseg", "cartoon")]
+)
 def test_clipseg_is_trained_with_the_data_and_the_budget_of_partclipseg(name, other):
     one, two = load_recipe(name), load_recipe(other)
     assert (one.data, one.train) == (two.data, two.train)

@@ -1,4 +1,4 @@
-"""The published recipes of ADE20K-Part-234 and PartImageNet, trained a few steps with a tiny model."""
+"""The recipes of ADE20K-Part-234 and PartImageNet, zero-shot and few-shot, trained a few steps with a tiny model."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.pipeline.follow import Options
 from partseg_cli.pipeline.prepare import prepare
+from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import Trained, train
 from partseg_cli.recipe import load_recipe
 from partseg_cli.training.checkpoint import read_header
@@ -94,3 +95,20 @@ def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(par
     scores = json.loads((run / "val.jsonl").read_text())["mIoU"]
     assert scores.keys() == {"seen", "unseen", "harmonic"}
     assert None not in scores.values()
+
+
+def test_the_few_shot_recipe_trains_on_all_objects(partimagenet, tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    # as its head says; here with one shot
+    made = split(partimagenet.folder, shots=1, unseen=[], out=Path("partimagenet_16shot.yaml"))
+    run = tmp_path / "run"
+    done, steps = trained(
+        "partimagenet_fewshot", partimagenet.folder, run, "train.evaluate_every=3", "train.select=best"
+    )
+    assert is_sound(steps)
+    assert done.images == len(made.split.train) == 5  # the jeep too
+    header = read_header(done.checkpoint)
+    assert (sum(header.vocabulary.is_seen), len(header.vocabulary.pairs)) == (147, 147)
+    scores = json.loads((run / "val.json").read_text())["mIoU"]
+    assert scores["seen"] is not None
+    assert scores["unseen"] is None

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import data, evaluate, export, inspect, merge, results, run, split, train, weights
+from partseg_cli.cli import (
+    data,
+    evaluate,
+    export,
+    inspect,
+    launch,
+    merge,
+    recipes,
+    results,
+    run,
+    split,
+    train,
+    weights,
+)
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(
@@ -31,6 +44,8 @@ app.command()(run.predict)
 app.command()(export.export)
 app.command()(run.demo)
 app.add_typer(weights.app, name="weights")
+app.add_typer(recipes.app, name="recipes")
+app.add_typer(launch.app, name="launch")
 
 
 INTERRUPTED = 130

@@ -70,14 +70,14 @@ def train(
 
     Many: **partseg train recipes/ade_zeroshot.yaml --gpus 8 --resume auto**
     """
-    from partseg_cli.pipeline.follow import check_processes
+    from partseg_cli.pipeline.batch_share import share_batch
     from partseg_cli.pipeline.launch import launch, report
     from partseg_cli.pipeline.processes import plan_processes
 
     loaded = _recipe(recipe, overrides or [], resume)
     plan = plan_processes(device, gpus)
     if len(plan.devices) > 1:
-        check_processes(loaded, len(plan.devices))
+        share_batch(loaded, len(plan.devices), loaded.name)
         launch(_without_gpus(sys.argv[1:]), plan.devices)
         return
     try:

@@ -94,7 +94,7 @@ class CLIPSeg(nn.Module):
         blocks = self.clip.clip.visual.transformer.resblocks[: self.clip.taps[-1] + 1]
         heads = [module for module in self.modules() if isinstance(module, Head)]
         for module in (*blocks, self.decoder, *heads):
-            module.compile(dynamic=True)
+            module.compile()
 
     def forward(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary, *, recompute: bool = False) -> Logits:
         """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.

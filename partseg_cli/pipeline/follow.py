@@ -14,7 +14,8 @@ from partseg_cli.data.fingerprint import fingerprint
 from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import keep_freed_memory, memory_watch
-from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.errors import PartsegError
+from partseg_cli.pipeline.batch_share import share_batch
 from partseg_cli.pipeline.processes import plan_processes
 from partseg_cli.pipeline.resume import check_state, find_run
 from partseg_cli.pipeline.run import AnyRecipe, Onlooker, Run, Setting, Trained
@@ -77,32 +78,13 @@ def _advice(recipe: AnyRecipe) -> str:
     return f"{recompute}lower train.micro_batch ({recipe.train.micro_batch}) or {size}"
 
 
-def check_processes(recipe: AnyRecipe, number: int) -> None:
-    """Refuse a number of processes over which a recipe's steps cannot be spread.
-
-    Raises:
-        UsageError: as `layout_of`.
-    """
-    layout_of(recipe, Team(0, number))
-
-
 def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
     """Give how a recipe's steps are spread over a team.
 
     Raises:
-        UsageError: they cannot be.
+        RecipeError: they cannot be.
     """
-    if not isinstance(recipe, Recipe):
-        if team.size > 1:
-            raise UsageError(f"{recipe.name}: task {recipe.task} trains in one process, got {team.size}; use --gpus 1")
-        return Layout(recipe.train.batch_size, recipe.train.batch_size, team)
-    layout = Layout.of(recipe.train.batch_size, recipe.train.micro_batch, team)
-    if recipe.loss.loss_mean == "batch" and layout.micro < layout.batch:
-        raise UsageError(
-            f"{recipe.name}: loss.loss_mean batch pools the whole batch of {layout.batch} in one forward pass, got "
-            f"{team.size} processes; use --gpus 1 or loss.loss_mean=image"
-        )
-    return layout
+    return Layout(recipe.train.batch_size, share_batch(recipe, team.size, recipe.name).micro_batch, team)
 
 
 def open_run(

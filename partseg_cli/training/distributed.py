@@ -16,8 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from partseg_cli.errors import UsageError
-
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(days=1)
@@ -128,24 +126,6 @@ class Layout:
     batch: int
     micro: int
     team: Team
-
-    @classmethod
-    def of(cls, batch: int, micro: int, team: Team) -> Layout:
-        """Spread a batch; where `micro` does not divide a process's share, the largest number below it that does.
-
-        Raises:
-            UsageError: the batch cannot be shared out evenly.
-
-        >>> Layout.of(8, 4, Team(0, 4)).micro
-        2
-        """
-        if batch % team.size:
-            raise UsageError(
-                f"train.batch_size must be divisible by the number of processes, got {batch} on {team.size}; change "
-                "--gpus or train.batch_size"
-            )
-        share = batch // team.size
-        return cls(batch, max(size for size in range(1, min(micro, share) + 1) if share % size == 0), team)
 
     @property
     def share(self) -> int:

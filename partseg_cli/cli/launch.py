@@ -1,0 +1,89 @@
+"""Commands that start runs elsewhere: launch slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from partseg_cli.cli import show
+from partseg_cli.errors import RecipeError
+
+app = typer.Typer(no_args_is_help=True, help="Start a training run on a cluster.")
+
+
+@app.callback()
+def launch() -> None:
+    """Start a training run on a cluster."""
+
+
+@app.command()
+def slurm(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine, a process each.")] = 1,
+    time: Annotated[
+        str | None,
+        typer.Option(help="Limit, such as 12:00:00 or 1-12. [default: the cluster's]", show_default=False),
+    ] = None,
+    partition: Annotated[str | None, typer.Option(help="Of the cluster.", show_default=False)] = None,
+    account: Annotated[str | None, typer.Option(help="That pays.", show_default=False)] = None,
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Cores of each machine. [default: one a process, one for each data.workers]", show_default=False
+        ),
+    ] = None,
+    mem: Annotated[
+        str | None,
+        typer.Option(help="Memory of each machine, such as 200G. [default: the cluster's]", show_default=False),
+    ] = None,
+    job_name: Annotated[
+        str | None, typer.Option(help="Name of the job. [default: the recipe's]", show_default=False)
+    ] = None,
+    setup: Annotated[
+        str | None,
+        typer.Option(help='Shell line before the run, such as "source .venv/bin/activate".', show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder, for the first start and all later ones. [default: runs/train/RECIPE-slurm-ID]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, submit nothing.")] = False,
+) -> None:
+    """Train on machines of a SLURM cluster: writes an sbatch script, and submits it.
+
+    torchrun on each machine, all of them in one run with the recipe's global batch. Two minutes before the time limit
+    the run saves and puts itself back into the queue; started again, it goes on where it was.
+
+    Example: **partseg launch slurm pascal_zeroshot --nodes 4 --gpus 2 --time 12:00:00 --dry-run**
+    """
+    from partseg_cli.pipeline import slurm as story
+
+    job = story.Job(
+        nodes=nodes,
+        gpus=gpus,
+        time=time,
+        partition=partition,
+        account=account,
+        cpus=cpus,
+        memory=mem,
+        name=job_name,
+        setup=setup,
+        out=out,
+    )
+    script = story.slurm_script(recipe, overrides or [], job)
+    try:
+        story.check_division(recipe, overrides or [], job)
+    except RecipeError as error:
+        if not dry_run:
+            raise
+        show.note(f"warning: the job would end with: {error}")
+    typer.echo(script if dry_run else story.submit(script), nl=not dry_run)
