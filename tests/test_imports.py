@@ -41,6 +41,10 @@ TABLE = {
     "report_findings": {"vocabulary", "evaluators"},
     "report_pictures": {"vocabulary", "data", "gallery", "overlay", "report_findings"},
     "report_confusions": {"vocabulary", "evaluators", "report_findings", "web"},
+    "curves": set(),
+    "curves_panels": {"curves"},
+    "curves_picture": {"curves", "curves_panels", "overlay"},
+    "curves_svg": {"curves", "curves_panels"},
     "demo_page": {"evaluators", "report", "web"},
     "report_page": {"vocabulary", "evaluators", "report", "report_confusions", "report_pictures", "web"},
 }
