@@ -47,6 +47,7 @@ TABLE = {
     "curves_svg": {"curves", "curves_panels"},
     "demo_page": {"evaluators", "report", "web"},
     "report_page": {"vocabulary", "evaluators", "report", "report_confusions", "report_pictures", "web"},
+    "run_page": {"curves", "curves_panels", "curves_svg", "report", "report_page", "report_pictures", "web"},
 }
 """Part -> what it may import besides `LOW` and itself. `pipeline` may import all but `cli`; for `cli` see below."""
 
