@@ -196,13 +196,14 @@ def _images(worst: Sequence[Compared], best: Sequence[Compared]) -> str:
     if not (worst or best):
         return "<p>No image is shown.</p>"
     return "".join(
-        f"<h3>{title} images</h3><div class='grid'>{''.join(map(_image, images))}</div>"
+        f"<h3>{title} images</h3><div class='grid'>{''.join(map(image_card, images))}</div>"
         for title, images in (("Worst", worst), ("Best", best))
         if images
     )
 
 
-def _image(image: Compared) -> str:
+def image_card(image: Compared) -> str:
+    """Give one image: the photo, what is labelled, what was predicted, and the words for it."""
     width, height = image.size
     name = escape(image.score.image_id)
     shape = f'class="pane" style="aspect-ratio:{width}/{height}"'

@@ -41,8 +41,13 @@ TABLE = {
     "report_findings": {"vocabulary", "evaluators"},
     "report_pictures": {"vocabulary", "data", "gallery", "overlay", "report_findings"},
     "report_confusions": {"vocabulary", "evaluators", "report_findings", "web"},
+    "curves": set(),
+    "curves_panels": {"curves"},
+    "curves_picture": {"curves", "curves_panels", "overlay"},
+    "curves_svg": {"curves", "curves_panels"},
     "demo_page": {"evaluators", "report", "web"},
     "report_page": {"vocabulary", "evaluators", "report", "report_confusions", "report_pictures", "web"},
+    "run_page": {"curves", "curves_panels", "curves_svg", "report", "report_page", "report_pictures", "web"},
 }
 """Part -> what it may import besides `LOW` and itself. `pipeline` may import all but `cli`; for `cli` see below."""
 

@@ -190,13 +190,6 @@ def test_without_sbatch_a_dry_run_is_offered(partseg, tmp_path, monkeypatch):
     ("name", "overrides", "job", "message"),
     [
         (
-            "pascal_zeroshot",
-            [],
-            Job(nodes=4, gpus=8),
-            "pascal_zeroshot: train.batch_size must be divisible by the number of processes, got 8 over 32; use 8 "
-            "processes, or another training with train.batch_size=32",
-        ),
-        (
             "nano_clip",
             [],
             Job(),
@@ -208,6 +201,18 @@ def test_without_sbatch_a_dry_run_is_offered(partseg, tmp_path, monkeypatch):
 def test_a_recipe_that_cannot_be_trained_so_is_never_queued(name, overrides, job, message):
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         slurm_script(name, overrides, job)
+
+
+def test_a_batch_that_does_not_divide_is_warned_of_before_the_script_and_never_submitted(partseg):
+    words = ("launch", "slurm", "pascal_zeroshot", "--nodes", 4, "--gpus", 8)
+    problem = (
+        "pascal_zeroshot: train.batch_size must be divisible by the number of processes, got 8 over 32; use 8 "
+        "processes, or another training with train.batch_size=32\n"
+    )
+    ended = partseg(*words, "--dry-run")
+    assert (ended.code, ended.err) == (0, f"warning: the job would end with: {problem}")
+    assert "--nnodes 4 --nproc-per-node 8" in ended.out
+    assert partseg(*words) == (2, "", f"error: {problem}")
 
 
 @pytest.mark.parametrize("time", ["5", "5:30", "12:00:00", "2-0", "2-12", "2-12:30", "2-12:30:00"])

@@ -113,9 +113,10 @@ def demo(
     Example: **partseg demo**
     """
     from partseg_cli.pipeline import demo as story
+    from partseg_cli.recipe import load_recipe
     from partseg_cli.report import summary_table
 
-    with show.Steps(iterations) as steps:
+    with show.Steps(iterations, images=load_recipe("cartoon").train.batch_size) as steps:
         done = story.demo(
             out=out,
             images=images,

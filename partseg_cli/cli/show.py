@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from partseg_cli.cli.live import Steps
+
 if TYPE_CHECKING:
     from rich.table import Table
-    from tqdm import tqdm
 
-    from partseg_cli.training.loop import Step
+__all__ = ["Steps", "document", "note", "table", "track"]
 
 Item = TypeVar("Item")
-
-SHORT = {
-    "total": "total",
-    "object_part": "obj-part",
-    "object": "object",
-    "part": "part",
-    "separation": "sep",
-    "separation_hard": "sep-hard",
-    "enhancement": "enh",
-}
 
 
 def table(value: Table) -> None:
@@ -55,35 +46,3 @@ def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     from tqdm import tqdm
 
     yield from tqdm(items, desc=what, total=total, file=sys.stderr, disable=None, unit="image")
-
-
-class Steps:
-    """Shows training: a bar with the losses on a terminal, a line now and then elsewhere."""
-
-    LINES = 20
-
-    def __init__(self, iterations: int) -> None:
-        self.iterations = iterations
-        self.every = max(1, iterations // self.LINES)
-        self.bar: tqdm[Any] | None = None
-
-    def __call__(self, step: Step) -> None:
-        """Show one step."""
-        from tqdm import tqdm
-
-        if self.bar is None:
-            self.bar = tqdm(total=self.iterations, desc="train", file=sys.stderr, disable=None, unit="step")
-        losses = " ".join(f"{SHORT[name]} {step.losses[name]:.4f}" for name in SHORT if name in step.losses)
-        if self.bar.disable:
-            if step.number % self.every == 0 or step.number == self.iterations:
-                note(f"step {step.number}/{self.iterations} lr {step.lr:.2e} {losses} grad {step.grad_norm:.3g}")
-            return
-        self.bar.set_postfix_str(losses, refresh=False)
-        self.bar.update()
-
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
