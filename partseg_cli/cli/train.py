@@ -54,6 +54,9 @@ def train(
             show_default=False,
         ),
     ] = None,
+    log: Annotated[
+        str, typer.Option(metavar="NAMES", help="Also tell tensorboard, wandb or both (tensorboard,wandb).")
+    ] = "",
     requeue: Annotated[
         bool,
         typer.Option("--requeue", help="Under SLURM: when asked to stop, save and put the job in the queue again."),
@@ -80,8 +83,9 @@ def train(
         share_batch(loaded, len(plan.devices), loaded.name)
         launch(_without_gpus(sys.argv[1:]), plan.devices)
         return
+    loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     try:
-        trained = _train(loaded, out, resume, plan)
+        trained = _train(loaded, plan, out=out, resume=resume, loggers=loggers)
     except Exception as error:
         if not report(error):
             raise
@@ -115,23 +119,38 @@ def _without_gpus(words: list[str]) -> list[str]:
     return kept
 
 
-def _train(loaded: Recipe | CaptionRecipe | PhraseRecipe, out: Path | None, resume: str | None, plan: Plan) -> Trained:
+def _train(
+    loaded: Recipe | CaptionRecipe | PhraseRecipe,
+    plan: Plan,
+    *,
+    out: Path | None,
+    resume: str | None,
+    loggers: tuple[str, ...],
+) -> Trained:
+    """Train in this process; the first one of a team shows how it goes."""
     from partseg_cli.pipeline.follow import Options
     from partseg_cli.pipeline.launch import command_line, join_launcher, stop_request
     from partseg_cli.pipeline.train import train_any
 
     join_launcher()
-    quiet = Options(out=out, resume=resume, device=str(plan.devices[0]), stop=stop_request())
+    options = Options(
+        out=out,
+        resume=resume,
+        device=str(plan.devices[0]),
+        command=command_line(),
+        loggers=loggers,
+        stop=stop_request(),
+    )
     if not plan.is_first:
-        return train_any(loaded, quiet)
-    with show.Steps(loaded.train.iterations) as steps:
+        return train_any(loaded, options)
 
-        def start(folder: Path, images: int, step: int) -> None:
-            going_on = f", going on after step {step}" if step else ""
-            show.note(f"{folder}: training on {images:,} images{going_on}")
+    def start(folder: Path, images: int, step: int) -> None:
+        steps.done = step
+        steps.note(f"{folder}: training on {images:,} images{f', going on after step {step}' if step else ''}")
 
-        told = replace(quiet, on_start=start, on_step=steps, on_score=_note_score, tell=show.note)
-        return train_any(loaded, replace(told, command=command_line()))
+    with show.Steps(loaded.train.iterations, images=loaded.train.batch_size) as steps:
+        told = replace(options, on_start=start, on_step=steps, on_score=steps.score, tell=steps.note)
+        return train_any(loaded, told)
 
 
 def _tell(loaded: Recipe | CaptionRecipe | PhraseRecipe, trained: Trained) -> None:
@@ -155,8 +174,3 @@ def _requeue() -> None:
     if job is None:
         raise UsageError("--requeue needs a SLURM job, got none (SLURM_JOB_ID is not set); leave it out")
     subprocess.run(["scontrol", "requeue", job], check=True)
-
-
-def _note_score(step: int, protocol: str, miou: dict[str, float | None]) -> None:
-    means = " ".join(f"{name} {'-' if mean is None else f'{mean:.2f}'}" for name, mean in miou.items())
-    show.note(f"step {step}: val {protocol} mIoU {means}")

@@ -89,7 +89,7 @@ class CLIPSeg(nn.Module):
     def compile_blocks(self) -> None:
         """Let torch.compile work on what runs over and over: blocks of the image tower, decoder and heads.
 
-        Weights keep their names. Numbers of prompts and images may change from step to step without compiling anew.
+        Weights keep their names.
         """
         blocks = self.clip.clip.visual.transformer.resblocks[: self.clip.taps[-1] + 1]
         heads = [module for module in self.modules() if isinstance(module, Head)]

@@ -15,6 +15,7 @@ from partseg_cli.data.splits import Split
 from partseg_cli.data.store import Store
 from partseg_cli.devices import keep_freed_memory, memory_watch
 from partseg_cli.errors import PartsegError
+from partseg_cli.evaluators.summary import Result
 from partseg_cli.pipeline.batch_share import share_batch
 from partseg_cli.pipeline.processes import plan_processes
 from partseg_cli.pipeline.resume import check_state, find_run
@@ -23,8 +24,12 @@ from partseg_cli.pipeline.workers import usable_cores
 from partseg_cli.places import new_run
 from partseg_cli.recipe import Recipe
 from partseg_cli.training.distributed import Layout, Team, limit_threads
+from partseg_cli.training.loggers import check_loggers, open_loggers
 from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
 from partseg_cli.training.stop import Stop
+
+Assess = Callable[[int], Result | None]
+"""Scores the model after a step where that is due; of several processes only the first one gets the result."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Options:
         resume: "auto" or the folder of the run that goes on; None: a new one begins.
         device: auto, cpu, cuda, cuda:N or mps.
         command: that is noted in the run folder.
+        loggers: other places that are told, "tensorboard" and "wandb".
         stop: tells whether to stop after the step.
         on_start: told the run folder, the number of training images, and the step it goes on after.
         on_step: told of every step.
@@ -47,6 +53,7 @@ class Options:
     resume: str | None = None
     device: str = "auto"
     command: str = ""
+    loggers: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
     on_start: Callable[[Path, int, int], None] = lambda folder, images, step: None
     on_step: Callable[[Step], None] = lambda step: None
@@ -59,8 +66,10 @@ def joined(recipe: AnyRecipe, options: Options) -> Iterator[tuple[torch.device, 
     """Join the team that torchrun, if any, has put this process in; give its device, too.
 
     Raises:
+        UsageError: a logger is unknown or not installed, or the device is not there.
         OutOfMemoryError: the block runs out of memory.
     """
+    check_loggers(options.loggers)
     plan = plan_processes(options.device)
     team = Team(plan.rank.index, plan.rank.of) if plan.rank else Team()
     limit_threads(team, usable_cores())
@@ -123,7 +132,9 @@ def follow(
     batches: Iterator[AnyBatch],
     images: int,
     options: Options,
-    assess: Callable[[int], None] = lambda step: None,
+    *,
+    assess: Assess = lambda step: None,
+    paint: Callable[[], object] = lambda: None,
 ) -> Trained:
     """Do all steps that are left, log and save them; end early where a process is asked to stop.
 
@@ -133,25 +144,33 @@ def follow(
         batches: of the steps that are left.
         images: number of photos that it is trained on.
         options: whom to tell.
-        assess: told each step when it is done, before it is saved.
+        assess: scores the model after a step where that is due, before the step is saved.
+        paint: brings the pictures of the run up to date.
 
     Raises:
         PartsegError: a loss or a gradient is not finite; the state before it is saved.
     """
     train, done = run.recipe.train, run.step
-    try:
-        for step in loop.run(batches, first=run.step + 1, last=train.iterations):
-            done = step.number
-            options.on_step(step)
-            run.log(step)
-            assess(done)
-            if step.is_stop or done == train.iterations or done % train.save_every == 0:
-                run.save(loop, done)
-            if step.is_stop:
-                break
-    except NotFiniteError as error:
-        path = run.save(loop, done)
-        raise PartsegError(f"{error}; the weights before it are in {path}") from error
+    names = options.loggers if run.setting.layout.team.is_first else ()
+    with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=run.step) as loggers:
+        try:
+            for step in loop.run(batches, first=run.step + 1, last=train.iterations):
+                done = step.number
+                options.on_step(step)
+                run.log(step)
+                loggers.step(step)
+                if result := assess(done):
+                    options.on_score(done, result.protocol, result.miou)
+                    loggers.score(done, result.protocol, result.miou)
+                    paint()
+                if step.is_stop or done == train.iterations or done % train.save_every == 0:
+                    run.save(loop, done)
+                if step.is_stop:
+                    break
+        except NotFiniteError as error:
+            path = run.save(loop, done)
+            raise PartsegError(f"{error}; the weights before it are in {path}") from error
     is_done = done == train.iterations
     checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
+    paint()
     return Trained(run.folder, checkpoint, done, images, is_done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
 from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
+from partseg_cli.data.splits import Split
+from partseg_cli.data.store import Store
 from partseg_cli.devices import autocast
 from partseg_cli.errors import RecipeError
 from partseg_cli.losses.contrast import contrastive_loss
@@ -22,6 +25,7 @@ from partseg_cli.model.weights import load_fitting
 from partseg_cli.pipeline.follow import Options, begin, follow, joined, layout_of, open_run
 from partseg_cli.pipeline.models import build_model, construct
 from partseg_cli.pipeline.run import Run, Trained
+from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe
 from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
@@ -46,7 +50,7 @@ def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:
                 images, texts = model(batch.images.to(device), batch.captions)
             return {"total": contrastive_loss(images, texts, batch.truth.to(device), model.scale)}
 
-        return _train(recipe, run, model, terms, samples, precision, device, options)
+        return _train(recipe, store, division, run, model, terms, samples, precision, device, options)
 
 
 def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
@@ -78,11 +82,13 @@ def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
                 logits = model.phrase_logits(batch.images.to(device), batch.phrases, batch.owner.to(device))
             return phrase_losses(logits.float(), batch.masks.to(device), **asdict(recipe.loss))
 
-        return _train(recipe, run, model, terms, samples, precision, device, options)
+        return _train(recipe, store, division, run, model, terms, samples, precision, device, options)
 
 
 def _train(
     recipe: CaptionRecipe | PhraseRecipe,
+    store: Store,
+    division: Split,
     run: Run,
     model: nn.Module,
     terms: Callable[[AnyBatch], Terms],
@@ -116,4 +122,5 @@ def _train(
         numbers=layout.numbers(first=run.step + 1, last=train.iterations),
         workers=recipe.data.workers,
     )
-    return follow(run, loop, batches, len(samples), options)
+    paint = partial(write_run_page, run.folder, model=None, store=store, division=division)
+    return follow(run, loop, batches, len(samples), options, paint=paint)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from partseg_cli.data.loader import TrainSet, Views
-from partseg_cli.data.splits import Split
-from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
@@ -18,11 +15,12 @@ from partseg_cli.pipeline.models import Opened, build_model, construct
 from partseg_cli.pipeline.objective import objective
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.pipeline.run import AnyRecipe, Run, Trained
+from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.shards import Shard
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
 from partseg_cli.records import Batch
-from partseg_cli.training.distributed import Layout, Team
+from partseg_cli.training.distributed import Layout
 from partseg_cli.training.loop import Loop, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 from partseg_cli.training.stop import Stop
@@ -56,15 +54,23 @@ def train(recipe: Recipe, options: Options) -> Trained:
             workers=recipe.data.workers,
         )
 
-        def assess(step: int) -> None:
-            if _is_due(step, recipe):
-                protocol, group = recipe.train.best_by.split()
-                result = _score(loop.model, store, division, recipe, device, protocol, team)
-                if result is not None:
-                    options.on_score(step, protocol, result.miou)
-                    run.consider(loop, step, result, group)
+        protocol, group = recipe.train.best_by.split()
+        opened = Opened(loop.model, recipe.model, Compute(device))
 
-        return follow(run, loop, batches, len(samples), options, assess)
+        def assess(step: int) -> Result | None:
+            if not _is_due(step, recipe):
+                return None
+            opened.model.eval()
+            result = score(opened, store, division, protocol, rank=Shard(team.index, team.size))
+            if result is not None:
+                run.consider(loop, step, result, group)
+            return result
+
+        def paint() -> None:
+            if team.is_first:
+                write_run_page(run.folder, model=opened, store=store, division=division)
+
+        return follow(run, loop, batches, len(samples), options, assess=assess, paint=paint)
 
 
 def _views(recipe: Recipe) -> Views:
@@ -120,16 +126,3 @@ def build_loop(
 def _is_due(step: int, recipe: Recipe) -> bool:
     every = recipe.train.evaluate_every
     return every > 0 and (step % every == 0 or step == recipe.train.iterations)
-
-
-def _score(
-    model: nn.Module, store: Store, division: Split, recipe: Recipe, device: torch.device, protocol: str, team: Team
-) -> Result | None:
-    """Score on val, a share in each process; None in all but the first."""
-    return score(
-        Opened(model.eval(), recipe.model, Compute(device)),
-        store,
-        division,
-        protocol,
-        rank=Shard(team.index, team.size),
-    )
