@@ -123,8 +123,10 @@ def test_train_fills_a_run_folder_and_prints_its_checkpoint(partseg, trained, tm
         "checkpoints/step-000002.state",
         "command.txt",
         "env.json",
+        "loss.png",
         "metrics.jsonl",
         "recipe.yaml",
+        "run.html",
     ]
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]

@@ -36,11 +36,16 @@ def losses(run: Path) -> torch.Tensor:
     return torch.tensor([[line[name] for name in line if name not in {"seconds"}] for line in lines]).double()
 
 
+def test_two_processes_give_the_losses_of_one(runs):
+    assert float((losses(runs[2, 2]) - losses(runs[1, 2])).abs().max()) < 1e-5
+
+
 @pytest.mark.parametrize("layout", [(1, 2), (2, 2), (4, 1)])
-def test_every_layout_gives_the_same_losses(runs, layout):
+def test_forward_passes_of_other_sizes_give_the_same_losses_up_to_rounding(runs, layout):
     found, alone = losses(runs[layout]), losses(runs[1, 4])
     assert len(found) == STEPS
-    assert float((found - alone)[:, :-1].abs().max()) < 1e-5
+    assert float((found - alone)[:5, :-1].abs().max()) < 1e-6
+    assert float((found - alone)[:, :-1].abs().max()) < 1e-4  # which AdamW lets grow from step to step
     torch.testing.assert_close(found[:, -1], alone[:, -1], rtol=1e-2, atol=1e-6)  # the gradient's norm
 
 
