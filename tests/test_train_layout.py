@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 STEPS, BATCH = 20, 4
 
 
-def settings(data: Path, micro: int, *more: str) -> list[str]:
+def settings(data: Path, micro: int) -> list[str]:
     steps = (f"train.iterations={STEPS}", f"train.batch_size={BATCH}", f"train.micro_batch={micro}")
-    return [*tiny(data), *steps, "train.lr=1e-4", *more]
+    return [*tiny(data), *steps, "model.image_size=32", "train.lr=1e-4"]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ PATIENCE = 60
 
 
 def settings(data: Path) -> list[str]:
-    return [*tiny(data), f"train.iterations={STEPS}", f"train.save_every={EVERY}", "train.keep=2"]
+    length = (f"train.iterations={STEPS}", f"train.save_every={EVERY}", "train.keep=2")
+    return [*tiny(data), "model.image_size=32", *length]
 
 
 def steps_done(run: Path) -> int:
