@@ -38,7 +38,7 @@ def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
         "train",
     ]
     told += ["weights pack", *["split"] * 5]
-    told += ["recipes list", "recipes show", "recipes copy", "recipes check", "launch slurm"]
+    told += ["recipes list", "recipes show", "recipes copy", "recipes check", *["train"] * 3, "launch slurm"]
     told += ["export"]
     told += ["weights import", "weights verify", "evaluate"]
     told += ["evaluate", "evaluate", "compare"]
@@ -73,6 +73,7 @@ def test_the_recipes_that_are_named_exist():
     assert named == {
         "pascal_zeroshot",
         "pascal_clipseg",
+        "ade_zeroshot",
         "tiny",
         "cartoon",
         "cartoon_clipseg",

@@ -12,7 +12,7 @@ from partseg_cli.vocabulary import Vocabulary
 
 
 def fingerprint(store: Store, image_ids: Sequence[str], vocabulary: Vocabulary) -> str:
-    """Give a digest of the photos named, in this order: their labels, the pairs, and the size of each photo's file.
+    """Give a digest of the photos named: their labels, the pairs, and the size of each photo's file.
 
     A photo that is not there has no size; reading it will tell.
     """

@@ -1,8 +1,10 @@
 """The loop against steps written out by hand, on a stand-in model of a few convolutions in float64."""
 
+import copy
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 from partseg_cli.errors import PartsegError
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.records import Batch, Labels, Logits
-from partseg_cli.training.loop import Loop, Step, choose_precision, loop_state, supervised
+from partseg_cli.training.distributed import Team
+from partseg_cli.training.loop import Loop, NotFiniteError, Step, choose_precision, loop_state, restore_loop, supervised
 from partseg_cli.training.optimizer import poly_schedule
 
 PART_OF, OBJECT_OF = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])  # 4 pairs, 3 parts, 2 objects
@@ -290,3 +293,79 @@ def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped():
     steps = run(resumed, batches[3:], first=state["step"] + 1, last=6)
     assert steps == whole_steps[3:]
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+
+
+def test_the_state_of_fp16_comes_back_too():
+    batches = [draw(2, seed)._replace(images=draw(2, seed).images.float()) for seed in range(4)]
+    whole, first, second = (build_model().float() for _ in range(3))
+    whole_loop = build_loop(whole, precision="fp16")
+    run(whole_loop, batches, last=4)
+    loop = build_loop(first, precision="fp16")
+    run(loop, batches[:2], last=2)
+    state = copy.deepcopy(loop_state(loop, 2))
+    resumed = build_loop(second, precision="fp16")
+    second.load_state_dict(first.state_dict())
+    restore_loop(resumed, state)
+    assert resumed.scaler.is_enabled()
+    assert resumed.scaler.get_scale() == loop.scaler.get_scale()
+    run(resumed, batches[2:], first=3, last=4)
+    assert resumed.scaler.state_dict() == whole_loop.scaler.state_dict()
+    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+
+
+class Noisy(Tiny):
+    """Draws anew in each forward pass."""
+
+    def forward(self, images: Tensor) -> Logits:
+        return super().forward(images + torch.randn_like(images))
+
+
+def test_what_a_step_draws_follows_its_number_whatever_went_before():
+    def build() -> Noisy:
+        torch.manual_seed(0)
+        return Noisy().double()
+
+    batches = [draw(2, seed) for seed in range(4)]
+    whole, second = build(), build()
+    steps = run(build_loop(whole), batches, last=2)
+    second.load_state_dict(whole.state_dict())
+    torch.rand(7)  # as an evaluation may draw
+    assert run(build_loop(second), batches[2:], first=3, last=4) == run(build_loop(whole), batches[2:], first=3, last=4)
+    assert steps[0].losses != steps[1].losses
+
+
+# ---- several processes
+
+
+@dataclass(frozen=True)
+class WithOther(Team):
+    """A team whose other process gives these means, and these complaints."""
+
+    other: float = 0.0
+    complaints: tuple[tuple[str, float, tuple[str, ...]], ...] = ()
+
+    def mean(self, values: Tensor) -> Tensor:
+        return (values + self.other) / 2
+
+    def gather(self, value: list) -> list:
+        return [value, list(self.complaints)]
+
+
+def test_losses_are_means_over_the_team():
+    (alone,) = run(build_loop(build_model()), [draw(2)], last=1)
+    (step,) = run(replace(build_loop(build_model()), team=WithOther(0, 2, other=1.0)), [draw(2)], last=1)
+    assert step.losses == pytest.approx({name: (value + 1) / 2 for name, value in alone.losses.items()})
+
+
+def test_a_wish_to_stop_of_any_process_reaches_all():
+    loops = [build_loop(build_model()) for _ in range(3)]
+    asked = replace(loops[1], is_stop=lambda: True)
+    other = replace(loops[2], team=WithOther(0, 2, other=1.0))
+    assert [run(loop, [draw(2)], last=1)[0].is_stop for loop in (loops[0], asked, other)] == [False, True, True]
+
+
+def test_a_loss_that_breaks_elsewhere_is_named_here():
+    team = WithOther(0, 2, other=math.nan, complaints=(("part", math.nan, ("their photo",)),))
+    message = r"^step 1: the loss term part must be finite, got nan on images their photo; lower train.lr or "
+    with pytest.raises(NotFiniteError, match=message):
+        run(replace(build_loop(build_model()), team=team), [draw(2)], last=1)
