@@ -82,7 +82,11 @@ def test_the_recipes_that_are_named_exist():
     }
     table = README.split("\n## Recipes\n")[1].split("\n\nA recipe")[0]
     packaged = {path.stem for path in packaged_recipes()}
-    assert set(re.findall(r"`(\w+)` \|", table)) == packaged - named | {"pascal_zeroshot", "pascal_clipseg", "ade_zeroshot"}
+    assert set(re.findall(r"`(\w+)` \|", table)) == packaged - named | {
+        "pascal_zeroshot",
+        "pascal_clipseg",
+        "ade_zeroshot",
+    }
     for name in named:
         assert find_recipe(name).is_file()
 

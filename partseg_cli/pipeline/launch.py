@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
 import torch
 from torch.distributed import run as torchrun
@@ -147,15 +148,20 @@ def report(error: Exception) -> bool:
     folder = shared_folder()
     if folder is None:
         return False
-    complaint = {"time": time.time(), "message": "".join(traceback.format_exception(error)), "exit_code": 1}
+    complaint: dict[str, Any] = {"time": time.time(), "is_ours": isinstance(error, PartsegError)}
     if isinstance(error, PartsegError):
         complaint |= {"message": str(error), "exit_code": error.exit_code}
+    else:
+        complaint |= {"message": "".join(traceback.format_exception(error))}
     write_text(folder / f"error-{os.environ.get('RANK', 0)}.json", json.dumps(complaint))
     return True
 
 
-def _first_complaint(folder: Path, error: ChildFailedError) -> LaunchError:
-    """Give the error that came first: the others follow from it, for want of an answer."""
+def _first_complaint(folder: Path, error: ChildFailedError) -> LaunchError | RuntimeError:
+    """Give the error that came first: the others follow from it, for want of an answer.
+
+    One that is no user's mistake keeps its traceback.
+    """
     codes = [failure.exitcode for failure in error.failures.values()]
     killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]  # which torchrun ends the others by
     if killed:
@@ -168,4 +174,6 @@ def _first_complaint(folder: Path, error: ChildFailedError) -> LaunchError:
     if not complaints:
         return LaunchError(f"a process ended with {codes[0]}; see what it wrote above", 1)
     first = min(complaints, key=lambda complaint: float(complaint["time"]))
-    return LaunchError(first["message"], first["exit_code"])
+    if first["is_ours"]:
+        return LaunchError(first["message"], first["exit_code"])
+    return RuntimeError(f"a process failed:\n{first['message']}")

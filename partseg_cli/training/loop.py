@@ -13,11 +13,13 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from partseg_cli.devices import autocast
 from partseg_cli.errors import PartsegError
 from partseg_cli.records import Batch, Labels, Logits
 from partseg_cli.training.distributed import ALONE, Team, without_sync
+from partseg_cli.training.gradients import GradientSum
 
 Terms = dict[str, Float[Tensor, ""]]
 
@@ -98,6 +100,15 @@ class Loop(Generic[AnyBatch]):
         """Of the loss, so that fp16 gradients do not vanish; it does nothing in other precisions."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
+    @cached_property
+    def gradients(self) -> GradientSum:
+        """Of the micro-batches of a step, over the team."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = GradientSum(parameters, self.accumulate * self.team.size)
+        if isinstance(self.network, DistributedDataParallel):
+            gradients.join(self.network)
+        return gradients
+
     def run(self, batches: Iterator[AnyBatch], *, first: int, last: int) -> Iterator[Step]:
         """Do steps `first` to `last`, yielding each one when it is done.
 
@@ -105,10 +116,13 @@ class Loop(Generic[AnyBatch]):
             NotFiniteError: a loss or a gradient is not finite; names step, term and images.
         """
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        _ = self.gradients  # a team's hook has to be there before the first backward pass
         for number in range(first, last + 1):
             self.model.train()
             torch.manual_seed(zlib.crc32(f"{self.seed} {number} {self.team.index}".encode()))
             done = [self._backward(next(batches), turn == self.accumulate - 1) for turn in range(self.accumulate)]
+            if self.team.size == 1:
+                self.gradients.finish()
             self.scaler.unscale_(self.optimizer)
             norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
             losses, is_stop = self._means(done, number)
@@ -125,13 +139,15 @@ class Loop(Generic[AnyBatch]):
             yield Step(number, lr, losses, norm.item(), is_stop)
 
     def _backward(self, batch: AnyBatch, is_last: bool) -> tuple[Terms, tuple[str, ...]]:
-        """Add the gradient of one micro-batch; give its terms and the names of its images.
+        """Take the gradient of one micro-batch; give its terms and the names of its images.
 
-        The team's gradients are averaged once a step, while the last micro-batch goes backwards.
+        A team takes its mean once a step, while the last micro-batch goes backwards.
         """
         with nullcontext() if is_last or self.network is None else without_sync(self.network):
             terms = self.terms(batch)
-            self.scaler.scale(terms["total"] / self.accumulate).backward()
+            self.scaler.scale(terms["total"]).backward()
+        if not is_last:
+            self.gradients.take()
         return {name: value.detach() for name, value in terms.items()}, batch.image_ids
 
     def _means(self, done: Sequence[tuple[Terms, tuple[str, ...]]], number: int) -> tuple[dict[str, float], bool]:
