@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+import torch
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 
@@ -25,17 +26,22 @@ class Labels(NamedTuple):
         """Give the labels of one image, as a batch of one."""
         return Labels(*(value[index : index + 1] for value in self))
 
+    def on(self, device: torch.device) -> Labels:
+        """Give the labels on a device, as indices there; between processes they travel in fewer bytes."""
+        pairs, objects, outside = (plane.to(device, non_blocking=True) for plane in self)
+        return Labels(pairs.long(), objects.long(), outside)
+
 
 class Batch(NamedTuple):
     """Training images and their labels.
 
     Attributes:
-        images: resized and normalised.
+        images: resized; normalised where they are used, see `data.transforms.normalise`.
         labels: at the same size.
         image_ids: which images these are.
     """
 
-    images: Float[Tensor, "B 3 H W"]
+    images: Num[Tensor, "B 3 H W"]
     labels: Labels
     image_ids: tuple[str, ...]
 

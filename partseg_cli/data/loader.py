@@ -6,21 +6,30 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt16
-from PIL import Image
+from jaxtyping import Bool, Int, Int16, UInt8, UInt16
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from partseg_cli.data.photos import CachedPhotos, Photos
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE
+from partseg_cli.data.rle import NONE, paint
 from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
-from partseg_cli.data.transforms import nearest_rows, photo_tensor, shortest_edge_size
-from partseg_cli.errors import DataError
+from partseg_cli.data.transforms import nearest_rows, shortest_edge_size
+from partseg_cli.errors import DataError, VocabularyError
 from partseg_cli.records import Batch, Labels
 from partseg_cli.vocabulary import Vocabulary
+
+MOST_PAIRS = 2**15 - 1
+"""So that labels travel between processes in 16 bits."""
+LEFT_OUT = -2
+"""Of an object whose pixels are not trained as background either."""
+AHEAD = 4
+"""Batches that each worker reads ahead."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,10 @@ class LabelTables:
 
     def __init__(self, store: Store, vocabulary: Vocabulary, unlabelled_objects: str) -> None:
         self.training = vocabulary.seen()
+        if len(self.training.pairs) > MOST_PAIRS:
+            raise VocabularyError(
+                f"training takes at most {MOST_PAIRS:,} seen pairs, got {len(self.training.pairs):,}; split otherwise"
+            )
         seen = {(pair.object, pair.part): index for index, pair in enumerate(self.training.pairs)}
         self._pairs = np.full(NONE + 1, -1, np.int64)
         for index, pair in enumerate(vocabulary.pairs):
@@ -74,6 +87,20 @@ class LabelTables:
         """Give the pixels whose target is the background."""
         return np.take(self._outside, labels)
 
+    def paint(self, record: Record) -> tuple[Int16[np.ndarray, "H W"], Int16[np.ndarray, "H W"]]:
+        """Paint a record's pairs and objects as they are trained: -1 = none, and -2 = an object that is left out."""
+        pairs = self.pairs(np.array([part.pair for part in record.parts], np.uint16))
+        categories = np.array([thing.category for thing in record.objects], np.uint16)
+        objects = np.where(self.outside(categories), -1, self.objects(categories))
+        objects[(objects < 0) & ~self.outside(categories)] = LEFT_OUT
+        parts = zip(pairs.astype(np.uint16), record.parts, strict=True)
+        things = zip(objects.astype(np.uint16), record.objects, strict=True)
+        size = record.height, record.width
+        return (
+            paint(((label, part.level, part.mask) for label, part in parts), *size).view(np.int16),
+            paint(((label, 0, thing.mask) for label, thing in things), *size).view(np.int16),
+        )
+
 
 class TrainSet(Dataset[Batch]):
     """Training samples by their number in the run, images without a seen part left out.
@@ -82,7 +109,21 @@ class TrainSet(Dataset[Batch]):
     samples do not depend on how a run is spread over processes, interrupted and resumed.
     """
 
-    def __init__(self, store: Store, image_ids: Sequence[str], vocabulary: Vocabulary, views: Views, seed: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        image_ids: Sequence[str],
+        vocabulary: Vocabulary,
+        views: Views,
+        seed: int,
+        cache: Path | None = None,
+    ) -> None:
+        """Choose the images; `cache` is a folder that keeps their photos at the size of the view.
+
+        Raises:
+            DataError: none of the images has a seen part.
+            PartsegError: the disk refuses to keep photos.
+        """
         self.store, self.views, self.seed = store, views, seed
         self.tables = LabelTables(store, vocabulary, views.unlabelled_objects)
         self._records = {split: store.records(split) for split in store.splits}
@@ -94,6 +135,10 @@ class TrainSet(Dataset[Batch]):
                 f"{store.folder}: training needs an image with a seen part, got none among {len(listed)} images; "
                 "split again"
             )
+
+        self.photos = Photos(store, views.image_size, views.shortest_edge, views.longest_edge)
+        if cache is not None:
+            self.photos = CachedPhotos(self.photos, [self.record(place) for place in self.places], cache)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -120,30 +165,63 @@ class TrainSet(Dataset[Batch]):
         )
 
     def _view(self, record: Record, number: int) -> Batch:
-        views = self.views
-        photo = self.store.read_photo(record)
-        height, width = record.height, record.width
-        if views.shortest_edge is not None:
-            height, width = shortest_edge_size(height, width, views.shortest_edge, views.longest_edge)
-            photo = photo.resize((width, height), Image.Resampling.BILINEAR)
-        rows, columns = nearest_rows(record.height, height), nearest_rows(record.width, width)
-        if np.random.default_rng([self.seed, number]).random() < views.flip:
-            photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            columns = columns[::-1]
-        size = views.image_size
-        labels = self._labels(record, rows[nearest_rows(height, size)], columns[nearest_rows(width, size)])
-        return Batch(photo_tensor(photo, size, views.train_channel_order)[None], labels, (record.image_id,))
+        image, labels = self.image(record, number), self._labels(record, self._is_flipped(number))
+        return Batch(image[None], labels, (record.image_id,))
 
-    def _labels(self, record: Record, rows: Int[np.ndarray, "S"], columns: Int[np.ndarray, "S"]) -> Labels:
-        pairs, objects = (plane[np.ix_(rows, columns)] for plane in (record.flat_pairs(), record.flat_objects()))
-        outside = self.tables.outside(objects) & ~record.unsure()[np.ix_(rows, columns)]
-        planes = (self.tables.pairs(pairs), self.tables.objects(objects), outside)
+    def _is_flipped(self, number: int) -> bool:
+        return bool(np.random.default_rng([self.seed, number]).random() < self.views.flip)
+
+    def image(self, record: Record, number: int) -> UInt8[Tensor, "3 S S"]:
+        """Give the photo of a record as sample `number` of the run shows it."""
+        pixels = torch.from_numpy(self.photos(record).copy())
+        flips = [1] * self._is_flipped(number) + [2] * (self.views.train_channel_order == "bgr")
+        return torch.flip(pixels, flips).permute(2, 0, 1)  # pixels are the same, flipped before a resize or after it
+
+    def _labels(self, record: Record, is_flipped: bool) -> Labels:
+        views = self.views
+        places = shown_pixels(
+            record.height, record.width, views.image_size, views.shortest_edge, views.longest_edge, is_flipped
+        )
+        pairs, objects = (np.take(plane.T, places) for plane in self.tables.paint(record))
+        outside = objects == -1
+        if record.not_exhaustive or record.ignore is not None:
+            outside &= ~np.take(record.unsure().T, places)
+        planes = (pairs, np.maximum(objects, -1), outside)
         return Labels(*(torch.from_numpy(plane)[None] for plane in planes))
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these samples of the run, `images` at a time; a processor has at most one worker."""
         workers = min(workers, os.cpu_count() or 1)
-        return iter(DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=_joined))
+        return iter(
+            DataLoader(
+                self,
+                batch_size=images,
+                sampler=numbers,
+                num_workers=workers,
+                prefetch_factor=AHEAD if workers else None,
+                pin_memory=torch.cuda.is_available(),
+                collate_fn=_joined,
+            )
+        )
+
+
+@lru_cache(maxsize=64)
+def shown_pixels(
+    height: int, width: int, size: int, shortest: int | None, longest: int, is_flipped: bool
+) -> Int[np.ndarray, "{size} {size}"]:
+    """Give for each pixel of a label map the one that it shows, counted column by column, as masks are, in the photo.
+
+    Labels take the two resizes of a photo, each by the floor rule of "nearest".
+    """
+    first = (height, width) if shortest is None else shortest_edge_size(height, width, shortest, longest)
+    rows, columns = (
+        nearest_rows(before, after)[nearest_rows(after, size)]
+        for before, after in zip((height, width), first, strict=True)
+    )
+    if is_flipped:
+        columns = nearest_rows(width, first[1])[::-1][nearest_rows(first[1], size)]
+    places: Int[np.ndarray, "{size} {size}"] = rows[:, None] + columns * height
+    return places
 
 
 def _joined(samples: Sequence[Batch]) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -18,12 +18,21 @@ def photo_tensor(photo: Image.Image, size: int, channel_order: str = "rgb") -> F
 
     `channel_order` "bgr" exchanges red and blue *before* the RGB statistics are applied, as published training did.
     """
-    pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR))
+    pixels = np.asarray(square(photo, size))
     if channel_order == "bgr":
         pixels = pixels[:, :, ::-1]
-    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (tensor - mean) / std
+    return normalise(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+
+
+def square(photo: Image.Image, size: int) -> Image.Image:
+    """Give a photo resized to a square."""
+    return photo.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def normalise(pixels: UInt8[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
+    """Give pixels as the model reads them."""
+    mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return pixels.float().div_(255).sub_(mean).div_(std)
 
 
 def shortest_edge_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:

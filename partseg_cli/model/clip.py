@@ -66,8 +66,13 @@ class Clip(nn.Module):
     def image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B N D"]]:
         """Give the tokens after each tap's block, shallow first; CLS is the first of N = 1 + h*w tokens.
 
-        Blocks behind the last tap are not run.
+        Blocks behind the last tap are not run. A tower of which nothing is trained keeps nothing for gradients.
         """
+        is_trained = any(parameter.requires_grad for parameter in self.clip.visual.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
+            return self._image_tokens(images)
+
+    def _image_tokens(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B N D"]]:
         visual = self.clip.visual
         patches = visual.conv1(images)
         grid = patches.shape[-2:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +19,10 @@ from partseg_cli.records import Attention, Logits
 from partseg_cli.vocabulary import Vocabulary
 
 AnyCLIPSeg = TypeVar("AnyCLIPSeg", bound="CLIPSeg")
+
+
+Taps = Sequence[Float[Tensor, "B N D"]]
+"""Tokens of the image tower after the blocks that the decoder reads, shallow first."""
 
 
 class Features(NamedTuple):
@@ -96,7 +101,14 @@ class CLIPSeg(nn.Module):
         for module in (*blocks, self.decoder, *heads):
             module.compile()
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary, *, recompute: bool = False) -> Logits:
+    def forward(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        vocabulary: Vocabulary,
+        *,
+        recompute: bool = False,
+        taps: Taps | None = None,
+    ) -> Logits:
         """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
 
         CLIPSeg has no object gate. Only where `vocabulary` asks for bare objects, prompts of the objects are one.
@@ -105,10 +117,11 @@ class CLIPSeg(nn.Module):
             images: normalised RGB.
             vocabulary: any pairs.
             recompute: keep nothing of decoder and head for gradients, compute them twice.
+            taps: what the image tower gives for these images, where that is known already.
         """
         pairs = len(vocabulary.pairs)
         gate = vocabulary.objects if vocabulary.bare_objects else ()
-        features = self.features(images, self.text(vocabulary.pair_prompts + gate), recompute=recompute)
+        features = self.features(images, self.text(vocabulary.pair_prompts + gate), recompute=recompute, taps=taps)
         planes = self.guide(features, slice(None), recompute=recompute)
         if self.background is None:
             planes = torch.cat([planes, planes.new_zeros(len(images), 1, *planes.shape[2:])], dim=1)
@@ -117,7 +130,12 @@ class CLIPSeg(nn.Module):
         return Logits(torch.cat([planes[:, :pairs], planes[:, -1:]], dim=1), planes[:, pairs:])
 
     def features(
-        self, images: Float[Tensor, "B 3 H W"], text: Float[Tensor, "T E"], *, recompute: bool = False
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        text: Float[Tensor, "T E"],
+        *,
+        recompute: bool = False,
+        taps: Taps | None = None,
     ) -> Features:
         """Run the image tower once, and the decoder for each embedding.
 
@@ -125,9 +143,10 @@ class CLIPSeg(nn.Module):
             images: normalised RGB.
             text: what `text` gives.
             recompute: keep nothing of the decoder for gradients, compute it twice.
+            taps: what the image tower gives, where that is known already.
         """
-        taps = [self.visual_adapter(tokens) for tokens in self.clip.image_tokens(images)]
-        reduced = self.decoder.reduce(taps)
+        taps = self.clip.image_tokens(images) if taps is None else taps
+        reduced = self.decoder.reduce([self.visual_adapter(tokens) for tokens in taps])
         chunk = self.prompt_chunk or default_chunk(images, reduced[0].shape[1] * self.decoder.mlp)
 
         def decode(rows: slice) -> tuple[Tensor, ...]:

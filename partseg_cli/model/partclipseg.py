@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from partseg_cli.model.backbones import Backbone
-from partseg_cli.model.clipseg import CLIPSeg, Features
+from partseg_cli.model.clipseg import CLIPSeg, Features, Taps
 from partseg_cli.model.decoder import FiLM, Head
 from partseg_cli.model.slices import in_slices
 from partseg_cli.records import Logits
@@ -45,6 +45,7 @@ class PartCLIPSeg(CLIPSeg):
         *,
         for_loss: bool = False,
         recompute: bool = False,
+        taps: Taps | None = None,
     ) -> Logits:
         """Give logits for `vocabulary`, at the size of the images.
 
@@ -53,9 +54,10 @@ class PartCLIPSeg(CLIPSeg):
             vocabulary: any pairs; K, P and O are its sizes.
             for_loss: whether to give what only losses read: logits of parts, and attention.
             recompute: keep nothing of decoder and heads for gradients, compute them twice.
+            taps: what the image tower gives for these images, where that is known already.
         """
         text = self.text(vocabulary.prompts)
-        features = self.features(images, text, recompute=recompute)
+        features = self.features(images, text, recompute=recompute, taps=taps)
         parts = len(vocabulary.parts)
         return Logits(
             pairs=self._pairs(features, text, vocabulary, recompute=recompute),

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from partseg_cli.data.transforms import normalise
 from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.model.clipseg import CLIPSeg
@@ -88,16 +89,21 @@ class FewObjects:
 def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Sequence[object]) -> Int[Tensor, "B H W"]:
     places = {name: index for index, name in enumerate(after)}
     table = torch.tensor([*(places.get(name, -1) for name in before), -1], device=labels.device)
-    return table[labels]
+    return table[labels.long()]
 
 
 def _ask(
     model: CLIPSeg, network: nn.Module, recipe: Recipe, vocabulary: Vocabulary, *, device: torch.device, precision: str
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
-    forward = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
+    ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
     if isinstance(model, PartCLIPSeg):
-        forward = partial(forward, for_loss=True)
+        ask = partial(ask, for_loss=True)
+
+    def forward(batch: Batch) -> Logits:
+        logits: Logits = ask(normalise(batch.images.to(device, non_blocking=True)))
+        return logits
+
     return supervised(forward, _loss(recipe.loss, vocabulary, device), device, precision)
 
 

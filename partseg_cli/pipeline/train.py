@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from partseg_cli.data.loader import TrainSet, Views
@@ -18,6 +20,7 @@ from partseg_cli.pipeline.run import AnyRecipe, Run, Trained
 from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.shards import Shard
 from partseg_cli.pipeline.trial import open_data
+from partseg_cli.places import cache_folder
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
 from partseg_cli.records import Batch
 from partseg_cli.training.distributed import Layout
@@ -45,7 +48,9 @@ def train(recipe: Recipe, options: Options) -> Trained:
         vocabulary = division.vocabulary(store)
         layout = layout_of(recipe, team)
         run = open_run(recipe, store, division, layout, device, options)
-        samples = TrainSet(store, division.images("train"), vocabulary, _views(recipe), recipe.train.seed)
+        samples = TrainSet(
+            store, division.images("train"), vocabulary, _views(recipe), recipe.train.seed, cache_of(recipe)
+        )
         loop = build_loop(recipe, vocabulary.seen(), layout, device, run, options.stop)
         begin(run, len(samples), options)
         batches = samples.batches(
@@ -71,6 +76,11 @@ def train(recipe: Recipe, options: Options) -> Trained:
                 write_run_page(run.folder, model=opened, store=store, division=division)
 
         return follow(run, loop, batches, len(samples), options, assess=assess, paint=paint)
+
+
+def cache_of(recipe: Recipe) -> Path | None:
+    """Give the folder in which photos are kept at the size that the model reads; None: they are read anew."""
+    return cache_folder() / "photos" if recipe.data.cache == "photos" else None
 
 
 def _views(recipe: Recipe) -> Views:

@@ -25,7 +25,7 @@ class GradientSum:
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
         self._parameters, self._count = parameters, count
-        self._sums: dict[nn.Parameter, Tensor] = {}
+        self._sums: dict[Tensor, Tensor] = {}
 
     def take(self) -> None:
         """Add the gradients that a backward pass has left to the sums, and remove them."""
@@ -50,7 +50,7 @@ class GradientSum:
 
     def _reduce(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Add up some parameters' gradients over the team: those of the last pass, and what was taken before."""
-        parameters: list[nn.Parameter] = bucket.parameters()
+        parameters = bucket.parameters()
         pairs = zip(parameters, bucket.gradients(), strict=True)
         total = torch.cat([self._with_sum(parameter, last).flatten() for parameter, last in pairs])
         for parameter in parameters:
@@ -63,6 +63,6 @@ class GradientSum:
         future: torch.futures.Future[Tensor] = dist.all_reduce(total, async_op=True).get_future().then(mean)
         return future
 
-    def _with_sum(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+    def _with_sum(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         wide = gradient.to(torch.float32 if gradient.device.type == "mps" else torch.float64)  # MPS has no float64
         return wide + self._sums[parameter] if parameter in self._sums else wide

@@ -180,7 +180,7 @@ class Loop(Generic[AnyBatch]):
 
 
 def supervised(
-    forward: Callable[[Float[Tensor, "B 3 H W"]], Logits],
+    forward: Callable[[Batch], Logits],
     loss: Callable[[Logits, Labels], Terms],
     device: torch.device,
     precision: str,
@@ -188,10 +188,9 @@ def supervised(
     """Give the terms of labelled images: `forward` in the precision asked for, then `loss`."""
 
     def terms(batch: Batch) -> Terms:
-        labels = Labels(*(plane.to(device) for plane in batch.labels))
         with autocast(device, precision):
-            logits = forward(batch.images.to(device))
-        return loss(logits, labels)
+            logits = forward(batch)
+        return loss(logits, batch.labels.on(device))
 
     return terms
 

@@ -209,7 +209,7 @@ def test_each_photo_is_shown_once_an_epoch_in_another_order(cartoon_store):
 
 def test_batches_hold_the_numbers_from_start_to_stop(cartoon_store):
     views = caption_set(cartoon_store)
-    batches = list(views.batches(images=4, start=7, stop=17, workers=0))
+    batches = list(views.batches(images=4, numbers=range(7, 17), workers=0))
     assert [len(batch.images) for batch in batches] == [4, 4, 2]
     for batch, numbers in zip(batches, (range(7, 11), range(11, 15), range(15, 17)), strict=True):
         expected = CaptionBatch.of([views[number] for number in numbers])
@@ -327,7 +327,7 @@ def test_a_batch_holds_each_caption_once_and_all_that_is_true():
 
 
 def test_each_image_and_each_caption_of_a_batch_has_a_truth(cartoon_store):
-    for batch in caption_set(cartoon_store).batches(images=32, start=0, stop=320, workers=0):
+    for batch in caption_set(cartoon_store).batches(images=32, numbers=range(0, 320), workers=0):
         assert batch.truth.any(0).all()
         assert batch.truth.any(1).all()
         assert batch.captions == tuple(sorted(set(batch.captions)))

@@ -235,7 +235,7 @@ def test_owners_count_on_through_joined_batches():
 
 def test_batches_join_the_photos_from_start_to_stop(cartoon_store):
     views = phrase_set(cartoon_store)
-    batches = list(views.batches(images=3, start=5, stop=12, workers=0))
+    batches = list(views.batches(images=3, numbers=range(5, 12), workers=0))
     assert [len(batch.images) for batch in batches] == [3, 3, 1]
     for batch, numbers in zip(batches, (range(5, 8), range(8, 11), range(11, 12)), strict=True):
         assert same(batch, PhraseBatch.of([views[number] for number in numbers]))

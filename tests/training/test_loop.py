@@ -75,7 +75,7 @@ def build_loop(
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
     return Loop(
         model=model,
-        terms=supervised(model, loss or objective(), torch.device("cpu"), precision),
+        terms=supervised(lambda batch: model(batch.images), loss or objective(), torch.device("cpu"), precision),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=10, power=0.9),
         accumulate=accumulate,
