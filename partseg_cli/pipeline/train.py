@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from partseg_cli.data.loader import TrainSet, Views
+from partseg_cli.data.splits import Split
+from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
@@ -45,7 +47,7 @@ def train(recipe: Recipe, options: Options) -> Trained:
         vocabulary = division.vocabulary(store)
         layout = layout_of(recipe, team)
         run = open_run(recipe, store, division, layout, device, options)
-        samples = TrainSet(store, division.images("train"), vocabulary, _views(recipe), recipe.train.seed)
+        samples = training_set(recipe, store, division)
         loop = build_loop(recipe, vocabulary.seen(), layout, device, run, options.stop)
         begin(run, len(samples), options)
         batches = samples.batches(
@@ -73,9 +75,14 @@ def train(recipe: Recipe, options: Options) -> Trained:
         return follow(run, loop, batches, len(samples), options, assess=assess, paint=paint)
 
 
-def _views(recipe: Recipe) -> Views:
+def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
+    """Open what a recipe trains on.
+
+    Raises:
+        DataError: no image has a seen part.
+    """
     data = recipe.data
-    return Views(
+    views = Views(
         image_size=recipe.model.image_size,
         shortest_edge=data.shortest_edge,
         longest_edge=data.longest_edge,
@@ -83,6 +90,7 @@ def _views(recipe: Recipe) -> Views:
         train_channel_order=data.train_channel_order,
         unlabelled_objects=data.unlabelled_objects,
     )
+    return TrainSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
 
 
 def build_loop(
