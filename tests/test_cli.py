@@ -89,14 +89,14 @@ def test_the_help_of_every_command_has_an_example_of_it(partseg, command):
 def test_the_help_names_every_command(partseg):
     ended = partseg("--help")
     assert ended.code == 0
-    assert re.findall(r"^│ ([a-z]+)  ", ended.out, re.MULTILINE) == [*COMMANDS, "weights", "recipes", "launch"]
+    assert re.findall(r"^│ ([a-z]+)  ", ended.out, re.MULTILINE) == [*COMMANDS, "weights", "recipes", "launch", "bench"]
 
 
 def test_no_help_waits_for_torch():
     code = (
         "import sys\n"
         "from partseg_cli.cli.app import app\n"
-        f"for words in [], *([name] for name in {(*COMMANDS, 'weights', 'recipes', 'launch')!r}):\n"
+        f"for words in [], *([name] for name in {(*COMMANDS, 'weights', 'recipes', 'launch', 'bench')!r}):\n"
         "    app([*words, '--help'], standalone_mode=False)\n"
         "heavy = {'torch', 'numpy', 'scipy', 'PIL', 'open_clip'} & sys.modules.keys()\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

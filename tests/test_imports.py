@@ -26,6 +26,7 @@ TABLE = {
     "recipe": {"recipe_sections", "recipe_values"},
     "losses": set(),
     "devices": set(),
+    "stopwatch": set(),
     "data": {"vocabulary"},
     "model": {"vocabulary"},
     "inference": {"vocabulary"},

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from partseg_cli.data.loader import TrainSet
 from partseg_cli.data.splits import published_split
 from partseg_cli.pipeline.models import build_model
 from partseg_cli.pipeline.objective import FewObjects, objective
-from partseg_cli.pipeline.train import _views
+from partseg_cli.pipeline.train import training_set
 from partseg_cli.recipe import load_recipe
 from partseg_cli.records import Batch, Labels
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -70,7 +69,7 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     words = division.vocabulary(cartoon_store)
     torch.manual_seed(0)
     model = build_model(recipe.model)
-    one = TrainSet(cartoon_store, division.images("train"), words, _views(recipe), 0)[3]
+    one = training_set(recipe, cartoon_store, division)[3]
     terms = [
         objective(model, model, each, words.seen(), torch.device("cpu"), "fp32")(one)
         for each in (whole, everything, recipe)

@@ -42,6 +42,7 @@ def test_there_are_two_set_up_commands_and_those_of_a_data_set_and_of_weights():
     told += ["export"]
     told += ["weights import", "weights verify", "evaluate"]
     told += ["evaluate", "evaluate", "compare"]
+    told += ["bench train", "bench predict", "bench data"]
     assert [
         " ".join(line.split()[1 : 1 + len(words.split())]) for line, words in zip(COMMANDS, told, strict=True)
     ] == told

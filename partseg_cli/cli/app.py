@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from partseg_cli.cli import (
+    bench,
     data,
     evaluate,
     export,
@@ -46,6 +47,7 @@ app.command()(run.demo)
 app.add_typer(weights.app, name="weights")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(launch.app, name="launch")
+app.add_typer(bench.app, name="bench")
 
 
 INTERRUPTED = 130

@@ -41,8 +41,8 @@ def document(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], what: str, total: int, unit: str = "image") -> Iterator[Item]:
     """Show a bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    yield from tqdm(items, desc=what, total=total, file=sys.stderr, disable=None, unit="image")
+    yield from tqdm(items, desc=what, total=total, file=sys.stderr, disable=None, unit=unit)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from partseg_cli.data.feed import feed
 from partseg_cli.data.loader import permutation
 from partseg_cli.data.record import Record
 from partseg_cli.data.splits import select
@@ -54,4 +55,4 @@ class DrawnSet(Dataset[Item], Generic[Item, Batch]):
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these numbers of the run, `images` at a time."""
-        return iter(DataLoader(self, batch_size=images, sampler=numbers, num_workers=workers, collate_fn=self._join))
+        return feed(self, self._join, images=images, numbers=numbers, workers=workers)

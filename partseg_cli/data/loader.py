@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int, Int16, UInt8, UInt16
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from partseg_cli.data.feed import feed
 from partseg_cli.data.photos import CachedPhotos, Photos
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, paint
@@ -28,8 +28,6 @@ MOST_PAIRS = 2**15 - 1
 """So that labels travel between processes in 16 bits."""
 LEFT_OUT = -2
 """Of an object whose pixels are not trained as background either."""
-AHEAD = 4
-"""Batches that each worker reads ahead."""
 
 
 @dataclass(frozen=True)
@@ -191,18 +189,7 @@ class TrainSet(Dataset[Batch]):
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these samples of the run, `images` at a time; a processor has at most one worker."""
-        workers = min(workers, os.cpu_count() or 1)
-        return iter(
-            DataLoader(
-                self,
-                batch_size=images,
-                sampler=numbers,
-                num_workers=workers,
-                prefetch_factor=AHEAD if workers else None,
-                pin_memory=torch.cuda.is_available(),
-                collate_fn=_joined,
-            )
-        )
+        return feed(self, _joined, images=images, numbers=numbers, workers=workers)
 
 
 @lru_cache(maxsize=64)

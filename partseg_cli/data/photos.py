@@ -56,18 +56,9 @@ class CachedPhotos(Photos):
         super().__init__(photos.store, photos.size, photos.shortest_edge, photos.longest_edge)
         self._rows = {record.image_id: row for row, record in enumerate(records)}
         shape = (photos.size, photos.size, 3)
-        path = folder / f"{self._digest(records)}.rows"
+        name = stamp(photos.store, records, photos.size, photos.shortest_edge, photos.longest_edge, PIL.__version__)
+        path = folder / f"{name}.rows"
         self.file = RowFile(path, len(self._rows), shape, np.dtype(np.uint8))
-
-    def _digest(self, records: Sequence[Record]) -> str:
-        """Give a digest of the photos' files, by size and time, and of what is done with them."""
-        done = (self.size, self.shortest_edge, self.longest_edge, PIL.__version__)
-        digest = hashlib.sha256(repr(done).encode())
-        for record in records:
-            photo = self.store.photo(record)
-            stamp = (photo.stat().st_size, photo.stat().st_mtime_ns) if photo.is_file() else None
-            digest.update(repr((str(photo.absolute()), record.upright, stamp)).encode())
-        return digest.hexdigest()[:24]
 
     def __call__(self, record: Record) -> UInt8[np.ndarray, "S S 3"]:
         """Give a photo's pixels, from the cache where it has them."""
@@ -77,3 +68,13 @@ class CachedPhotos(Photos):
             found = super().__call__(record)
             self.file.put(row, found)
         return found
+
+
+def stamp(store: Store, records: Sequence[Record], *done: object) -> str:
+    """Give a digest of photos by their files' names, sizes and times, and of what is done with them."""
+    digest = hashlib.sha256(repr(done).encode())
+    for record in records:
+        photo = store.photo(record)
+        state = (photo.stat().st_size, photo.stat().st_mtime_ns) if photo.is_file() else None
+        digest.update(repr((str(photo.absolute()), record.upright, state)).encode())
+    return digest.hexdigest()[:24]

@@ -74,12 +74,12 @@ def joined(recipe: AnyRecipe, options: Options) -> Iterator[tuple[torch.device, 
     team = Team(plan.rank.index, plan.rank.of) if plan.rank else Team()
     limit_threads(team, usable_cores())
     keep_freed_memory()
-    with team.connected(plan.devices[0]), memory_watch(_advice(recipe)), options.stop.listening():
+    with team.connected(plan.devices[0]), memory_watch(memory_advice(recipe)), options.stop.listening():
         yield plan.devices[0], team
 
 
-def _advice(recipe: AnyRecipe) -> str:
-    """Say which sizes to lower."""
+def memory_advice(recipe: AnyRecipe) -> str:
+    """Say which sizes to lower where memory runs out."""
     size = f"model.image_size ({recipe.model.image_size})"
     if not isinstance(recipe, Recipe):
         return f"lower train.batch_size ({recipe.train.batch_size}) or {size}"

@@ -17,6 +17,7 @@ from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.model.clipseg import CLIPSeg
 from partseg_cli.model.partclipseg import PartCLIPSeg
+from partseg_cli.pipeline.taps import TapCache
 from partseg_cli.recipe import Recipe
 from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection
 from partseg_cli.records import Batch, Labels, Logits
@@ -25,7 +26,13 @@ from partseg_cli.vocabulary import Vocabulary
 
 
 def objective(
-    model: CLIPSeg, network: nn.Module, recipe: Recipe, training: Vocabulary, device: torch.device, precision: str
+    model: CLIPSeg,
+    network: nn.Module,
+    recipe: Recipe,
+    training: Vocabulary,
+    device: torch.device,
+    precision: str,
+    taps: TapCache | None = None,
 ) -> Callable[[Batch], Terms]:
     """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects.
 
@@ -36,8 +43,9 @@ def objective(
         training: the whole training vocabulary.
         device: where to compute.
         precision: "fp32", "bf16" or "fp16".
+        taps: gives what the image tower gives, where that is kept.
     """
-    ask = partial(_ask, model, network, recipe, device=device, precision=precision)
+    ask = partial(_ask, model, network, recipe, device=device, precision=precision, taps=taps)
     if recipe.train.absent_objects is None:
         return ask(training)
     return FewObjects(ask, training, recipe.train.absent_objects, recipe.train.seed)
@@ -93,7 +101,14 @@ def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Seq
 
 
 def _ask(
-    model: CLIPSeg, network: nn.Module, recipe: Recipe, vocabulary: Vocabulary, *, device: torch.device, precision: str
+    model: CLIPSeg,
+    network: nn.Module,
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    *,
+    device: torch.device,
+    precision: str,
+    taps: TapCache | None,
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
     ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
@@ -101,7 +116,8 @@ def _ask(
         ask = partial(ask, for_loss=True)
 
     def forward(batch: Batch) -> Logits:
-        logits: Logits = ask(normalise(batch.images.to(device, non_blocking=True)))
+        images = normalise(batch.images.to(device, non_blocking=True))
+        logits: Logits = ask(images, taps=taps and taps(batch.image_ids, images))
         return logits
 
     return supervised(forward, _loss(recipe.loss, vocabulary, device), device, precision)

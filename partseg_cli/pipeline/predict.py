@@ -61,6 +61,18 @@ class Shot(NamedTuple):
     picture: Image.Image
 
 
+class Segmented(NamedTuple):
+    """What was found in a picture.
+
+    Attributes:
+        labels: position of each pixel's word, -1 = nothing.
+        scores: of the words, in [0, 1].
+    """
+
+    labels: Int[Tensor, "H W"]
+    scores: Float[Tensor, "H W"]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One photo, done or failed.
@@ -199,16 +211,25 @@ def _predict_group(
     predictor: Predictor, shots: Sequence[Shot], folder: Path | None, taken: set[str]
 ) -> Iterator[Prediction]:
     """Predict photos in one forward pass, decide and write one after the other."""
+    for shot, (labels, scores) in zip(shots, segment(predictor, [shot.picture for shot in shots]), strict=True):
+        yield _write(predictor, shot, labels, scores, (folder or Path()) / _free_name(shot.path.stem, taken))
+
+
+def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[Segmented]:
+    """Give labels and scores of pictures: one forward pass, then the decision for one after the other.
+
+    Raises:
+        OutOfMemoryError: the pass takes too much.
+    """
     model, query = predictor.model, predictor.query
     with torch.inference_mode(), memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
-        images = torch.stack([photo_tensor(shot.picture, model.section.image_size) for shot in shots])
+        images = torch.stack([photo_tensor(picture, model.section.image_size) for picture in pictures])
         logits = model(images, query.vocabulary)
-    for index, shot in enumerate(shots):
+    for index, picture in enumerate(pictures):
         with torch.inference_mode():
-            size = (shot.picture.height, shot.picture.width)
-            decision = pred_all(logits.image(index), query.vocabulary, size)
+            decision = pred_all(logits.image(index), query.vocabulary, (picture.height, picture.width))
             labels, scores = (plane.cpu() for plane in query.paint(decision))
-        yield _write(predictor, shot, labels, scores, (folder or Path()) / _free_name(shot.path.stem, taken))
+        yield Segmented(labels, scores)
 
 
 def _write(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from partseg_cli.data.loader import TrainSet, Views
+from partseg_cli.data.splits import Split
+from partseg_cli.data.store import Store
 from partseg_cli.devices import Compute
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
@@ -19,6 +19,7 @@ from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.pipeline.run import AnyRecipe, Run, Trained
 from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.shards import Shard
+from partseg_cli.pipeline.taps import TapCache
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.places import cache_folder
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
@@ -27,7 +28,6 @@ from partseg_cli.training.distributed import Layout
 from partseg_cli.training.loop import Loop, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 from partseg_cli.training.stop import Stop
-from partseg_cli.vocabulary import Vocabulary
 
 
 def train_any(recipe: AnyRecipe, options: Options) -> Trained:
@@ -45,13 +45,10 @@ def train(recipe: Recipe, options: Options) -> Trained:
     """Train by a recipe, in each process of a team alike; the first one tells and writes."""
     with joined(recipe, options) as (device, team):
         store, division = open_data(recipe.data)
-        vocabulary = division.vocabulary(store)
         layout = layout_of(recipe, team)
         run = open_run(recipe, store, division, layout, device, options)
-        samples = TrainSet(
-            store, division.images("train"), vocabulary, _views(recipe), recipe.train.seed, cache_of(recipe)
-        )
-        loop = build_loop(recipe, vocabulary.seen(), layout, device, run, options.stop)
+        samples = training_set(recipe, store, division)
+        loop = build_loop(recipe, samples, layout, device, run, options.stop)
         begin(run, len(samples), options)
         batches = samples.batches(
             images=layout.micro,
@@ -78,14 +75,15 @@ def train(recipe: Recipe, options: Options) -> Trained:
         return follow(run, loop, batches, len(samples), options, assess=assess, paint=paint)
 
 
-def cache_of(recipe: Recipe) -> Path | None:
-    """Give the folder in which photos are kept at the size that the model reads; None: they are read anew."""
-    return cache_folder() / "photos" if recipe.data.cache == "photos" else None
+def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
+    """Open what a recipe trains on.
 
-
-def _views(recipe: Recipe) -> Views:
+    Raises:
+        DataError: no image has a seen part.
+        PartsegError: the disk refuses to keep photos, where `data.cache` asks for it.
+    """
     data = recipe.data
-    return Views(
+    views = Views(
         image_size=recipe.model.image_size,
         shortest_edge=data.shortest_edge,
         longest_edge=data.longest_edge,
@@ -93,10 +91,12 @@ def _views(recipe: Recipe) -> Views:
         train_channel_order=data.train_channel_order,
         unlabelled_objects=data.unlabelled_objects,
     )
+    cache = cache_folder() / "photos" if data.cache == "photos" else None
+    return TrainSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed, cache)
 
 
 def build_loop(
-    recipe: Recipe, training: Vocabulary, layout: Layout, device: torch.device, run: Run | None, stop: Stop
+    recipe: Recipe, samples: TrainSet, layout: Layout, device: torch.device, run: Run | None, stop: Stop
 ) -> Loop[Batch]:
     """Build model, loss, optimizer and schedule, bring them to where the run goes on, and hand them to the loop."""
     torch.manual_seed(recipe.train.seed)
@@ -113,10 +113,11 @@ def build_loop(
         model.compile_blocks()
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     precision = choose_precision(recipe.train.precision, device)
+    taps = TapCache(model.clip, samples, precision) if recipe.data.cache == "taps" else None
     network = layout.team.share(model, device, is_all_used=recipe.model.trained != "all")
     loop = Loop(
         model=model,
-        terms=objective(model, network, recipe, training, device, precision),
+        terms=objective(model, network, recipe, samples.tables.training, device, precision, taps),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.power),
         accumulate=layout.accumulate,

@@ -336,3 +336,13 @@ def test_a_missing_photo_is_refused(small_data, tmp_path):
         photo.unlink()
     with pytest.raises(DataError, match=r"photo_0\d\.png: must be a readable photo, got No such file or directory"):
         samples(store)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_photo_is_told_in_one_line_from_whichever_process(small_data, tmp_path, workers):
+    store = small_data.write(tmp_path)
+    (tmp_path / "images" / "photo_00.png").write_bytes(b"no photo")
+    with pytest.raises(DataError) as caught:
+        list(samples(store).batches(images=2, numbers=range(6), workers=workers))
+    assert str(caught.value).startswith(f"{tmp_path}/images/photo_00.png: must be a photo (")
+    assert "Traceback" not in str(caught.value)

@@ -1,0 +1,359 @@
+"""`partseg bench`: what training, predicting and reading cost on this machine, and where the time goes.
+
+The pieces are those of a real run. A stopwatch watches some of their functions from outside and takes itself off again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from partseg_cli.data.images import find_photos, open_photo
+from partseg_cli.data.loader import TrainSet
+from partseg_cli.data.store import Store
+from partseg_cli.devices import choose_device, keep_freed_memory, memory_watch
+from partseg_cli.errors import DataError, UsageError
+from partseg_cli.losses.pairs import PairLoss
+from partseg_cli.losses.total import PartSegLoss
+from partseg_cli.pipeline import predict as prediction
+from partseg_cli.pipeline.follow import layout_of, memory_advice
+from partseg_cli.pipeline.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
+from partseg_cli.pipeline.predict import Predictor, segment
+from partseg_cli.pipeline.progress import Track, silent
+from partseg_cli.pipeline.train import build_loop, training_set
+from partseg_cli.pipeline.trial import open_data
+from partseg_cli.recipe import Recipe
+from partseg_cli.records import Batch
+from partseg_cli.stopwatch import Hook, Part, Stopwatch, parts
+from partseg_cli.training.distributed import ALONE, Layout
+from partseg_cli.training.loop import Loop
+from partseg_cli.training.stop import Stop
+
+DATA, TOWER, TEXT, DECODER = "waiting for data", "image tower", "text tower", "decoder and heads"
+LOSS, BACKWARD, OPTIMIZER, REST = "loss", "backward", "optimizer and clipping", "rest"
+READ, LABELS = "read and decode", "labels"
+PHOTO, LABEL_MAP = "read and resize", "logits to label map"
+RESIZE, HAND_OVER = "resize and tensor", "hand over"
+
+BUSY_ROUNDS = 5
+"""At most so many steps or forward passes are profiled for a GPU's busy share; each gives thousands of events."""
+
+Work = Callable[[int, str], None]
+"""Does so many steps or photos, and tells what for."""
+
+
+class Pass(NamedTuple):
+    """Some photos, and how long they took.
+
+    Attributes:
+        images: number of them.
+        seconds: for all.
+    """
+
+    images: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Photos per second."""
+        return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What training or predicting costs.
+
+    Attributes:
+        setting: what was run, and how.
+        per: what a round is, "step" or "photo".
+        rounds: that were measured.
+        whole: photos and seconds of all of them, not slowed down by the stopwatch.
+        memory: the most in use.
+        busy: percent of the time in which the GPU computed; None: it is no CUDA device.
+        split: where the time of a round goes.
+    """
+
+    setting: dict[str, Any]
+    per: str
+    rounds: int
+    whole: Pass
+    memory: Memory
+    busy: float | None
+    split: tuple[Part, ...]
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds of a round."""
+        return 1000 * self.whole.seconds / self.rounds
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as a JSON document."""
+        return {
+            **self.setting,
+            "images": self.whole.images,
+            "images_per_second": round(self.whole.rate, 3),
+            f"ms_per_{self.per}": round(self.ms, 3),
+            "memory": self.memory._asdict(),
+            "gpu_busy_percent": None if self.busy is None else round(self.busy, 1),
+            "split": _split_json(self.split),
+        }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What reading training samples costs.
+
+    Attributes:
+        setting: what was read, and how.
+        first: the photos for the first time; a cache is filled, and the clock begins when workers have started.
+        later: the same photos again.
+        split: what a photo takes of the later pass, in a worker's time.
+    """
+
+    setting: dict[str, Any]
+    first: Pass
+    later: Pass
+    split: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as a JSON document."""
+        passes = {"first_pass": self.first, "later_passes": self.later}
+        told = {
+            name: {"images": one.images, "seconds": round(one.seconds, 4), "images_per_second": round(one.rate, 3)}
+            for name, one in passes.items()
+        }
+        return {**self.setting, **told, "split": _split_json(self.split)}
+
+
+def _split_json(split: tuple[Part, ...]) -> list[dict[str, Any]]:
+    return [{"section": part.section, "ms": round(part.ms, 3), "percent": part.percent} for part in split]
+
+
+def bench_train(
+    recipe: Recipe, *, steps: int = 20, warmup: int = 3, device: str = "auto", track: Track = silent
+) -> Costs:
+    """Train for some steps, in this process alone, and throw the weights away.
+
+    Args:
+        recipe: as for `partseg train`.
+        steps: that are measured.
+        warmup: steps before them.
+        device: auto, cpu, cuda, cuda:N or mps.
+        track: shows progress.
+
+    Raises:
+        PartsegError: as `train`.
+    """
+    place = choose_device(device)
+    keep_freed_memory()
+    with memory_watch(memory_advice(recipe)):
+        store, division = open_data(recipe.data)
+        layout = layout_of(recipe, ALONE)
+        samples = training_set(recipe, store, division)
+        loop = build_loop(recipe, samples, layout, place, None, Stop())
+        watch = Stopwatch((DATA, TOWER, TEXT, DECODER, LOSS, BACKWARD, OPTIMIZER, REST), waiter(place))
+        batches = samples.batches(
+            images=layout.micro,
+            numbers=layout.numbers(first=1, last=warmup + 2 * steps + BUSY_ROUNDS),
+            workers=recipe.data.workers,
+        )
+        work = _Steps(loop, watch.each(batches, DATA), track)
+        seconds, memory, busy = _measure(work, watch, _training_hooks(loop), steps, warmup, place)
+    setting = {
+        **_setting(recipe, store, samples, layout),
+        **_machine(place, loop.precision),
+        "steps": steps,
+        "warmup": warmup,
+    }
+    return Costs(setting, "step", steps, Pass(steps * layout.batch, seconds), memory, busy, parts(watch.seconds, steps))
+
+
+class _Steps:
+    """Does some more steps of a run each time it is called."""
+
+    def __init__(self, loop: Loop[Batch], batches: Iterator[Batch], track: Track) -> None:
+        self.loop, self.batches, self.track = loop, batches, track
+        self.done = 0
+
+    def __call__(self, steps: int, what: str) -> None:
+        first, self.done = self.done + 1, self.done + steps
+        for _ in self.track(self.loop.run(self.batches, first=first, last=self.done), what, steps):
+            pass
+
+
+def _model_hooks(model: nn.Module) -> tuple[Hook, ...]:
+    """Name the functions of a model that belong to sections; what is left of a forward pass is decoder and heads."""
+    return (Hook(model.clip, "image_tokens", TOWER), Hook(model, "text", TEXT), Hook(model, "forward", DECODER))
+
+
+def _training_hooks(loop: Loop[Batch]) -> tuple[Hook, ...]:
+    """Name the functions of a step that belong to sections."""
+    optimizing = (
+        (nn.utils, "clip_grad_norm_"),
+        (loop.scaler, "unscale_"),
+        (loop.scaler, "step"),
+        (loop.scaler, "update"),
+        (loop.optimizer, "zero_grad"),
+        (loop.schedule, "step"),
+    )
+    return (
+        *_model_hooks(loop.model),
+        *(Hook(loss, "__call__", LOSS) for loss in (PartSegLoss, PairLoss)),
+        Hook(Tensor, "backward", BACKWARD),
+        *(Hook(owner, name, OPTIMIZER) for owner, name in optimizing),
+    )
+
+
+def _measure(
+    work: Work, watch: Stopwatch, hooks: Sequence[Hook], rounds: int, warmup: int, device: torch.device
+) -> tuple[float, Memory, float | None]:
+    """Give the seconds of some rounds, the most memory in use and a GPU's busy share, and fill the stopwatch.
+
+    Where a device works on its own, waiting for it at the ends of sections costs speed: there the rounds are done once
+    without the stopwatch, for the seconds, and once with it. On a processor both are one.
+    """
+    forget_peak(device)
+    if warmup:
+        work(warmup, "warming up")
+    seconds = None if device.type == "cpu" else _seconds(work, rounds, device)
+    with watch.running(hooks):
+        work(rounds, "measuring")
+    memory = peak_memory(device)
+    busy = busy_percent(device, lambda: work(min(rounds, BUSY_ROUNDS), "profiling"))
+    return sum(watch.seconds.values()) if seconds is None else seconds, memory, busy
+
+
+def _seconds(work: Work, rounds: int, device: torch.device) -> float:
+    wait = waiter(device)
+    wait()
+    start = time.perf_counter()
+    work(rounds, "measuring")
+    wait()
+    return time.perf_counter() - start
+
+
+def _setting(recipe: Recipe, store: Store, samples: TrainSet, layout: Layout) -> dict[str, Any]:
+    return {
+        "recipe": recipe.name,
+        "dataset": store.info.name,
+        "photos": len(samples),
+        "image_size": recipe.model.image_size,
+        "batch_size": layout.batch,
+        "micro_batch": layout.micro,
+        "workers": recipe.data.workers,
+        "cache": recipe.data.cache,
+    }
+
+
+def _machine(device: torch.device, precision: str) -> dict[str, Any]:
+    return {
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+    }
+
+
+def bench_predict(
+    predictor: Predictor, photos: Sequence[Path], *, images: int = 20, warmup: int = 1, track: Track = silent
+) -> Costs:
+    """Predict photos, again and again if there are too few, and write nothing.
+
+    Args:
+        predictor: model and question.
+        photos: files, folders and patterns.
+        images: photos that are measured.
+        warmup: photos before them; the words are encoded with the first.
+        track: shows progress.
+
+    Raises:
+        DataError: a photo is missing or cannot be read.
+        OutOfMemoryError: a forward pass takes too much.
+    """
+    model, found = predictor.model, find_photos(photos)
+    device, turns = model.compute.device, cycle(found)
+    watch = Stopwatch((PHOTO, TOWER, TEXT, DECODER, LABEL_MAP, REST), waiter(device))
+
+    def group(size: int) -> None:
+        with watch.section(PHOTO):
+            pictures = [open_photo(path, upright=True) for path in islice(turns, size)]
+        for _ in watch.each(segment(predictor, pictures), LABEL_MAP):
+            pass
+
+    def work(count: int, what: str) -> None:
+        batch = model.compute.batch
+        sizes = [min(batch, count - done) for done in range(0, count, batch)]
+        for size in track(sizes, what, len(sizes)):
+            group(size)
+
+    hooks = (*_model_hooks(model.model), Hook(prediction, "photo_tensor", PHOTO))
+    seconds, memory, busy = _measure(work, watch, hooks, images, warmup, device)
+    setting = {
+        "checkpoint": predictor.about["checkpoint"],
+        "photos": len(found),
+        "pairs": len(predictor.query.vocabulary.pairs),
+        "image_size": model.section.image_size,
+        "batch_size": model.compute.batch,
+        **_machine(device, model.compute.precision),
+        "warmup": warmup,
+    }
+    return Costs(setting, "photo", images, Pass(images, seconds), memory, busy, parts(watch.seconds, images))
+
+
+def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> Reading:
+    """Read training samples twice as training does, and once more in this process for the split.
+
+    Args:
+        recipe: as for `partseg train`; batches are of `train.micro_batch`.
+        images: photos that are read, no more than there are.
+        track: shows progress.
+
+    Raises:
+        UsageError: fewer than two batches are asked for.
+        DataError: fewer than two batches are there, or a photo cannot be read.
+    """
+    store, division = open_data(recipe.data)
+    layout, samples = layout_of(recipe, ALONE), training_set(recipe, store, division)
+    least = 2 * layout.micro
+    if images < least:
+        raise UsageError(f"--images must be >= {least}, two batches of train.micro_batch {layout.micro}, got {images}")
+    if len(samples) < least:
+        raise DataError(
+            f"{store.folder}: reading is measured on two batches or more, {least} photos, got {len(samples)}; "
+            f"lower train.micro_batch ({layout.micro})"
+        )
+    count = min(images, len(samples)) // layout.micro * layout.micro
+    first, later = _two_passes(samples, count, layout.micro, recipe.data.workers, track)
+    setting = {**_setting(recipe, store, samples, layout), "images": count}
+    return Reading(setting, first, later, _reading_split(samples, later, recipe.data.workers))
+
+
+def _two_passes(samples: TrainSet, images: int, micro: int, workers: int, track: Track) -> tuple[Pass, Pass]:
+    """Read the first photos of a run twice, in one go as a run's epochs are."""
+    numbers = [*range(images), *range(images)]
+    batches = samples.batches(images=micro, numbers=numbers, workers=workers)
+    half = images // micro
+    ends = [time.perf_counter() for _ in track(batches, "reading", 2 * half)]
+    return Pass(images - micro, ends[half - 1] - ends[0]), Pass(images, ends[-1] - ends[half - 1])
+
+
+def _reading_split(samples: TrainSet, later: Pass, workers: int) -> tuple[Part, ...]:
+    """Say what a photo takes of a worker's time: its parts as measured in this process, and what is left to the pass.
+
+    Joining, handing over and waiting for a turn on the processor are what is left.
+    """
+    watch = Stopwatch((READ, LABELS, RESIZE))
+    with watch.running((Hook(Store, "read_photo", READ), Hook(samples, "_labels", LABELS))):
+        for number in range(later.images):
+            samples[number]
+    hands = max(1, min(workers, os.cpu_count() or 1))  # as the loader has it
+    left = max(0.0, later.seconds * hands - sum(watch.seconds.values()))
+    return parts({**watch.seconds, HAND_OVER: left}, later.images)
