@@ -157,3 +157,13 @@ def test_a_wish_to_stop_comes_by_file_too(monkeypatch, tmp_path):
     assert not stop()
     (tmp_path / "stop").write_text("SIGUSR1")
     assert (stop(), stop.reason) == (True, "SIGUSR1")
+
+
+def test_torchrun_reads_no_option_of_ours_as_its_own(monkeypatch):
+    found = []
+    monkeypatch.setattr(launch.torchrun, "run", found.append)
+    words = ["train", "tiny", "--log", "x", "--nnodes", "7"]
+    launch.launch(words, [torch.device("cpu")] * 2)
+    (arguments,) = found
+    assert (arguments.training_script, arguments.training_script_args) == ("partseg_cli", words)
+    assert (arguments.nproc_per_node, arguments.nnodes, arguments.module) == ("2", "1:1", True)

@@ -54,7 +54,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    log: Annotated[
+    loggers: Annotated[
         str, typer.Option(metavar="NAMES", help="Also tell tensorboard, wandb or both (tensorboard,wandb).")
     ] = "",
     requeue: Annotated[
@@ -83,9 +83,8 @@ def train(
         share_batch(loaded, len(plan.devices), loaded.name)
         launch(_without_gpus(sys.argv[1:]), plan.devices)
         return
-    loggers = tuple(name.strip() for name in log.split(",") if name.strip())
     try:
-        trained = _train(loaded, plan, out=out, resume=resume, loggers=loggers)
+        trained = _train(loaded, plan, out=out, resume=resume, loggers=_names(loggers))
     except Exception as error:
         if not report(error):
             raise
@@ -107,6 +106,10 @@ def _recipe(name: str | None, overrides: list[str], resume: str | None) -> Recip
     from partseg_cli.pipeline.resume import recipe_of
 
     return recipe_of(Path(resume), [*([name] if name else []), *overrides])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _without_gpus(words: list[str]) -> list[str]:

@@ -63,8 +63,9 @@ def launch(words: Sequence[str], devices: Sequence[torch.device]) -> None:
     ):
         logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what went wrong is told in one line
         arguments = torchrun.get_args_parser().parse_args(
-            ["--standalone", f"--nproc-per-node={len(devices)}", *_own_signals(), "-m", "partseg_cli", *words]
+            ["--standalone", f"--nproc-per-node={len(devices)}", *_own_signals(), "-m", "partseg_cli"]
         )
+        arguments.training_script_args = list(words)  # which its parser would search for options of its own
         try:
             torchrun.run(arguments)
         except ChildFailedError as error:
