@@ -1,6 +1,7 @@
 """Folders beside the checkout that some tests read (without them those tests skip and say so), and a small data set."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,15 @@ def folder_or_skip(variable: str, default: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; set {variable} to run this test")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the page of each training run, a second's work that has tests of its own; marker `page` keeps it."""
+    stories = [f"partseg_cli.pipeline.{name}" for name in ("train", "pretrain")]
+    for story in [] if "page" in request.keywords else stories:
+        if story in sys.modules:
+            monkeypatch.setattr(f"{story}.write_run_page", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

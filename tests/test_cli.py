@@ -112,6 +112,7 @@ def test_version_is_the_packages(partseg):
 # train
 
 
+@pytest.mark.page
 def test_train_fills_a_run_folder_and_prints_its_checkpoint(partseg, trained, tmp_path):
     ended = partseg("train", "tiny", *tiny(trained.data), "--device", "cpu", "--out", tmp_path / "run")
     assert ended.code == 0

@@ -153,6 +153,7 @@ def test_no_gpu_at_all_is_told_with_exit_code_2(partseg, monkeypatch, trained):
 def test_torchrun_says_which_process_this_is(monkeypatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     plan = plan_processes("cpu")
     assert (plan.devices, plan.rank, plan.is_first) == ((CPU,), Shard(2, 3), False)
     with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):

@@ -15,12 +15,12 @@ from partseg_cli.pipeline.train import train, training_set
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.recipe import load_recipe
 
-STEPS = 4
+STEPS = 2
 
 
 @pytest.fixture
 def settings(trained, tmp_path, monkeypatch, one_thread) -> list[str]:
-    """Two images a step of ten or so, so that later steps see some again."""
+    """More images than there are, so that some are seen again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     steps = (f"train.iterations={STEPS}", "train.batch_size=8", "train.micro_batch=1")
     return [*tiny(trained.data), *steps, "data.flip=0", "model.image_size=32"]

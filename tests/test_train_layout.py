@@ -21,7 +21,7 @@ def settings(data: Path, micro: int) -> list[str]:
 def runs(trained, tmp_path_factory) -> dict[tuple[int, int], Path]:
     """Train alike in several layouts: (processes, images of a forward pass) -> folder."""
     home, done = tmp_path_factory.mktemp("layouts"), {}
-    for processes, micro in ((1, 4), (1, 1), (2, 1), (2, 2), (4, 1)):
+    for processes, micro in ((1, 4), (1, 1), (2, 1), (4, 1)):
         done[processes, micro] = home / f"{processes}x{micro}"
         team = start_team(settings(trained.data, micro), done[processes, micro], processes)
         for process in team:
@@ -44,9 +44,8 @@ def test_any_number_of_processes_trains_the_same_bits(runs, layout):
     assert all(value.equal(alone[name]) for name, value in team.items())
 
 
-@pytest.mark.parametrize("layout", [(1, 1), (2, 2)])
-def test_forward_passes_of_other_sizes_give_the_same_losses_up_to_rounding(runs, layout):
-    found, alone = losses(runs[layout]), losses(runs[1, 4])
+def test_forward_passes_of_another_size_give_the_same_losses_up_to_rounding(runs):
+    found, alone = losses(runs[2, 1]), losses(runs[1, 4])
     assert len(found) == STEPS
     assert float((found - alone)[:5, :-1].abs().max()) < 1e-6
     assert float((found - alone)[:, :-1].abs().max()) < 1e-4  # which AdamW lets grow from step to step

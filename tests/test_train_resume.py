@@ -125,7 +125,7 @@ def test_auto_begins_anew_where_the_newest_run_is_done(partseg, trained, copied)
 
 
 def test_auto_begins_where_out_holds_nothing_and_goes_on_where_it_holds_a_run_without_a_state(
-    partseg, trained, tmp_path
+    partseg, trained, tmp_path, one_thread
 ):
     out = tmp_path / "run"
     assert partseg(*words(trained.data), "--out", out, "--resume", "auto").code == 0
@@ -136,7 +136,7 @@ def test_auto_begins_where_out_holds_nothing_and_goes_on_where_it_holds_a_run_wi
     assert all(value.equal(first[name]) for name, value in load_file(out / "checkpoints/last.safetensors").items())
 
 
-def test_a_run_folder_alone_says_what_goes_on(partseg, trained, copied):
+def test_a_run_folder_alone_says_what_goes_on(partseg, trained, copied, one_thread):
     (copied / "checkpoints/step-000002.state").unlink()
     (copied / "checkpoints/step-000002.safetensors").unlink()
     ended = partseg("train", "--resume", copied, "--device", "cpu")
@@ -307,3 +307,12 @@ def test_requeue_outside_a_queue_is_refused_after_the_save(partseg, trained, tmp
     message = "error: --requeue needs a SLURM job, got none (SLURM_JOB_ID is not set); leave it out\n"
     assert (ended.code, ended.err.endswith(message)) == (2, True)
     assert (tmp_path / "run/checkpoints/step-000001.state").is_file()
+
+
+def test_weights_without_a_state_are_removed_when_a_later_step_is_whole(trained, tmp_path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.yaml").write_text(load_recipe("tiny", tiny(trained.data)).to_yaml())
+    (run / "checkpoints/step-000001.safetensors").write_bytes(b"as a kill between weights and state leaves them")
+    train(load_recipe("tiny", tiny(trained.data)), Options(out=run, resume="auto", device="cpu"))
+    assert {path.stem for path in (run / "checkpoints").glob("step-*")} == {"step-000002"}

@@ -109,6 +109,6 @@ def test_the_few_shot_recipe_trains_on_all_objects(partimagenet, tmp_path, monke
     assert done.images == len(made.split.train) == 5  # the jeep too
     header = read_header(done.checkpoint)
     assert (sum(header.vocabulary.is_seen), len(header.vocabulary.pairs)) == (147, 147)
-    scores = json.loads((run / "val.json").read_text())["mIoU"]
+    scores = json.loads((run / "val.jsonl").read_text())["mIoU"]
     assert scores["seen"] is not None
     assert scores["unseen"] is None

@@ -100,7 +100,7 @@ class Records(Sequence[Record]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
-            return Record.from_json(self.line(index))
+            return Record.from_json(self.line(int(index)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path}: line {index + 1} must be a record, got {error!r}; prepare again") from error
 

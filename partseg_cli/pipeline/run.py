@@ -200,10 +200,12 @@ class Run:
         save_checkpoint(path, loop.model, header)
 
     def _prune(self) -> None:
-        numbered = sorted(self.checkpoints.glob("step-*.state"))
-        for old in numbered[: -self.recipe.train.keep]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        """Remove all but the newest states with their weights, and what a kill has left of others."""
+        kept = {path.stem for path in sorted(self.checkpoints.glob("step-*.state"))[-self.recipe.train.keep :]}
+        for kind in ("state", "safetensors"):
+            for old in self.checkpoints.glob(f"step-*.{kind}"):
+                if old.stem not in kept:
+                    old.unlink()
 
     def consider(self, loop: Loop[Any], step: int, result: Result, group: str) -> None:
         """Note scores on val; keep the weights as `best` if their mIoU of `group` (else seen) is above any before."""
