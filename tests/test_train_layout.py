@@ -21,13 +21,19 @@ def settings(data: Path, micro: int) -> list[str]:
 def runs(trained, tmp_path_factory) -> dict[tuple[int, int], Path]:
     """Train alike in several layouts: (processes, images of a forward pass) -> folder."""
     home, done = tmp_path_factory.mktemp("layouts"), {}
-    for processes, micro in ((1, 4), (1, 1), (2, 1), (4, 1)):
-        done[processes, micro] = home / f"{processes}x{micro}"
-        team = start_team(settings(trained.data, micro), done[processes, micro], processes)
-        for process in team:
-            process.join()
-        assert [process.exitcode for process in team] == [0] * processes
+    for processes, micro in ((1, 4), (1, 1), (2, 1)):
+        done[processes, micro] = run_of(trained.data, home, processes, micro)
     return done
+
+
+def run_of(data: Path, home: Path, processes: int, micro: int) -> Path:
+    """Train in so many processes, and give the folder."""
+    out = home / f"{processes}x{micro}"
+    team = start_team(settings(data, micro), out, processes)
+    for process in team:
+        process.join()
+    assert [process.exitcode for process in team] == [0] * processes
+    return out
 
 
 def losses(run: Path) -> torch.Tensor:
@@ -36,12 +42,20 @@ def losses(run: Path) -> torch.Tensor:
     return torch.tensor([[line[name] for name in line if name not in {"seconds"}] for line in lines]).double()
 
 
-@pytest.mark.parametrize("layout", [(2, 1), (4, 1)])
-def test_any_number_of_processes_trains_the_same_bits(runs, layout):
-    assert losses(runs[layout]).equal(losses(runs[1, 1]))
-    team, alone = (load_file(runs[each] / "checkpoints/last.safetensors") for each in (layout, (1, 1)))
-    assert team.keys() == alone.keys()
-    assert all(value.equal(alone[name]) for name, value in team.items())
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two runs agree in every loss and every weight."""
+    weights, others = (load_file(run / "checkpoints/last.safetensors") for run in (one, other))
+    assert weights.keys() == others.keys()
+    return losses(one).equal(losses(other)) and all(value.equal(others[name]) for name, value in weights.items())
+
+
+def test_two_processes_train_the_same_bits_as_one(runs):
+    assert is_same(runs[2, 1], runs[1, 1])
+
+
+@pytest.mark.slow
+def test_so_do_four_processes(runs, trained, tmp_path):
+    assert is_same(run_of(trained.data, tmp_path, 4, 1), runs[1, 1])
 
 
 def test_forward_passes_of_another_size_give_the_same_losses_up_to_rounding(runs):
