@@ -18,7 +18,7 @@ from partseg_cli.evaluators.runner import Counted, Maps, Place, count_images, co
 from partseg_cli.overlay import save_labels
 from partseg_cli.pipeline.find import find_weights
 from partseg_cli.pipeline.models import Opened, open_model
-from partseg_cli.pipeline.processes import Plan, agree, group_of, launch, sum_up
+from partseg_cli.pipeline.processes import Plan, launch, sum_up, team_of
 from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.shards import WHOLE, Shard
 from partseg_cli.pipeline.tally import Count, Tally, count_trial
@@ -189,8 +189,9 @@ def count_everywhere(
         What was done, and the counts; None in processes of torchrun other than the first.
     """
     if plan.rank is not None:
-        with group_of(plan.rank, plan.devices[0]):
-            folder = agree(out or new_run("evaluate", name) if plan.is_first else Path(), plan.rank)
+        team = team_of(plan.rank)
+        with team.connected(plan.devices[0]):
+            folder = team.first(out or new_run("evaluate", name) if plan.is_first else Path())
             job = open_job(trial, source, compute, folder, save=save, track=track)
             return job, job.share(plan.rank, plan.devices[0])
     job = open_job(trial, source, compute, out or new_run("evaluate", name), save=save, track=track, tell=tell)

@@ -134,8 +134,7 @@ def score(
         None in processes other than the first.
     """
     trial = Trial(store, division, split, protocol, Counting(store.info.sample))
-    tally = count_trial(trial, by_model(model, trial), rank=rank)
-    whole = tally if rank.of == 1 else sum_up(tally, rank, model.compute.device)
+    whole = sum_up(count_trial(trial, by_model(model, trial), rank=rank), rank, model.compute.device)
     return None if whole is None else summarise(whole.table, trial.vocabulary, protocol)
 
 

@@ -17,7 +17,7 @@ from partseg_cli.devices import keep_freed_memory, memory_watch
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.pipeline.batch_share import share_batch
-from partseg_cli.pipeline.processes import plan_processes
+from partseg_cli.pipeline.processes import plan_processes, team_of
 from partseg_cli.pipeline.resume import check_state, find_run
 from partseg_cli.pipeline.run import AnyRecipe, Onlooker, Run, Setting, Trained
 from partseg_cli.pipeline.workers import usable_cores
@@ -71,7 +71,7 @@ def joined(recipe: AnyRecipe, options: Options) -> Iterator[tuple[torch.device, 
     """
     check_loggers(options.loggers)
     plan = plan_processes(options.device)
-    team = Team(plan.rank.index, plan.rank.of) if plan.rank else Team()
+    team = team_of(plan.rank)
     limit_threads(team, usable_cores())
     keep_freed_memory()
     with team.connected(plan.devices[0]), memory_watch(memory_advice(recipe)), options.stop.listening():

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -20,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, but not listed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not listed
 from tqdm import tqdm
 
 from partseg_cli.devices import choose_device
@@ -28,14 +26,13 @@ from partseg_cli.errors import PartsegError, UsageError
 from partseg_cli.pipeline.shards import Shard
 from partseg_cli.pipeline.tally import Tally
 from partseg_cli.pipeline.workers import join_parent, usable_cores
+from partseg_cli.training.distributed import ALONE, Team, limit_threads
 
 Value = TypeVar("Value")
 
 STRICT = ("MKL_CBWR", "AUTO,STRICT")
 """Lets Intel's MKL, which computes for PyTorch on x86, round alike for any number of threads; it costs no time that we
 could measure. Without it two threads move logits by 1e-7, and some labels with them."""
-PATIENCE = timedelta(days=7)
-"""How long a process waits for the slowest one."""
 MOST = 64
 """Processes on one machine's CPU, so that a slip of the keyboard does not choke it."""
 
@@ -116,31 +113,9 @@ def _cuda_devices(gpus: str) -> list[int]:
     return wanted
 
 
-@contextmanager
-def group_of(rank: Shard, device: torch.device, store: Store | None = None) -> Iterator[None]:
-    """Connect this process to the others: gloo for what lies in memory, nccl for what lies on a GPU.
-
-    Args:
-        rank: which process this is.
-        device: of this process.
-        store: where they meet; None: where torchrun says.
-    """
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group(backend, store=store, rank=rank.index, world_size=rank.of, timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def agree(value: Value, rank: Shard) -> Value:
-    """Give the first process's value to all."""
-    box: list[Any] = [value if rank.index == 0 else None]
-    dist.broadcast_object_list(box)
-    first: Value = box[0]
-    return first
+def team_of(rank: Shard | None) -> Team:
+    """Give the team of a process by its rank; None: it is alone."""
+    return ALONE if rank is None else Team(rank.index, rank.of)
 
 
 def sum_up(tally: Tally, rank: Shard, device: torch.device) -> Tally | None:
@@ -149,6 +124,8 @@ def sum_up(tally: Tally, rank: Shard, device: torch.device) -> Tally | None:
     Raises:
         PartsegError: the samples do not add up to the sums of the processes.
     """
+    if rank.of == 1:
+        return tally
     sums = torch.from_numpy(tally.sums()).to(device)
     dist.all_reduce(sums)
     tallies: list[Any] | None = [None] * rank.of if rank.index == 0 else None
@@ -202,11 +179,11 @@ def _run(
     """Do one process's share, tell the parent how it went, and wait for its leave, so that no connection breaks."""
     join_parent()
     tqdm.set_lock(threading.RLock())  # its own is the system's, which would complain when this process is ended
-    if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, usable_cores() // rank.of))
+    if device.type == "cpu":
+        limit_threads(team_of(rank), usable_cores())
     try:
         store = TCPStore("127.0.0.1", port, rank.of, is_master=False)
-        with group_of(rank, device, store):
+        with team_of(rank).connected(device, store):
             wire.send(_try(work, rank, device))
             threading.Event().wait()
     except Exception:

@@ -14,11 +14,12 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed import Store  # type: ignore[attr-defined]  # public, but not listed
 from torch.nn.parallel import DistributedDataParallel
 
 Value = TypeVar("Value")
 
-PATIENCE = timedelta(days=1)
+PATIENCE = timedelta(days=7)
 """How long a process waits for the slowest one, which may be writing or evaluating."""
 
 
@@ -40,10 +41,12 @@ class Team:
         return self.index == 0
 
     @contextmanager
-    def connected(self, device: torch.device) -> Iterator[None]:
-        """Connect the processes where RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say.
+    def connected(self, device: torch.device, store: Store | None = None) -> Iterator[None]:
+        """Connect the processes: values in memory travel by gloo, those on a GPU by nccl.
 
-        Values in memory travel by gloo, those on a GPU by nccl.
+        Args:
+            device: of this process.
+            store: where they meet; None: where MASTER_ADDR and MASTER_PORT say.
         """
         if self.size == 1:
             yield
@@ -51,7 +54,7 @@ class Team:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=self.index, world_size=self.size, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=self.index, world_size=self.size, timeout=PATIENCE)
         try:
             with warnings.catch_warnings():
                 # a kernel of 4x4 over one channel may be strided in two ways that are the same
