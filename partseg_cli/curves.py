@@ -106,7 +106,7 @@ def read_curves(folder: Path) -> Curves:
 
     A line that is cut off is left out. Where a run went on from an earlier step, the newer lines count.
     """
-    rows = _newest(_lines(folder / METRICS))
+    rows = _newest(read_lines(folder / METRICS))
     names = dict.fromkeys(["total", *(name for row in rows for name in row if name not in PLACED)])
     terms = {name: _column(rows, name) for name in names}
     return Curves(
@@ -114,7 +114,7 @@ def read_curves(folder: Path) -> Curves:
         lr=_column(rows, "lr"),
         grad_norm=_column(rows, "grad_norm"),
         seconds=_column(rows, "seconds"),
-        scores=tuple(_scores(_lines(folder / SCORES))),
+        scores=tuple(_scores(read_lines(folder / SCORES))),
         last=rows[-1]["step"] if rows else 0,
     )
 
@@ -155,8 +155,8 @@ def _newest(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the whole lines of a file that tell of a step."""
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the whole lines of a file that tell of a step; of one that is missing none."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from command_line import tiny
 
+from partseg_cli.curves import read_lines
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.pipeline.follow import Options
-from partseg_cli.pipeline.run import Run, Setting, read_lines
+from partseg_cli.pipeline.run import Run, Setting
 from partseg_cli.pipeline.train import train
 from partseg_cli.recipe import load_recipe
 from partseg_cli.training.distributed import ALONE, Layout

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from partseg_cli.curves import METRICS, SCORES, read_lines
 from partseg_cli.errors import CheckpointError
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.files import disk_error, remove_leftovers, whole_file, write_json, write_text
@@ -35,8 +36,6 @@ from partseg_cli.vocabulary import Vocabulary
 
 AnyRecipe = Recipe | CaptionRecipe | PhraseRecipe
 
-METRICS, SCORES = "metrics.jsonl", "val.jsonl"
-"""A line for each step, and for each evaluation on val."""
 STATE = re.compile(r"step-([0-9]+)\.state")
 
 
@@ -165,10 +164,9 @@ class Run:
             "data_hash": self.setting.data_hash,
         }
         write_json(self.folder / "env.json", about)
-        for name in (METRICS, SCORES):
-            _cut(self.folder / name, self.step)
-        past_lines = read_lines(self.folder / METRICS)
-        self._started = time.monotonic() - (past_lines[-1]["seconds"] if past_lines else 0.0)
+        _cut(self.folder / SCORES, self.step)
+        steps = _cut(self.folder / METRICS, self.step)
+        self._started = time.monotonic() - (steps[-1]["seconds"] if steps else 0.0)
 
     def log(self, step: Step) -> None:
         """Add a line to `metrics.jsonl`: step, lr, every loss by name, gradient norm, seconds of training so far."""
@@ -245,17 +243,6 @@ class Onlooker(Run):
         return self.checkpoints / "last.safetensors"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Give the lines of a file such as `metrics.jsonl`; one that was cut off ends it."""
-    found: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
-
-
 def _append(path: Path, line: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -264,13 +251,14 @@ def _append(path: Path, line: dict[str, Any]) -> None:
         raise disk_error(path, error) from error
 
 
-def _cut(path: Path, step: int) -> None:
-    """Forget the lines after a step."""
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """Forget the lines after a step, and give those that are left."""
     kept = [line for line in read_lines(path) if line["step"] <= step]
     if kept:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
     else:
         path.unlink(missing_ok=True)
+    return kept
 
 
 def _link(path: Path, alias: Path) -> None:
