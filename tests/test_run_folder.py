@@ -78,3 +78,15 @@ def test_a_compiled_model_trains_alike(trained, tmp_path):
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         found[name] = torch.tensor([json.loads(line)["total"] for line in lines])
     torch.testing.assert_close(found["true"], found["false"], rtol=1e-5, atol=1e-5)
+
+
+def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkeypatch):
+    drawn: list[int] = []
+
+    def count(folder: Path, **_: object) -> None:
+        drawn.append(len((folder / "metrics.jsonl").read_text().splitlines()))
+
+    monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", count)
+    recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.evaluate_every=1"])
+    train(recipe, Options(out=tmp_path / "run", device="cpu"))
+    assert drawn == [1, 2]

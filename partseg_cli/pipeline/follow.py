@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -20,6 +21,7 @@ from partseg_cli.pipeline.batch_share import share_batch
 from partseg_cli.pipeline.processes import plan_processes, team_of
 from partseg_cli.pipeline.resume import check_state, find_run
 from partseg_cli.pipeline.run import AnyRecipe, Onlooker, Run, Setting, Trained
+from partseg_cli.pipeline.trial import open_data
 from partseg_cli.pipeline.workers import usable_cores
 from partseg_cli.places import new_run
 from partseg_cli.recipe import Recipe
@@ -28,6 +30,7 @@ from partseg_cli.training.loggers import check_loggers, open_loggers
 from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
 from partseg_cli.training.stop import Stop
 
+ItsBatch = TypeVar("ItsBatch", covariant=True)
 Assess = Callable[[int], Result | None]
 """Scores the model after a step where that is due; of several processes only the first one gets the result."""
 
@@ -61,21 +64,53 @@ class Options:
     tell: Callable[[str], None] = lambda line: None
 
 
+class Found(NamedTuple):
+    """What a run works with, whatever its task.
+
+    Attributes:
+        store: the labelled photos.
+        division: which of them train.
+        device: of this process.
+        run: its folder.
+    """
+
+    store: Store
+    division: Split
+    device: torch.device
+    run: Run
+
+
+@runtime_checkable
+class Samples(Protocol[ItsBatch]):
+    """What is trained on, by the numbers of its samples."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[ItsBatch]: ...  # noqa: D102
+
+
 @contextmanager
-def joined(recipe: AnyRecipe, options: Options) -> Iterator[tuple[torch.device, Team]]:
-    """Join the team that torchrun, if any, has put this process in; give its device, too.
+def opened(recipe: AnyRecipe, options: Options) -> Iterator[Found]:
+    """Join the team that torchrun, if any, has put this process in, and find data and folder of the run.
+
+    Nothing is written yet.
 
     Raises:
-        UsageError: a logger is unknown or not installed, or the device is not there.
+        UsageError: a logger is unknown or not installed, the device is not there, or the folder holds something else or
+            a run of another recipe.
+        DataError: the data are not there, or have changed since the run began.
+        CheckpointError: what the run has saved is broken.
         OutOfMemoryError: the block runs out of memory.
     """
     check_loggers(options.loggers)
     plan = plan_processes(options.device)
-    team = team_of(plan.rank)
+    team, device = team_of(plan.rank), plan.devices[0]
     limit_threads(team, usable_cores())
     keep_freed_memory()
-    with team.connected(plan.devices[0]), memory_watch(memory_advice(recipe)), options.stop.listening():
-        yield plan.devices[0], team
+    with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
+        store, division = open_data(recipe.data)
+        layout = layout_of(recipe, team)
+        yield Found(store, division, device, _find(recipe, store, division, layout, device, options))
 
 
 def memory_advice(recipe: AnyRecipe) -> str:
@@ -96,16 +131,10 @@ def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
     return Layout(recipe.train.batch_size, share_batch(recipe, team.size, recipe.name).micro_batch, team)
 
 
-def open_run(
+def _find(
     recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: Options
 ) -> Run:
-    """Find the folder of a run and what it has done there; nothing is written yet.
-
-    Raises:
-        UsageError: the folder holds something else, or a run of another recipe.
-        DataError: the data have changed since.
-        CheckpointError: what is there is broken.
-    """
+    """Find the folder of a run and what it has done there."""
     vocabulary, images, team = division.vocabulary(store), division.images("train"), layout.team
     setting = Setting(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
     found = team.first(find_run(recipe, options.out, options.resume) if team.is_first else None)
@@ -119,18 +148,10 @@ def open_run(
     return run
 
 
-def begin(run: Run, images: int, options: Options) -> None:
-    """Make the folder, note there what is run, and tell."""
-    run.place(partial(new_run, "train", run.recipe.name))
-    run.open(options.command)
-    options.on_start(run.folder, images, run.step)
-
-
 def follow(
     run: Run,
     loop: Loop[AnyBatch],
-    batches: Iterator[AnyBatch],
-    images: int,
+    samples: Samples[AnyBatch],
     options: Options,
     *,
     assess: Assess = lambda step: None,
@@ -139,10 +160,9 @@ def follow(
     """Do all steps that are left, log and save them; end early where a process is asked to stop.
 
     Args:
-        run: its folder.
-        loop: its steps.
-        batches: of the steps that are left.
-        images: number of photos that it is trained on.
+        run: its folder, made here where it has no name yet.
+        loop: its steps; the model is where the run goes on.
+        samples: what is trained on.
         options: whom to tell.
         assess: scores the model after a step where that is due, before the step is saved.
         paint: brings the pictures of the run up to date.
@@ -150,22 +170,30 @@ def follow(
     Raises:
         PartsegError: a loss or a gradient is not finite; the state before it is saved.
     """
-    train, done = run.recipe.train, run.step
-    names = options.loggers if run.setting.layout.team.is_first else ()
-    with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=run.step) as loggers:
+    train, layout, done = run.recipe.train, run.setting.layout, run.step
+    _begin(run, len(samples), options)
+    batches = samples.batches(
+        images=layout.micro,
+        numbers=layout.numbers(first=done + 1, last=train.iterations),
+        workers=run.recipe.data.workers,
+    )
+    names = options.loggers if layout.team.is_first else ()
+    with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=done) as loggers:
         try:
-            for step in loop.run(batches, first=run.step + 1, last=train.iterations):
+            for step in loop.run(batches, first=done + 1, last=train.iterations):
                 done = step.number
+                is_end = step.is_stop or done == train.iterations
                 options.on_step(step)
                 run.log(step)
                 loggers.step(step)
                 if result := assess(done):
                     options.on_score(done, result.protocol, result.miou)
                     loggers.score(done, result.protocol, result.miou)
+                if result and not is_end:
                     paint()
-                if step.is_stop or done == train.iterations or done % train.save_every == 0:
+                if is_end or done % train.save_every == 0:
                     run.save(loop, done)
-                if step.is_stop:
+                if is_end:
                     break
         except NotFiniteError as error:
             path = run.save(loop, done)
@@ -173,4 +201,12 @@ def follow(
     is_done = done == train.iterations
     checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
     paint()
-    return Trained(run.folder, checkpoint, done, images, is_done)
+    return Trained(run.folder, checkpoint, done, len(samples), is_done)
+
+
+def _begin(run: Run, images: int, options: Options) -> None:
+    """Make the folder, note there what is run, and tell; what was read of it is in the loop by now."""
+    run.place(partial(new_run, "train", run.recipe.name))
+    run.open(options.command)
+    run.forget()
+    options.on_start(run.folder, images, run.step)

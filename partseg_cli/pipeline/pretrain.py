@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +12,6 @@ from torch import nn
 from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
 from partseg_cli.data.drawn import DrawnSet
 from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
-from partseg_cli.data.splits import Split
-from partseg_cli.data.store import Store
 from partseg_cli.devices import autocast
 from partseg_cli.errors import RecipeError
 from partseg_cli.losses.contrast import contrastive_loss
@@ -22,11 +19,10 @@ from partseg_cli.losses.phrases import phrase_losses
 from partseg_cli.model.backbones import BACKBONES
 from partseg_cli.model.contrast import ContrastiveClip
 from partseg_cli.model.weights import load_fitting
-from partseg_cli.pipeline.follow import Options, begin, follow, joined, layout_of, open_run
+from partseg_cli.pipeline.follow import Found, Options, follow, opened
 from partseg_cli.pipeline.models import build_model, construct
-from partseg_cli.pipeline.run import Run, Trained
+from partseg_cli.pipeline.run import Trained
 from partseg_cli.pipeline.run_page import write_run_page
-from partseg_cli.pipeline.trial import open_data
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe
 from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
@@ -34,10 +30,8 @@ from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 
 def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:
     """Train a CLIP on captioned views."""
-    with joined(recipe, options) as (device, team):
-        store, division = open_data(recipe.data)
-        layout = layout_of(recipe, team)
-        run = open_run(recipe, store, division, layout, device, options)
+    with opened(recipe, options) as found:
+        store, division, device, _ = found
         data = recipe.data
         views = CaptionViews(recipe.model.image_size, data.flip, data.objects, data.parts)
         samples = CaptionSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
@@ -50,7 +44,7 @@ def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:
                 images, texts = model(batch.images.to(device), batch.captions)
             return {"total": contrastive_loss(images, texts, batch.truth.to(device), model.scale)}
 
-        return _train(recipe, store, division, run, model, terms, samples, precision, device, options)
+        return _train(recipe, found, model, terms, samples, precision, options)
 
 
 def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
@@ -66,10 +60,8 @@ def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
 
 def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
     """Train a decoder on phrases and masks."""
-    with joined(recipe, options) as (device, team):
-        store, division = open_data(recipe.data)
-        layout = layout_of(recipe, team)
-        run = open_run(recipe, store, division, layout, device, options)
+    with opened(recipe, options) as found:
+        store, division, device, run = found
         data = recipe.data
         views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
         samples = PhraseSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
@@ -82,23 +74,20 @@ def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
                 logits = model.phrase_logits(batch.images.to(device), batch.phrases, batch.owner.to(device))
             return phrase_losses(logits.float(), batch.masks.to(device), **asdict(recipe.loss))
 
-        return _train(recipe, store, division, run, model, terms, samples, precision, device, options)
+        return _train(recipe, found, model, terms, samples, precision, options)
 
 
 def _train(
     recipe: CaptionRecipe | PhraseRecipe,
-    store: Store,
-    division: Split,
-    run: Run,
+    found: Found,
     model: nn.Module,
     terms: Callable[[AnyBatch], Terms],
     samples: DrawnSet[Any, AnyBatch],
     precision: str,
-    device: torch.device,
     options: Options,
 ) -> Trained:
     """Bring the model to where the run goes on, and do the steps that are left."""
-    train, layout = recipe.train, run.setting.layout
+    train, (store, division, device, run) = recipe.train, found
     if run.weights is not None:
         load_fitting(model, run.weights, run.folder)
     optimizer = build_optimizer(model, lr=train.lr, weight_decay=train.weight_decay)
@@ -116,11 +105,10 @@ def _train(
     )
     if run.step:
         restore_loop(loop, run.state)
-    begin(run, len(samples), options)
-    batches = samples.batches(
-        images=layout.micro,
-        numbers=layout.numbers(first=run.step + 1, last=train.iterations),
-        workers=recipe.data.workers,
+    return follow(
+        run,
+        loop,
+        samples,
+        options,
+        paint=lambda: write_run_page(run.folder, model=None, store=store, division=division),
     )
-    paint = partial(write_run_page, run.folder, model=None, store=store, division=division)
-    return follow(run, loop, batches, len(samples), options, paint=paint)

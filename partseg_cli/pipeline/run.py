@@ -147,6 +147,10 @@ class Run:
             raise CheckpointError(f"{path}: belongs to other weights than {path.stem}.safetensors; remove both files")
         self.step, self._best = self.state["step"], self.state["best"]
 
+    def forget(self) -> None:
+        """Let go of the weights and the state that were read: they are as large as the model and its optimizer."""
+        self.weights, self.state = None, {}
+
     def open(self, command: str) -> None:
         """Note what is run, with what, where; forget what was noted after the step from which it goes on."""
         remove_leftovers(self.folder)

@@ -12,7 +12,7 @@ from partseg_cli.errors import RecipeError
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.model.weights import load_fitting
 from partseg_cli.pipeline.evaluate import score
-from partseg_cli.pipeline.follow import Options, begin, follow, joined, layout_of, open_run
+from partseg_cli.pipeline.follow import Options, follow, opened
 from partseg_cli.pipeline.models import Opened, build_model, construct
 from partseg_cli.pipeline.objective import objective
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
@@ -20,7 +20,6 @@ from partseg_cli.pipeline.run import AnyRecipe, Run, Trained
 from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.shards import Shard
 from partseg_cli.pipeline.taps import TapCache
-from partseg_cli.pipeline.trial import open_data
 from partseg_cli.places import cache_folder
 from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
 from partseg_cli.records import Batch
@@ -43,36 +42,27 @@ def train_any(recipe: AnyRecipe, options: Options) -> Trained:
 
 def train(recipe: Recipe, options: Options) -> Trained:
     """Train by a recipe, in each process of a team alike; the first one tells and writes."""
-    with joined(recipe, options) as (device, team):
-        store, division = open_data(recipe.data)
-        layout = layout_of(recipe, team)
-        run = open_run(recipe, store, division, layout, device, options)
+    with opened(recipe, options) as (store, division, device, run):
+        team = run.setting.layout.team
         samples = training_set(recipe, store, division)
-        loop = build_loop(recipe, samples, layout, device, run, options.stop)
-        begin(run, len(samples), options)
-        batches = samples.batches(
-            images=layout.micro,
-            numbers=layout.numbers(first=run.step + 1, last=recipe.train.iterations),
-            workers=recipe.data.workers,
-        )
-
+        loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
         protocol, group = recipe.train.best_by.split()
-        opened = Opened(loop.model, recipe.model, Compute(device))
+        model = Opened(loop.model, recipe.model, Compute(device))
 
         def assess(step: int) -> Result | None:
             if not _is_due(step, recipe):
                 return None
-            opened.model.eval()
-            result = score(opened, store, division, protocol, rank=Shard(team.index, team.size))
+            model.model.eval()
+            result = score(model, store, division, protocol, rank=Shard(team.index, team.size))
             if result is not None:
                 run.consider(loop, step, result, group)
             return result
 
         def paint() -> None:
             if team.is_first:
-                write_run_page(run.folder, model=opened, store=store, division=division)
+                write_run_page(run.folder, model=model, store=store, division=division)
 
-        return follow(run, loop, batches, len(samples), options, assess=assess, paint=paint)
+        return follow(run, loop, samples, options, assess=assess, paint=paint)
 
 
 def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
