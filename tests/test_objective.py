@@ -71,8 +71,7 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     model = build_model(recipe.model)
     one = training_set(recipe, cartoon_store, division)[3]
     terms = [
-        objective(model, model, each, words.seen(), torch.device("cpu"), "fp32")(one)
-        for each in (whole, everything, recipe)
+        objective(model, each, words.seen(), torch.device("cpu"), "fp32")(one) for each in (whole, everything, recipe)
     ]
     assert terms[0].keys() == terms[1].keys() == terms[2].keys()
     for term in terms[0]:

@@ -134,9 +134,9 @@ class TrainSet(Dataset[Batch]):
                 "split again"
             )
 
-        self.photos = Photos(store, views.image_size, views.shortest_edge, views.longest_edge)
-        if cache is not None:
-            self.photos = CachedPhotos(self.photos, [self.record(place) for place in self.places], cache)
+        photos = Photos(store, views.image_size, views.shortest_edge, views.longest_edge)
+        records = [] if cache is None else [self.record(place) for place in self.places]
+        self.photos = photos if cache is None else CachedPhotos(photos, records, cache)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -163,16 +163,14 @@ class TrainSet(Dataset[Batch]):
         )
 
     def _view(self, record: Record, number: int) -> Batch:
-        image, labels = self.image(record, number), self._labels(record, self._is_flipped(number))
+        is_flipped = bool(np.random.default_rng([self.seed, number]).random() < self.views.flip)
+        image, labels = self.image(record, is_flipped), self._labels(record, is_flipped)
         return Batch(image[None], labels, (record.image_id,))
 
-    def _is_flipped(self, number: int) -> bool:
-        return bool(np.random.default_rng([self.seed, number]).random() < self.views.flip)
-
-    def image(self, record: Record, number: int) -> UInt8[Tensor, "3 S S"]:
-        """Give the photo of a record as sample `number` of the run shows it."""
+    def image(self, record: Record, is_flipped: bool) -> UInt8[Tensor, "3 S S"]:
+        """Give the photo of a record as the model reads it, flipped or not, before it is normalised."""
         pixels = torch.from_numpy(self.photos(record).copy())
-        flips = [1] * self._is_flipped(number) + [2] * (self.views.train_channel_order == "bgr")
+        flips = [1] * is_flipped + [2] * (self.views.train_channel_order == "bgr")
         return torch.flip(pixels, flips).permute(2, 0, 1)  # pixels are the same, flipped before a resize or after it
 
     def _labels(self, record: Record, is_flipped: bool) -> Labels:

@@ -44,7 +44,7 @@ class Photos:
         return np.asarray(square(photo, self.size))
 
 
-class CachedPhotos(Photos):
+class CachedPhotos:
     """Photos that are read once and kept as uint8 in a file, whose name says what decides their pixels."""
 
     def __init__(self, photos: Photos, records: Sequence[Record], folder: Path) -> None:
@@ -53,7 +53,7 @@ class CachedPhotos(Photos):
         Raises:
             PartsegError: the disk refuses.
         """
-        super().__init__(photos.store, photos.size, photos.shortest_edge, photos.longest_edge)
+        self._photos = photos
         self._rows = {record.image_id: row for row, record in enumerate(records)}
         shape = (photos.size, photos.size, 3)
         name = stamp(photos.store, records, photos.size, photos.shortest_edge, photos.longest_edge, PIL.__version__)
@@ -65,7 +65,7 @@ class CachedPhotos(Photos):
         row = self._rows[record.image_id]
         found = self.file.get(row)
         if found is None:
-            found = super().__call__(record)
+            found = self._photos(record)
             self.file.put(row, found)
         return found
 

@@ -15,18 +15,15 @@ from torch import Tensor, nn
 from partseg_cli.data.transforms import normalise
 from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.model.clipseg import CLIPSeg
-from partseg_cli.model.partclipseg import PartCLIPSeg
 from partseg_cli.pipeline.taps import TapCache
 from partseg_cli.recipe import Recipe
-from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection
+from partseg_cli.recipe_sections import CLIPSegLossSection, LossSection, PartCLIPSegSection
 from partseg_cli.records import Batch, Labels, Logits
 from partseg_cli.training.loop import Terms, supervised
 from partseg_cli.vocabulary import Vocabulary
 
 
 def objective(
-    model: CLIPSeg,
     network: nn.Module,
     recipe: Recipe,
     training: Vocabulary,
@@ -37,15 +34,14 @@ def objective(
     """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects.
 
     Args:
-        model: the bare one.
-        network: the model as a team shares it.
+        network: the model, as a team shares it.
         recipe: of the run.
         training: the whole training vocabulary.
         device: where to compute.
         precision: "fp32", "bf16" or "fp16".
         taps: gives what the image tower gives, where that is kept.
     """
-    ask = partial(_ask, model, network, recipe, device=device, precision=precision, taps=taps)
+    ask = partial(_ask, network, recipe, device=device, precision=precision, taps=taps)
     if recipe.train.absent_objects is None:
         return ask(training)
     return FewObjects(ask, training, recipe.train.absent_objects, recipe.train.seed)
@@ -101,7 +97,6 @@ def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Seq
 
 
 def _ask(
-    model: CLIPSeg,
     network: nn.Module,
     recipe: Recipe,
     vocabulary: Vocabulary,
@@ -112,7 +107,7 @@ def _ask(
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
     ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
-    if isinstance(model, PartCLIPSeg):
+    if isinstance(recipe.model, PartCLIPSegSection):
         ask = partial(ask, for_loss=True)
 
     def forward(batch: Batch) -> Logits:

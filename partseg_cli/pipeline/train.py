@@ -107,7 +107,7 @@ def build_loop(
     network = layout.team.share(model, device, is_all_used=recipe.model.trained != "all")
     loop = Loop(
         model=model,
-        terms=objective(model, network, recipe, samples.tables.training, device, precision, taps),
+        terms=objective(network, recipe, samples.tables.training, device, precision, taps),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.power),
         accumulate=layout.accumulate,

@@ -101,10 +101,14 @@ class Loop(Generic[AnyBatch]):
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer trains."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @cached_property
     def gradients(self) -> GradientSum:
         """Of the micro-batches of a step, over the team."""
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        gradients = GradientSum(parameters, self.accumulate * self.team.size)
+        gradients = GradientSum(self.parameters, self.accumulate * self.team.size)
         if isinstance(self.network, DistributedDataParallel):
             gradients.join(self.network)
         return gradients
@@ -115,7 +119,6 @@ class Loop(Generic[AnyBatch]):
         Raises:
             NotFiniteError: a loss or a gradient is not finite; names step, term and images.
         """
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         _ = self.gradients  # a team's hook has to be there before the first backward pass
         for number in range(first, last + 1):
             self.model.train()
@@ -124,7 +127,7 @@ class Loop(Generic[AnyBatch]):
             if self.team.size == 1:
                 self.gradients.finish()
             self.scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
             losses, is_stop = self._means(done, number)
             if not (norm.isfinite() or self.scaler.is_enabled()):
                 raise NotFiniteError(

@@ -96,7 +96,7 @@ class Photos(Dataset[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         place = self.samples.places[number % len(self.samples)]
-        return self.samples.image(self.samples.record(place), number)
+        return self.samples.image(self.samples.record(place), is_flipped=False)
 
 
 def decode(files: Sequence[Path]) -> Iterable[Tensor]:
