@@ -31,7 +31,7 @@ from partseg_cli.recipe_sections import (
 from partseg_cli.recipe_values import check_keys, read_section
 
 
-class AnyRecipe:
+class BaseRecipe:
     """What all recipes share: a name, that of the file, and sections of plain values."""
 
     name: str
@@ -49,7 +49,7 @@ class AnyRecipe:
 
 
 @dataclass(frozen=True)
-class Recipe(AnyRecipe):
+class Recipe(BaseRecipe):
     """How a model of object-specific parts is trained, and on what it is tested."""
 
     name: str
@@ -61,7 +61,7 @@ class Recipe(AnyRecipe):
 
 
 @dataclass(frozen=True)
-class CaptionRecipe(AnyRecipe):
+class CaptionRecipe(BaseRecipe):
     """How a CLIP is trained on captioned views."""
 
     name: str
@@ -73,7 +73,7 @@ class CaptionRecipe(AnyRecipe):
 
 
 @dataclass(frozen=True)
-class PhraseRecipe(AnyRecipe):
+class PhraseRecipe(BaseRecipe):
     """How a decoder is trained on phrases and masks, as CLIPSeg was on PhraseCut, before it sees any task."""
 
     name: str
@@ -84,6 +84,8 @@ class PhraseRecipe(AnyRecipe):
     task = "phrases"
 
 
+AnyRecipe = Recipe | CaptionRecipe | PhraseRecipe
+"""What `partseg train` takes."""
 SECTIONS = ("data", "model", "loss", "train")
 TASKS: dict[str, type[Recipe] | type[CaptionRecipe] | type[PhraseRecipe]] = {
     kind.task: kind for kind in (Recipe, CaptionRecipe, PhraseRecipe)
@@ -127,7 +129,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     return recipe
 
 
-def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe | CaptionRecipe | PhraseRecipe:
+def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> AnyRecipe:
     """Read a recipe and lay `section.key=value` overrides (YAML values) over it.
 
     Raises:
@@ -145,7 +147,7 @@ def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe | Captio
     return parse_recipe(raw, path.stem, str(path))
 
 
-def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> Recipe | CaptionRecipe | PhraseRecipe:
+def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> AnyRecipe:
     """Check plain values and give the recipe; `where` opens each error message."""
     raw = dict(raw)
     task = raw.pop("task", "parts")

@@ -11,7 +11,8 @@ from torch import nn
 from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.pipeline import bench, gauges
-from partseg_cli.pipeline.bench import bench_data, bench_train
+from partseg_cli.pipeline.bench import bench_train
+from partseg_cli.pipeline.bench_data import bench_data
 from partseg_cli.pipeline.train import build_loop
 from partseg_cli.recipe import load_recipe
 

@@ -9,28 +9,35 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partseg_cli.cli import show
-from partseg_cli.cli.options import Batch, Checkpoint, Device, Model, Precision, PrecisionName, PromptChunk
+from partseg_cli.cli.options import (
+    Batch,
+    Checkpoint,
+    Device,
+    Model,
+    Overrides,
+    Precision,
+    PrecisionName,
+    PromptChunk,
+    RecipeName,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from partseg_cli.pipeline.bench import Costs, Reading
+    from partseg_cli.pipeline.bench import Costs
+    from partseg_cli.pipeline.bench_data import Reading
     from partseg_cli.stopwatch import Part
 
 GIGABYTE = 1e9
 
 app = typer.Typer(no_args_is_help=True, help="Measure what training, predicting and reading cost on this machine.")
 
-Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 @app.command()
 def train(
-    recipe: Recipe,
+    recipe: RecipeName,
     overrides: Overrides = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to measure.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Steps before them.")] = 3,
@@ -95,7 +102,7 @@ def predict(
 
 @app.command()
 def data(
-    recipe: Recipe,
+    recipe: RecipeName,
     overrides: Overrides = None,
     images: Annotated[
         int, typer.Option(min=1, metavar="N", help="Photos to read; no more than the training set has.")
@@ -112,7 +119,7 @@ def data(
 
     Example: **partseg bench data pascal_zeroshot --workers 8**
     """
-    from partseg_cli.pipeline import bench as story
+    from partseg_cli.pipeline import bench_data as story
     from partseg_cli.recipe import load_recipe
 
     changed = [] if workers is None else [f"data.workers={workers}"]

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from partseg_cli.cli import show
-from partseg_cli.cli.options import Batch, Checkpoint, Device, Model, Precision, PrecisionName, PromptChunk
+from partseg_cli.cli.options import (
+    Batch,
+    Checkpoint,
+    Device,
+    Gpus,
+    Model,
+    Overrides,
+    Precision,
+    PrecisionName,
+    PromptChunk,
+)
 from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +56,7 @@ def evaluate(
         str | None,
         typer.Argument(help="A recipe file, or the name of a packaged one: its data are used.", show_default=False),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
+    overrides: Overrides = None,
     checkpoint: Checkpoint = None,
     model: Model = None,
     predictions: Annotated[
@@ -132,14 +140,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder for results. [default: runs/evaluate/RECIPE-N]", show_default=False)
     ] = None,
     device: Device = "auto",
-    gpus: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Devices, a process each: a number, all, or a list such as 0,2. With --device cpu: processes.",
-            show_default=False,
-        ),
-    ] = None,
+    gpus: Gpus = None,
     shard: Annotated[
         str | None,
         typer.Option(

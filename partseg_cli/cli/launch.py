@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from partseg_cli.cli import show
+from partseg_cli.cli.options import Overrides, RecipeName
 from partseg_cli.errors import RecipeError
 
 app = typer.Typer(no_args_is_help=True, help="Start a training run on a cluster.")
@@ -20,10 +21,8 @@ def launch() -> None:
 
 @app.command()
 def slurm(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
+    recipe: RecipeName,
+    overrides: Overrides = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine, a process each.")] = 1,
     time: Annotated[

@@ -8,6 +8,18 @@ from typing import Annotated
 
 import typer
 
+RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
+]
+Gpus = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Devices, a process each: a number, all, or a list such as 0,2. With --device cpu: processes.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 

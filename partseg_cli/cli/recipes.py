@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partseg_cli.cli import show as shown
+from partseg_cli.cli.options import Overrides
 from partseg_cli.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def _show_list(listed: list[Listed]) -> None:
 @app.command()
 def show(
     recipe: Annotated[str, typer.Argument(help="The name of a packaged recipe, or a file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Print a recipe: the file as it is, or what overrides make of it.
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partseg_cli.cli import show
-from partseg_cli.cli.options import Device
+from partseg_cli.cli.options import Device, Gpus, Overrides
 from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from partseg_cli.pipeline.processes import Plan
     from partseg_cli.pipeline.run import Trained
-    from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+    from partseg_cli.recipe import AnyRecipe
 
 
 def train(
@@ -29,9 +29,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder, new or empty. [default: runs/train/RECIPE-N]", show_default=False),
@@ -46,14 +44,7 @@ def train(
         ),
     ] = None,
     device: Device = "auto",
-    gpus: Annotated[
-        str | None,
-        typer.Option(
-            help="Devices, a process each: a number, all, or a list such as 0,2. With --device cpu: processes.",
-            metavar="N",
-            show_default=False,
-        ),
-    ] = None,
+    gpus: Gpus = None,
     loggers: Annotated[
         str, typer.Option(metavar="NAMES", help="Also tell tensorboard, wandb or both (tensorboard,wandb).")
     ] = "",
@@ -95,7 +86,7 @@ def train(
             _requeue()
 
 
-def _recipe(name: str | None, overrides: list[str], resume: str | None) -> Recipe | CaptionRecipe | PhraseRecipe:
+def _recipe(name: str | None, overrides: list[str], resume: str | None) -> AnyRecipe:
     """Give the recipe, that of the run folder where none is named."""
     from partseg_cli.recipe import load_any_recipe
 
@@ -123,7 +114,7 @@ def _without_gpus(words: list[str]) -> list[str]:
 
 
 def _train(
-    loaded: Recipe | CaptionRecipe | PhraseRecipe,
+    loaded: AnyRecipe,
     plan: Plan,
     *,
     out: Path | None,
@@ -156,7 +147,7 @@ def _train(
         return train_any(loaded, told)
 
 
-def _tell(loaded: Recipe | CaptionRecipe | PhraseRecipe, trained: Trained) -> None:
+def _tell(loaded: AnyRecipe, trained: Trained) -> None:
     from partseg_cli.recipe import Recipe
 
     if not trained.is_done:

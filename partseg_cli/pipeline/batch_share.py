@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from partseg_cli.errors import RecipeError
-from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+from partseg_cli.recipe import AnyRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Share:
         return self.images // self.micro_batch
 
 
-def share_batch(recipe: Recipe | CaptionRecipe | PhraseRecipe, processes: int, where: str) -> Share:
+def share_batch(recipe: AnyRecipe, processes: int, where: str) -> Share:
     """Give each of `processes` its share of the batch.
 
     The micro-batch is lowered to the largest divisor of the share that is not above the recipe's. A recipe that is not

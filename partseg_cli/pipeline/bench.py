@@ -1,11 +1,10 @@
-"""`partseg bench`: what training, predicting and reading cost on this machine, and where the time goes.
+"""`partseg bench train` and `predict`: what they cost on this machine, and where the time goes.
 
 The pieces are those of a real run. A stopwatch watches some of their functions from outside and takes itself off again.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from partseg_cli.data.images import find_photos, open_photo
 from partseg_cli.data.loader import TrainSet
 from partseg_cli.data.store import Store
 from partseg_cli.devices import choose_device, keep_freed_memory, memory_watch
-from partseg_cli.errors import DataError, UsageError
 from partseg_cli.losses.pairs import PairLoss
 from partseg_cli.losses.total import PartSegLoss
 from partseg_cli.pipeline import predict as prediction
@@ -39,9 +37,7 @@ from partseg_cli.training.stop import Stop
 
 DATA, TOWER, TEXT, DECODER = "waiting for data", "image tower", "text tower", "decoder and heads"
 LOSS, BACKWARD, OPTIMIZER, REST = "loss", "backward", "optimizer and clipping", "rest"
-READ, LABELS = "read and decode", "labels"
 PHOTO, LABEL_MAP = "read and resize", "logits to label map"
-RESIZE, HAND_OVER = "resize and tensor", "hand over"
 
 BUSY_ROUNDS = 5
 """At most so many steps or forward passes are profiled for a GPU's busy share; each gives thousands of events."""
@@ -103,37 +99,12 @@ class Costs:
             f"ms_per_{self.per}": round(self.ms, 3),
             "memory": self.memory._asdict(),
             "gpu_busy_percent": None if self.busy is None else round(self.busy, 1),
-            "split": _split_json(self.split),
+            "split": split_json(self.split),
         }
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What reading training samples costs.
-
-    Attributes:
-        setting: what was read, and how.
-        first: the photos for the first time; a cache is filled, and the clock begins when workers have started.
-        later: the same photos again.
-        split: what a photo takes of the later pass, in a worker's time.
-    """
-
-    setting: dict[str, Any]
-    first: Pass
-    later: Pass
-    split: tuple[Part, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as a JSON document."""
-        passes = {"first_pass": self.first, "later_passes": self.later}
-        told = {
-            name: {"images": one.images, "seconds": round(one.seconds, 4), "images_per_second": round(one.rate, 3)}
-            for name, one in passes.items()
-        }
-        return {**self.setting, **told, "split": _split_json(self.split)}
-
-
-def _split_json(split: tuple[Part, ...]) -> list[dict[str, Any]]:
+def split_json(split: tuple[Part, ...]) -> list[dict[str, Any]]:
+    """Give where the time goes as a JSON list."""
     return [{"section": part.section, "ms": round(part.ms, 3), "percent": part.percent} for part in split]
 
 
@@ -168,7 +139,7 @@ def bench_train(
         work = _Steps(loop, watch.each(batches, DATA), track)
         seconds, memory, busy = _measure(work, watch, _training_hooks(loop), steps, warmup, place)
     setting = {
-        **_setting(recipe, store, samples, layout),
+        **data_setting(recipe, store, samples, layout),
         **_machine(place, loop.precision),
         "steps": steps,
         "warmup": warmup,
@@ -240,7 +211,8 @@ def _seconds(work: Work, rounds: int, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _setting(recipe: Recipe, store: Store, samples: TrainSet, layout: Layout) -> dict[str, Any]:
+def data_setting(recipe: Recipe, store: Store, samples: TrainSet, layout: Layout) -> dict[str, Any]:
+    """Say what is trained on, and in which batches."""
     return {
         "recipe": recipe.name,
         "dataset": store.info.name,
@@ -306,54 +278,3 @@ def bench_predict(
         "warmup": warmup,
     }
     return Costs(setting, "photo", images, Pass(images, seconds), memory, busy, parts(watch.seconds, images))
-
-
-def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> Reading:
-    """Read training samples twice as training does, and once more in this process for the split.
-
-    Args:
-        recipe: as for `partseg train`; batches are of `train.micro_batch`.
-        images: photos that are read, no more than there are.
-        track: shows progress.
-
-    Raises:
-        UsageError: fewer than two batches are asked for.
-        DataError: fewer than two batches are there, or a photo cannot be read.
-    """
-    store, division = open_data(recipe.data)
-    layout, samples = layout_of(recipe, ALONE), training_set(recipe, store, division)
-    least = 2 * layout.micro
-    if images < least:
-        raise UsageError(f"--images must be >= {least}, two batches of train.micro_batch {layout.micro}, got {images}")
-    if len(samples) < least:
-        raise DataError(
-            f"{store.folder}: reading is measured on two batches or more, {least} photos, got {len(samples)}; "
-            f"lower train.micro_batch ({layout.micro})"
-        )
-    count = min(images, len(samples)) // layout.micro * layout.micro
-    first, later = _two_passes(samples, count, layout.micro, recipe.data.workers, track)
-    setting = {**_setting(recipe, store, samples, layout), "images": count}
-    return Reading(setting, first, later, _reading_split(samples, later, recipe.data.workers))
-
-
-def _two_passes(samples: TrainSet, images: int, micro: int, workers: int, track: Track) -> tuple[Pass, Pass]:
-    """Read the first photos of a run twice, in one go as a run's epochs are."""
-    numbers = [*range(images), *range(images)]
-    batches = samples.batches(images=micro, numbers=numbers, workers=workers)
-    half = images // micro
-    ends = [time.perf_counter() for _ in track(batches, "reading", 2 * half)]
-    return Pass(images - micro, ends[half - 1] - ends[0]), Pass(images, ends[-1] - ends[half - 1])
-
-
-def _reading_split(samples: TrainSet, later: Pass, workers: int) -> tuple[Part, ...]:
-    """Say what a photo takes of a worker's time: its parts as measured in this process, and what is left to the pass.
-
-    Joining, handing over and waiting for a turn on the processor are what is left.
-    """
-    watch = Stopwatch((READ, LABELS, RESIZE))
-    with watch.running((Hook(Store, "read_photo", READ), Hook(samples, "_labels", LABELS))):
-        for number in range(later.images):
-            samples[number]
-    hands = max(1, min(workers, os.cpu_count() or 1))  # as the loader has it
-    left = max(0.0, later.seconds * hands - sum(watch.seconds.values()))
-    return parts({**watch.seconds, HAND_OVER: left}, later.images)

@@ -20,11 +20,11 @@ from partseg_cli.evaluators.summary import Result
 from partseg_cli.pipeline.batch_share import share_batch
 from partseg_cli.pipeline.processes import plan_processes, team_of
 from partseg_cli.pipeline.resume import check_state, find_run
-from partseg_cli.pipeline.run import AnyRecipe, Onlooker, Run, Setting, Trained
+from partseg_cli.pipeline.run import Onlooker, Run, Setting, Trained
 from partseg_cli.pipeline.trial import open_data
 from partseg_cli.pipeline.workers import usable_cores
 from partseg_cli.places import new_run
-from partseg_cli.recipe import Recipe
+from partseg_cli.recipe import AnyRecipe, Recipe
 from partseg_cli.training.distributed import Layout, Team, limit_threads
 from partseg_cli.training.loggers import check_loggers, open_loggers
 from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step

@@ -15,7 +15,7 @@ from partseg_cli.pipeline.batch_share import share_batch
 from partseg_cli.pipeline.recipes import packaged_recipes
 from partseg_cli.pipeline.stores import MARK
 from partseg_cli.places import data_folder, packaged_weights
-from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe, load_any_recipe
+from partseg_cli.recipe import AnyRecipe, CaptionRecipe, load_any_recipe
 from partseg_cli.training.checkpoint import checkpoint_file
 
 
@@ -62,7 +62,7 @@ def _check(name: str, processes: int) -> Checked:
     return Checked(name, None, missing, f"{share.accumulate} x {share.micro_batch}")
 
 
-def _data(recipe: Recipe | CaptionRecipe | PhraseRecipe, see: str) -> str | None:
+def _data(recipe: AnyRecipe, see: str) -> str | None:
     """Say which data set is missing; None: it is there."""
     data = recipe.data
     folder = Path(data.root) if data.root else data_folder() / data.dataset
@@ -73,7 +73,7 @@ def _data(recipe: Recipe | CaptionRecipe | PhraseRecipe, see: str) -> str | None
     return f"{folder} is no prepared data set; {advice}"
 
 
-def _split(recipe: Recipe | CaptionRecipe | PhraseRecipe, see: str) -> str | None:
+def _split(recipe: AnyRecipe, see: str) -> str | None:
     """Say which split file is missing; None: it is there, or none is needed."""
     split = recipe.data.split
     if split == PUBLISHED or Path(split).is_file():
@@ -81,7 +81,7 @@ def _split(recipe: Recipe | CaptionRecipe | PhraseRecipe, see: str) -> str | Non
     return f"{split} is no file; make it with `partseg split`, {see}"
 
 
-def _weights(recipe: Recipe | CaptionRecipe | PhraseRecipe, see: str) -> str | None:
+def _weights(recipe: AnyRecipe, see: str) -> str | None:
     """Say which start is missing; None: it is there, or none is needed. The network is not asked."""
     init = "random" if isinstance(recipe, CaptionRecipe) else recipe.model.init
     if init == "random" or (init in SOURCES and on_this_machine(SOURCES[init])):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.errors import DataError, RecipeError, UsageError
-from partseg_cli.pipeline.run import AnyRecipe, Run
-from partseg_cli.recipe import load_any_recipe
+from partseg_cli.pipeline.run import Run
+from partseg_cli.recipe import AnyRecipe, load_any_recipe
 
 FREE = frozenset(
     {"data.root", "data.workers", "data.cache", "train.micro_batch", "train.compile", "train.save_every", "train.keep"}

@@ -20,7 +20,7 @@ from partseg_cli.curves import METRICS, SCORES, read_lines
 from partseg_cli.errors import CheckpointError
 from partseg_cli.evaluators.summary import Result
 from partseg_cli.files import disk_error, remove_leftovers, whole_file, write_json, write_text
-from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+from partseg_cli.recipe import AnyRecipe, Recipe
 from partseg_cli.report import versions
 from partseg_cli.training.checkpoint import (
     Header,
@@ -33,8 +33,6 @@ from partseg_cli.training.checkpoint import (
 from partseg_cli.training.distributed import Layout
 from partseg_cli.training.loop import Loop, Step, loop_state
 from partseg_cli.vocabulary import Vocabulary
-
-AnyRecipe = Recipe | CaptionRecipe | PhraseRecipe
 
 STATE = re.compile(r"step-([0-9]+)\.state")
 

@@ -16,12 +16,12 @@ from partseg_cli.pipeline.follow import Options, follow, opened
 from partseg_cli.pipeline.models import Opened, build_model, construct
 from partseg_cli.pipeline.objective import objective
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
-from partseg_cli.pipeline.run import AnyRecipe, Run, Trained
+from partseg_cli.pipeline.run import Run, Trained
 from partseg_cli.pipeline.run_page import write_run_page
 from partseg_cli.pipeline.shards import Shard
 from partseg_cli.pipeline.taps import TapCache
 from partseg_cli.places import cache_folder
-from partseg_cli.recipe import CaptionRecipe, PhraseRecipe, Recipe
+from partseg_cli.recipe import AnyRecipe, CaptionRecipe, PhraseRecipe, Recipe
 from partseg_cli.records import Batch
 from partseg_cli.training.distributed import Layout
 from partseg_cli.training.loop import Loop, choose_precision, restore_loop
