@@ -25,6 +25,7 @@ from partseg_cli.errors import UsageError
 if TYPE_CHECKING:
     from partseg_cli.pipeline.evaluate import Evaluated
     from partseg_cli.pipeline.shard_files import WrittenShard
+    from partseg_cli.pipeline.verdict import Judge
 
 
 class ProtocolName(StrEnum):
@@ -169,7 +170,6 @@ def evaluate(
     from partseg_cli.pipeline.counting import find_source
     from partseg_cli.pipeline.models import choose_compute
     from partseg_cli.pipeline.processes import plan_processes
-    from partseg_cli.pipeline.shard_files import WrittenShard
     from partseg_cli.pipeline.trial import open_trial
     from partseg_cli.pipeline.verdict import appoint
     from partseg_cli.recipe import load_recipe
@@ -187,15 +187,7 @@ def evaluate(
         objects=objects,
         shard=shard,
     )
-    if shard and (against or fail_under):
-        raise UsageError(
-            f"--against and --fail-under need means, which shard {shard} does not have; ask for them of the whole"
-        )
-    if predictions and (checkpoint or model):
-        raise UsageError(
-            f"--predictions and a model: give one of them, got {predictions} and {checkpoint or model}; "
-            "leave out what is not to be scored"
-        )
+    _refuse_together(shard, against or fail_under, predictions, checkpoint or model)
     judge = appoint(trial, against, fail_under)
     plan = plan_processes(device, gpus)
     tell = show.note if plan.is_first else _ignore
@@ -212,6 +204,26 @@ def evaluate(
         track=show.track,
         tell=tell,
     )
+    _show(done, judge, as_json)
+
+
+def _refuse_together(shard: str | None, judged: str | None, predictions: Path | None, model: Path | str | None) -> None:
+    """Refuse options that do not go together."""
+    if shard and judged:
+        raise UsageError(
+            f"--against and --fail-under need means, which shard {shard} does not have; ask for them of the whole"
+        )
+    if predictions and model:
+        raise UsageError(
+            f"--predictions and a model: give one of them, got {predictions} and {model}; "
+            "leave out what is not to be scored"
+        )
+
+
+def _show(done: Evaluated | WrittenShard | None, judge: Judge, as_json: bool) -> None:
+    """Show what came out, a shard or the whole; processes other than the first have nothing to show."""
+    from partseg_cli.pipeline.shard_files import WrittenShard
+
     if isinstance(done, WrittenShard):
         _show_shard(done, as_json)
     elif done is not None:
