@@ -8,8 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import Dataset
 
-from partseg_cli.data.feed import feed
-from partseg_cli.data.loader import permutation
+from partseg_cli.data.feed import feed, photo_of
 from partseg_cli.data.record import Record
 from partseg_cli.data.splits import select
 from partseg_cli.data.store import Store
@@ -50,8 +49,7 @@ class DrawnSet(Dataset[Item], Generic[Item, Batch]):
 
     def draw(self, number: int) -> tuple[int, np.random.Generator]:
         """Give the index of the photo with this number, and the randomness for what is drawn from it."""
-        epoch, position = divmod(number, len(self))
-        return int(permutation(self.seed, epoch, len(self))[position]), np.random.default_rng([self.seed, number])
+        return photo_of(number, self.seed, len(self)), np.random.default_rng([self.seed, number])
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these numbers of the run, `images` at a time."""

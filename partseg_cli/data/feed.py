@@ -1,12 +1,15 @@
-"""Batches of samples by their numbers, from worker processes that read ahead."""
+"""Samples by their numbers in a run: which photo each shows, and batches from worker processes that read ahead."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from partseg_cli.errors import PartsegError
@@ -16,6 +19,24 @@ Batch = TypeVar("Batch")
 
 AHEAD = 4
 """Batches that each worker reads ahead."""
+
+
+def photo_of(number: int, seed: int, length: int, later: int = 0) -> int:
+    """Give the index of the photo that a sample shows, or of the one so many places later in its epoch's order.
+
+    Args:
+        number: of the sample in its run.
+        seed: of the run.
+        length: number of photos; each epoch shows every one of them, in an order of its own.
+        later: places.
+    """
+    epoch, position = divmod(number, length)
+    return int(_permutation(seed, epoch, length)[(position + later) % length])
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
+    return np.random.default_rng([seed, epoch, length]).permutation(length)
 
 
 def feed(

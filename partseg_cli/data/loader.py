@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, Int16, UInt8, UInt16
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from partseg_cli.data.feed import feed
+from partseg_cli.data.feed import feed, photo_of
 from partseg_cli.data.photos import CachedPhotos, Photos
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, paint
@@ -103,7 +103,7 @@ class LabelTables:
 class TrainSet(Dataset[Batch]):
     """Training samples by their number in the run, images without a seen part left out.
 
-    Sample g of a run shows image `order[g]` (a new permutation every epoch) in a view drawn from [seed, g], so that
+    Sample g of a run shows the image `photo_of(g)` (a new order every epoch) in a view drawn from [seed, g], so that
     samples do not depend on how a run is spread over processes, interrupted and resumed.
     """
 
@@ -152,10 +152,9 @@ class TrainSet(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         """Give sample `number` of the run, as a batch of one; an image whose labels vanish gives way to the next."""
-        epoch, position = divmod(number, len(self))
-        order = permutation(self.seed, epoch, len(self))
-        for step in range(len(self)):
-            batch = self._view(self.record(self.places[order[(position + step) % len(self)]]), number)
+        for later in range(len(self)):
+            index = photo_of(number, self.seed, len(self), later)
+            batch = self._view(self.record(self.places[index]), number)
             if (batch.labels.pairs >= 0).any():
                 return batch
         raise DataError(
@@ -213,9 +212,3 @@ def _joined(samples: Sequence[Batch]) -> Batch:
     images = torch.cat([sample.images for sample in samples])
     labels = Labels(*(torch.cat(planes) for planes in zip(*(sample.labels for sample in samples), strict=True)))
     return Batch(images, labels, tuple(name for sample in samples for name in sample.image_ids))
-
-
-@lru_cache(maxsize=2)
-def permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
-    """Give the order of an epoch's images."""
-    return np.random.default_rng([seed, epoch, length]).permutation(length)

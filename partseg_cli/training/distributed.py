@@ -146,8 +146,6 @@ class Layout:
         >>> list(Layout(4, 1, Team(1, 2)).numbers(first=2, last=3))
         [6, 7, 10, 11]
         """
-        if self.team.size == 1:
-            return range((first - 1) * self.batch, last * self.batch)
         starts = range((first - 1) * self.batch + self.team.index * self.share, last * self.batch, self.batch)
         return [number for start in starts for number in range(start, start + self.share)]
 
