@@ -144,8 +144,8 @@ def file_size_limit():
 @pytest.fixture(scope="session")
 def cartoon_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Sixty drawn scenes of 96 x 96 pixels; read it, leave it as it is."""
+    from partseg_cli.data.converters.plan import Drawing
     from partseg_cli.pipeline.prepare import prepare
-    from partseg_cli.pipeline.sources import Drawing
 
     folder = tmp_path_factory.mktemp("cartoon") / "store"
     prepare("cartoon-part", out=folder, drawing=Drawing(images=60, seed=3, size=96), workers=1)

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from partseg_cli.cli import app
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.devices import memory_watch
 from partseg_cli.errors import CheckpointError, DataError, OutOfMemoryError, PartsegError, RecipeError
-from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.places import packaged
+from partseg_cli.io.paths import packaged
+from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.runtime.devices import memory_watch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from safetensors.torch import load_file
 
 import partseg_cli
-from partseg_cli.overlay import palette
+from partseg_cli.reports.overlay import palette
 from partseg_cli.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -630,7 +630,7 @@ def test_an_interrupted_run_says_so_in_its_last_line(partseg, trained, tmp_path)
 
 
 def test_the_bundled_model_takes_the_chunk_asked_for(monkeypatch, tmp_path):
-    from partseg_cli.pipeline.models import choose_compute
+    from partseg_cli.models.builder import choose_compute
     from partseg_cli.pipeline.predict import open_predictor
 
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))

@@ -8,8 +8,8 @@ import pytest
 from typer.main import get_command
 
 from partseg_cli.cli.app import app
+from partseg_cli.config.recipe import find_recipe, load_recipe
 from partseg_cli.pipeline.recipes import packaged_recipes
-from partseg_cli.recipe import find_recipe, load_recipe
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")

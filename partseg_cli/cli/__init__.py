@@ -1,1 +1,1 @@
-"""The command line: words in, words and exit codes out."""
+"""The command line: one file per command."""

@@ -7,21 +7,10 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import (
-    bench,
-    data,
-    evaluate,
-    export,
-    inspect,
-    launch,
-    merge,
-    recipes,
-    results,
-    run,
-    split,
-    train,
-    weights,
-)
+from partseg_cli.cli import bench, evaluate, export, inspect, launch, merge, recipes, split, train, weights
+from partseg_cli.cli import compare as results
+from partseg_cli.cli import predict as run
+from partseg_cli.cli import prepare as data
 from partseg_cli.errors import PartsegError
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 from partseg_cli.cli.options import (
     Batch,
     Checkpoint,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from partseg_cli.pipeline.bench import Costs
     from partseg_cli.pipeline.bench_data import Reading
-    from partseg_cli.stopwatch import Part
+    from partseg_cli.runtime.stopwatch import Part
 
 GIGABYTE = 1e9
 
@@ -51,8 +51,8 @@ def train(
 
     Example: **partseg bench train pascal_zeroshot train.precision=bf16 train.batch_size=8**
     """
+    from partseg_cli.config.recipe import load_recipe
     from partseg_cli.pipeline import bench as story
-    from partseg_cli.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
     track = partial(show.track, unit="step")
@@ -85,8 +85,8 @@ def predict(
 
     Example: **partseg bench predict photos/ --vocab "cat's ear" --checkpoint runs/train/pascal_zeroshot-1 --batch 8**
     """
+    from partseg_cli.models.builder import choose_compute
     from partseg_cli.pipeline import bench as story
-    from partseg_cli.pipeline.models import choose_compute
     from partseg_cli.pipeline.predict import open_predictor
 
     compute = choose_compute(device, precision.value, prompt_chunk, batch)
@@ -119,8 +119,8 @@ def data(
 
     Example: **partseg bench data pascal_zeroshot --workers 8**
     """
+    from partseg_cli.config.recipe import load_recipe
     from partseg_cli.pipeline import bench_data as story
-    from partseg_cli.recipe import load_recipe
 
     changed = [] if workers is None else [f"data.workers={workers}"]
     loaded = load_recipe(recipe, [*(overrides or []), *changed])

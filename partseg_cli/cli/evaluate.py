@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 from partseg_cli.cli.options import (
     Batch,
     Checkpoint,
@@ -23,9 +23,9 @@ from partseg_cli.cli.options import (
 from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from partseg_cli.evaluation.shard_files import WrittenShard
+    from partseg_cli.evaluation.verdict import Judge
     from partseg_cli.pipeline.evaluate import Evaluated
-    from partseg_cli.pipeline.shard_files import WrittenShard
-    from partseg_cli.pipeline.verdict import Judge
 
 
 class ProtocolName(StrEnum):
@@ -166,13 +166,13 @@ def evaluate(
 
     An evaluation that was stopped goes on with the same --out. Any number of processes gives the same bits.
     """
+    from partseg_cli.config.recipe import load_recipe
+    from partseg_cli.evaluation.evaluator import find_source
+    from partseg_cli.evaluation.spec import open_trial
+    from partseg_cli.evaluation.verdict import appoint
+    from partseg_cli.models.builder import choose_compute
     from partseg_cli.pipeline import evaluate as story
-    from partseg_cli.pipeline.counting import find_source
-    from partseg_cli.pipeline.models import choose_compute
-    from partseg_cli.pipeline.processes import plan_processes
-    from partseg_cli.pipeline.trial import open_trial
-    from partseg_cli.pipeline.verdict import appoint
-    from partseg_cli.recipe import load_recipe
+    from partseg_cli.runtime.processes import plan_processes
 
     trial = open_trial(
         load_recipe(recipe, overrides or []) if recipe else None,
@@ -222,7 +222,7 @@ def _refuse_together(shard: str | None, judged: str | None, predictions: Path | 
 
 def _show(done: Evaluated | WrittenShard | None, judge: Judge, as_json: bool) -> None:
     """Show what came out, a shard or the whole; processes other than the first have nothing to show."""
-    from partseg_cli.pipeline.shard_files import WrittenShard
+    from partseg_cli.evaluation.shard_files import WrittenShard
 
     if isinstance(done, WrittenShard):
         _show_shard(done, as_json)
@@ -233,7 +233,7 @@ def _show(done: Evaluated | WrittenShard | None, judge: Judge, as_json: bool) ->
 
 def show_result(done: Evaluated, beside: list[dict[str, Any]] | None, as_json: bool) -> None:
     """Show an evaluation that is done, and the published rows that are asked for."""
-    from partseg_cli import report
+    from partseg_cli.reports import results as report
 
     if as_json:
         document = report.result_json(done.result, done.about, done.bounds)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
     from partseg_cli.pipeline.export import Exported

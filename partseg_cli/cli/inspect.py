@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
     from rich.table import Table

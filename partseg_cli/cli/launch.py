@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 from partseg_cli.cli.options import Overrides, RecipeName
 from partseg_cli.errors import RecipeError
 
@@ -64,7 +64,7 @@ def slurm(
 
     Example: **partseg launch slurm pascal_zeroshot --nodes 4 --gpus 2 --time 12:00:00 --dry-run**
     """
-    from partseg_cli.pipeline import slurm as story
+    from partseg_cli.runtime import slurm as story
 
     job = story.Job(
         nodes=nodes,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show as shown
+from partseg_cli.cli import console as shown
 from partseg_cli.cli.options import Overrides
 from partseg_cli.errors import DataError, RecipeError
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
-    from partseg_cli.data.leakage import Audit
+    from partseg_cli.data.splits.leakage import Audit
     from partseg_cli.pipeline.split import Crossed, Divided
 
 NAMES_SHOWN = 8

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 from partseg_cli.cli.options import Device, Gpus, Overrides
 from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from partseg_cli.pipeline.processes import Plan
-    from partseg_cli.pipeline.run import Trained
-    from partseg_cli.recipe import AnyRecipe
+    from partseg_cli.config.recipe import AnyRecipe
+    from partseg_cli.runtime.processes import Plan
+    from partseg_cli.training.run_dir import Trained
 
 
 def train(
@@ -64,9 +64,9 @@ def train(
 
     Many: **partseg train recipes/ade_zeroshot.yaml --gpus 8 --resume auto**
     """
-    from partseg_cli.pipeline.batch_share import share_batch
-    from partseg_cli.pipeline.launch import launch, report
-    from partseg_cli.pipeline.processes import plan_processes
+    from partseg_cli.runtime.launcher import launch, report
+    from partseg_cli.runtime.processes import plan_processes
+    from partseg_cli.training.batch_share import share_batch
 
     loaded = _recipe(recipe, overrides or [], resume)
     plan = plan_processes(device, gpus)
@@ -88,13 +88,13 @@ def train(
 
 def _recipe(name: str | None, overrides: list[str], resume: str | None) -> AnyRecipe:
     """Give the recipe, that of the run folder where none is named."""
-    from partseg_cli.recipe import load_any_recipe
+    from partseg_cli.config.recipe import load_any_recipe
 
     if name is not None and "=" not in name:
         return load_any_recipe(name, overrides)
     if resume is None or resume == "auto":
         raise UsageError(f"train needs a recipe, got {name or 'none'}; name one, or --resume the folder of a run")
-    from partseg_cli.pipeline.resume import recipe_of
+    from partseg_cli.training.resume import recipe_of
 
     return recipe_of(Path(resume), [*([name] if name else []), *overrides])
 
@@ -122,9 +122,9 @@ def _train(
     loggers: tuple[str, ...],
 ) -> Trained:
     """Train in this process; the first one of a team shows how it goes."""
-    from partseg_cli.pipeline.follow import Options
-    from partseg_cli.pipeline.launch import command_line, join_launcher, stop_request
     from partseg_cli.pipeline.train import train_any
+    from partseg_cli.runtime.launcher import command_line, join_launcher, stop_request
+    from partseg_cli.training.engine import Options
 
     join_launcher()
     options = Options(
@@ -148,7 +148,7 @@ def _train(
 
 
 def _tell(loaded: AnyRecipe, trained: Trained) -> None:
-    from partseg_cli.recipe import Recipe
+    from partseg_cli.config.recipe import Recipe
 
     if not trained.is_done:
         show.note(

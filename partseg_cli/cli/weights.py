@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import show
+from partseg_cli.cli import console as show
 from partseg_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from partseg_cli.pipeline.inventory import Entry, Verified
-    from partseg_cli.pipeline.weights import Imported
+    from partseg_cli.models.checkpoints.importer import Imported
+    from partseg_cli.models.checkpoints.weights_index import Entry, Verified
 
 app = typer.Typer(no_args_is_help=True, help="Bring published weights here, and see what is there.")
 
@@ -68,7 +68,7 @@ def import_(
 
     Example: **partseg weights import partclipseg_voc_oracle.pth --out weights/partclipseg-voc.safetensors**
     """
-    from partseg_cli.pipeline import weights as story
+    from partseg_cli.models.checkpoints import importer as story
 
     done = story.import_weights(
         source, out, layout=layout.value if layout else None, dataset=dataset, allow_partial=allow_partial
@@ -123,7 +123,7 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: **partseg weights list**
     """
-    from partseg_cli.pipeline import inventory as story
+    from partseg_cli.models.checkpoints import weights_index as story
 
     entries = story.list_weights()
     if as_json:
@@ -165,7 +165,7 @@ def verify(
 
     Example: **partseg weights verify weights/partclipseg-voc.safetensors**
     """
-    from partseg_cli.pipeline import inventory as story
+    from partseg_cli.models.checkpoints import weights_index as story
 
     done = story.verify(files or [])
     if as_json:
@@ -209,7 +209,7 @@ def pack(
 
     Example: **partseg weights pack runs/train/cartoon-1 --out cartoon.safetensors**
     """
-    from partseg_cli.pipeline import weights as story
+    from partseg_cli.models.checkpoints import importer as story
 
     path = story.pack(checkpoint, out)
     show.note(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -1,1 +1,1 @@
-"""From original annotations to batches: converters, the part-mask store, splits, the loader."""
+"""Datasets: the part-mask store, converters, exporters, splits, loading."""

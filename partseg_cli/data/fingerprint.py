@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from partseg_cli.data.splits import select
+from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.vocabulary import Vocabulary
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from partseg_cli.errors import DataError
-from partseg_cli.places import packaged
+from partseg_cli.io.paths import packaged
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 

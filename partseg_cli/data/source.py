@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.images import looks_like
 from partseg_cli.errors import DataError
+from partseg_cli.io.images import looks_like
 
 NAMES_SHOWN = 5
 

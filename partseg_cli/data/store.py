@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
-from partseg_cli.files import disk_error, whole_file, write_json
+from partseg_cli.io.atomic import disk_error, whole_file, write_json
+from partseg_cli.io.images import open_photo
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-store-1"

@@ -1,1 +1,1 @@
-"""The stories that the commands tell: one file each. A recipe goes no deeper than this."""
+"""One function per command."""

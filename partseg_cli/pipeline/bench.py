@@ -15,25 +15,25 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from partseg_cli.data.images import find_photos, open_photo
-from partseg_cli.data.loader import TrainSet
+from partseg_cli.config.recipe import Recipe
+from partseg_cli.data.loading.dataset import TrainSet
 from partseg_cli.data.store import Store
-from partseg_cli.devices import choose_device, keep_freed_memory, memory_watch
-from partseg_cli.losses.pairs import PairLoss
-from partseg_cli.losses.total import PartSegLoss
+from partseg_cli.evaluation.spec import open_data
+from partseg_cli.io.images import find_photos, open_photo
+from partseg_cli.models.clipseg.objective import PairLoss
+from partseg_cli.models.partclipseg.objective import PartSegLoss
 from partseg_cli.pipeline import predict as prediction
-from partseg_cli.pipeline.follow import layout_of, memory_advice
-from partseg_cli.pipeline.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
 from partseg_cli.pipeline.predict import Predictor, segment
-from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.train import build_loop, training_set
-from partseg_cli.pipeline.trial import open_data
-from partseg_cli.recipe import Recipe
-from partseg_cli.records import Batch
-from partseg_cli.stopwatch import Hook, Part, Stopwatch, parts
-from partseg_cli.training.distributed import ALONE, Layout
+from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
+from partseg_cli.runtime.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
+from partseg_cli.runtime.process_group import ALONE, Layout
+from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.signals import Stop
+from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
+from partseg_cli.structures import Batch
+from partseg_cli.training.engine import layout_of, memory_advice
 from partseg_cli.training.loop import Loop
-from partseg_cli.training.stop import Stop
 
 DATA, TOWER, TEXT, DECODER = "waiting for data", "image tower", "text tower", "decoder and heads"
 LOSS, BACKWARD, OPTIMIZER, REST = "loss", "backward", "optimizer and clipping", "rest"

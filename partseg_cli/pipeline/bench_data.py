@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from partseg_cli.data.loader import TrainSet
+from partseg_cli.config.recipe import Recipe
+from partseg_cli.data.loading.dataset import TrainSet
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, UsageError
+from partseg_cli.evaluation.spec import open_data
 from partseg_cli.pipeline.bench import Pass, data_setting, split_json
-from partseg_cli.pipeline.follow import layout_of
-from partseg_cli.pipeline.progress import Track, silent
 from partseg_cli.pipeline.train import training_set
-from partseg_cli.pipeline.trial import open_data
-from partseg_cli.recipe import Recipe
-from partseg_cli.stopwatch import Hook, Part, Stopwatch, parts
-from partseg_cli.training.distributed import ALONE
+from partseg_cli.runtime.process_group import ALONE
+from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
+from partseg_cli.training.engine import layout_of
 
 READ, LABELS, RESIZE, HAND_OVER = "read and decode", "labels", "resize and tensor", "hand over"
 

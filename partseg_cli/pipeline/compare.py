@@ -14,14 +14,14 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.evaluators.bootstrap import Difference, check_same_images, paired
-from partseg_cli.evaluators.per_image import image_means
-from partseg_cli.evaluators.rules import RULES, field, score
-from partseg_cli.evaluators.summary import ROUND_TRIP, formula_of, number
-from partseg_cli.evaluators.table import CountTable
-from partseg_cli.files import write_json, write_text
-from partseg_cli.pipeline.compare_pictures import Side, draw, picture_name
-from partseg_cli.report import COUNTS, RESULTS
+from partseg_cli.evaluation.bootstrap import Difference, check_same_images, paired
+from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.metrics import ROUND_TRIP, formula_of, number
+from partseg_cli.evaluation.per_image import image_means
+from partseg_cli.evaluation.rules import RULES, field, score
+from partseg_cli.io.atomic import write_json, write_text
+from partseg_cli.reports.comparison_figures import Side, draw, picture_name
+from partseg_cli.reports.results import COUNTS, RESULTS
 
 DOCUMENT, LINES, PICTURES = "compare.json", "compare.csv", "pictures"
 SAME = ("dataset", "split", "protocol", "samples", "boundary_ratio", "data_hash")

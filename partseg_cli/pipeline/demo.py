@@ -9,26 +9,26 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from partseg_cli.data.splits import select
+from partseg_cli.config.recipe import Recipe, load_recipe
+from partseg_cli.data.converters.plan import Drawing
+from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
-from partseg_cli.demo_page import demo_page
-from partseg_cli.devices import Compute
 from partseg_cli.errors import PartsegError
-from partseg_cli.files import write_text
-from partseg_cli.overlay import contact_sheet, save_picture
+from partseg_cli.evaluation.spec import open_trial
+from partseg_cli.io.atomic import write_text
+from partseg_cli.io.paths import new_run, packaged_weights
 from partseg_cli.pipeline.evaluate import Evaluated, evaluate
-from partseg_cli.pipeline.follow import Options
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.resume import check_free
-from partseg_cli.pipeline.sources import Drawing
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
-from partseg_cli.pipeline.trial import open_trial
-from partseg_cli.places import new_run, packaged_weights
-from partseg_cli.recipe import Recipe, load_recipe
+from partseg_cli.reports.demo_page import demo_page
+from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.training.engine import Options
 from partseg_cli.training.loop import Step
+from partseg_cli.training.resume import check_free
 
 WORDS = (
     "dog's ear",

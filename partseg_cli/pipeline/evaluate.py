@@ -8,25 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.journal import clear_journals
-from partseg_cli.data.splits import Split
+from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
-from partseg_cli.devices import Compute
-from partseg_cli.evaluators.bootstrap import intervals
-from partseg_cli.evaluators.samples import Counting
-from partseg_cli.evaluators.summary import Result, formula_of, summarise
-from partseg_cli.evaluators.table import CountTable
-from partseg_cli.pipeline.counting import Source, Tell, by_model, count_everywhere, find_source, open_job
-from partseg_cli.pipeline.models import Opened
-from partseg_cli.pipeline.pages import Shown, showcase, write_pages
-from partseg_cli.pipeline.processes import Plan, sum_up
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.shard_files import WrittenShard, refuse_other_shard, write_shard
-from partseg_cli.pipeline.shards import WHOLE, Shard
-from partseg_cli.pipeline.tally import count_trial
-from partseg_cli.pipeline.trial import Trial
-from partseg_cli.places import new_run
-from partseg_cli.report import write_result
+from partseg_cli.evaluation.bootstrap import intervals
+from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.evaluator import Source, Tell, by_model, count_everywhere, find_source, open_job
+from partseg_cli.evaluation.metrics import Result, formula_of, summarise
+from partseg_cli.evaluation.samples import Counting
+from partseg_cli.evaluation.shard_files import WrittenShard, refuse_other_shard, write_shard
+from partseg_cli.evaluation.shards import WHOLE, Shard
+from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.tally import count_trial
+from partseg_cli.io.journal import clear_journals
+from partseg_cli.io.paths import new_run
+from partseg_cli.models.builder import Opened
+from partseg_cli.reports.pages import Shown, showcase, write_pages
+from partseg_cli.reports.results import write_result
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.processes import Plan, sum_up
+from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
 

@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from partseg_cli.data import export_coco, export_labelme, export_ovparts, export_parquet, export_png
-from partseg_cli.data.exports import checked
+from partseg_cli.data.exporters import coco as export_coco
+from partseg_cli.data.exporters import labelme as export_labelme
+from partseg_cli.data.exporters import ovparts as export_ovparts
+from partseg_cli.data.exporters import parquet as export_parquet
+from partseg_cli.data.exporters import png as export_png
+from partseg_cli.data.exporters.common import checked
 from partseg_cli.data.record import Record
+from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Records, Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
-from partseg_cli.files import UNFINISHED, whole_file, write_json
-from partseg_cli.overlay import save_labels
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.stores import find_store
-from partseg_cli.places import data_folder
+from partseg_cli.io.atomic import UNFINISHED, whole_file, write_json
+from partseg_cli.io.paths import data_folder
+from partseg_cli.reports.overlay import save_labels
+from partseg_cli.runtime.progress import Track, silent
 
 Export = Callable[[Store, Path, Sequence[str]], Iterator[Path]]
 

@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from partseg_cli.data.statistics import Statistics
+from partseg_cli.data.quality.quality_checks import Suspicions
+from partseg_cli.data.quality.statistics import Statistics
+from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Store, iterate
-from partseg_cli.data.suspicious import Suspicions
-from partseg_cli.files import write_json, write_text
-from partseg_cli.gallery import Sample, choose, classes_of, draw
-from partseg_cli.overlay import contact_sheet, save_picture
-from partseg_cli.page import render
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.stores import find_store
-from partseg_cli.places import new_run
+from partseg_cli.io.atomic import write_json, write_text
+from partseg_cli.io.paths import new_run
+from partseg_cli.reports.dataset_page import render
+from partseg_cli.reports.figures import Sample, choose, classes_of, draw
+from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.runtime.progress import Track, silent
 
 FIGURES, PAGE, SHEET = "figures.json", "index.html", "contact_sheet.png"
 SAMPLE_SIZE = 40_000

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.errors import DataError
+from partseg_cli.evaluation.shard_files import ReadShard, read_shard
+from partseg_cli.evaluation.shards import Shard
+from partseg_cli.evaluation.tally import Tally
+from partseg_cli.io.paths import new_run
 from partseg_cli.pipeline.evaluate import Evaluated, conclude
-from partseg_cli.pipeline.shard_files import ReadShard, read_shard
-from partseg_cli.pipeline.shards import Shard
-from partseg_cli.pipeline.tally import Tally
-from partseg_cli.places import new_run
-from partseg_cli.report import PACKAGES, versions
+from partseg_cli.reports.results import PACKAGES, versions
 from partseg_cli.vocabulary import Vocabulary
 
 PATHS = ("checkpoint", "predictions")

@@ -13,22 +13,22 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.images import find_photos, open_photo
+from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.transforms import photo_tensor
-from partseg_cli.devices import Compute, memory_watch
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
-from partseg_cli.files import write_json
-from partseg_cli.inference import pred_all
-from partseg_cli.overlay import colour, palette, save_labels, save_picture, with_legend
-from partseg_cli.pipeline.find import BUNDLED, find_checkpoint
-from partseg_cli.pipeline.models import Opened, open_model
-from partseg_cli.places import new_run, packaged_weights
-from partseg_cli.query import Query, resolve
-from partseg_cli.training.checkpoint import checkpoint_file
+from partseg_cli.inference.protocols import pred_all
+from partseg_cli.inference.query import Query, resolve
+from partseg_cli.inference.query_terms import read_words
+from partseg_cli.io.atomic import write_json
+from partseg_cli.io.images import find_photos, open_photo
+from partseg_cli.io.paths import new_run, packaged_weights
+from partseg_cli.models.builder import Opened, open_model
+from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
+from partseg_cli.models.checkpoints.resolver import BUNDLED, find_checkpoint
+from partseg_cli.reports.overlay import colour, palette, save_labels, save_picture, with_legend
+from partseg_cli.runtime.devices import Compute, memory_watch
 from partseg_cli.vocabulary import Pair, Vocabulary, Word
-from partseg_cli.words import read_words
 
 CARTOON_WARNING = "this model, nano, knows cartoon pictures, not photos"
 

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli import __version__
-from partseg_cli.data.conversion import Conversion, Converted, Item, Outcome, Skipped
-from partseg_cli.data.journal import Journal
+from partseg_cli.data.converters.conversion import Conversion, Converted, Item, Outcome, Skipped
+from partseg_cli.data.converters.plan import OWN, Drawing, OwnSet, Plan, plan_own, plan_published
+from partseg_cli.data.quality.conversion_report import Line, Tally, audit, to_json
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.files import whole_file, write_json
-from partseg_cli.gallery import draw_tile
-from partseg_cli.overlay import contact_sheet, save_picture
-from partseg_cli.pipeline.audit import Line, Tally, audit, to_json
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.sources import OWN, Drawing, OwnSet, Plan, plan_own, plan_published
-from partseg_cli.pipeline.workers import in_order
+from partseg_cli.io.atomic import whole_file, write_json
+from partseg_cli.io.journal import Journal
+from partseg_cli.reports.figures import draw_tile
+from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.runtime.pool import in_order
+from partseg_cli.runtime.progress import Track, silent
 
 COPIED = "images"
 PREVIEW = "preview.png"

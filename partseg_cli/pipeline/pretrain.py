@@ -9,23 +9,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from partseg_cli.data.captions import CaptionBatch, CaptionSet, CaptionViews
-from partseg_cli.data.drawn import DrawnSet
-from partseg_cli.data.phrases import PhraseBatch, PhraseSet, PhraseViews
-from partseg_cli.devices import autocast
+from partseg_cli.config.recipe import CaptionRecipe, PhraseRecipe
+from partseg_cli.data.loading.captions import CaptionBatch, CaptionSet, CaptionViews
+from partseg_cli.data.loading.phrases import PhraseBatch, PhraseSet, PhraseViews
+from partseg_cli.data.loading.sampled import DrawnSet
 from partseg_cli.errors import RecipeError
-from partseg_cli.losses.contrast import contrastive_loss
-from partseg_cli.losses.phrases import phrase_losses
-from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.contrast import ContrastiveClip
-from partseg_cli.model.weights import load_fitting
-from partseg_cli.pipeline.follow import Found, Options, follow, opened
-from partseg_cli.pipeline.models import build_model, construct
-from partseg_cli.pipeline.run import Trained
-from partseg_cli.pipeline.run_page import write_run_page
-from partseg_cli.recipe import CaptionRecipe, PhraseRecipe
+from partseg_cli.models.backbones import BACKBONES
+from partseg_cli.models.builder import build_model, construct
+from partseg_cli.models.checkpoints.pretrained import load_fitting
+from partseg_cli.models.clip.contrastive import ContrastiveClip
+from partseg_cli.models.clipseg.phrase_objective import phrase_losses
+from partseg_cli.models.losses.contrastive import contrastive_loss
+from partseg_cli.reports.training_report import write_run_page
+from partseg_cli.runtime.devices import autocast
+from partseg_cli.training.engine import Found, Options, follow, opened
 from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
+from partseg_cli.training.run_dir import Trained
 
 
 def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from partseg_cli.config.recipe import AnyRecipe, CaptionRecipe, load_any_recipe
 from partseg_cli.data.manifest import manifest_names
-from partseg_cli.data.splits import PUBLISHED
+from partseg_cli.data.resolver import MARK
+from partseg_cli.data.splits.split import PUBLISHED
 from partseg_cli.errors import CheckpointError, RecipeError
-from partseg_cli.model.hub import SOURCES, on_this_machine
-from partseg_cli.pipeline.batch_share import share_batch
+from partseg_cli.io.paths import data_folder, packaged_weights
+from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
+from partseg_cli.models.checkpoints.hub import SOURCES, on_this_machine
 from partseg_cli.pipeline.recipes import packaged_recipes
-from partseg_cli.pipeline.stores import MARK
-from partseg_cli.places import data_folder, packaged_weights
-from partseg_cli.recipe import AnyRecipe, CaptionRecipe, load_any_recipe
-from partseg_cli.training.checkpoint import checkpoint_file
+from partseg_cli.training.batch_share import share_batch
 
 
 @dataclass(frozen=True)

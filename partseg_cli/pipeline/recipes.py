@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from partseg_cli.config.recipe import find_recipe, load_any_recipe
 from partseg_cli.errors import PartsegError, UsageError
-from partseg_cli.places import packaged
-from partseg_cli.recipe import find_recipe, load_any_recipe
+from partseg_cli.io.paths import packaged
 
 
 @dataclass(frozen=True)

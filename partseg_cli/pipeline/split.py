@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.crossing import Match, match, without_counterpart
-from partseg_cli.data.draw import draw_split, unseen_across, unseen_by_name
-from partseg_cli.data.leakage import Audit, Leakage, audit, check_leakage
-from partseg_cli.data.loader import TrainSet, Views
+from partseg_cli.data.loading.dataset import TrainSet, Views
 from partseg_cli.data.manifest import load_manifest, manifest_names
-from partseg_cli.data.splits import Split, write_split
+from partseg_cli.data.resolver import find_store
+from partseg_cli.data.splits.class_matching import Match, match, without_counterpart
+from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage
+from partseg_cli.data.splits.split import Split, write_split
+from partseg_cli.data.splits.split_builder import draw_split, unseen_across, unseen_by_name
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
-from partseg_cli.files import write_json
-from partseg_cli.pipeline.progress import Track, silent
-from partseg_cli.pipeline.stores import find_store
+from partseg_cli.io.atomic import write_json
+from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
 

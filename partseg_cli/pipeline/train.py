@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import torch
 
-from partseg_cli.data.loader import TrainSet, Views
-from partseg_cli.data.splits import Split
+from partseg_cli.config.recipe import AnyRecipe, CaptionRecipe, PhraseRecipe, Recipe
+from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
-from partseg_cli.devices import Compute
 from partseg_cli.errors import RecipeError
-from partseg_cli.evaluators.summary import Result
-from partseg_cli.model.weights import load_fitting
+from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.shards import Shard
+from partseg_cli.io.paths import cache_folder
+from partseg_cli.models.builder import Opened, build_model, construct
+from partseg_cli.models.checkpoints.pretrained import load_fitting
 from partseg_cli.pipeline.evaluate import score
-from partseg_cli.pipeline.follow import Options, follow, opened
-from partseg_cli.pipeline.models import Opened, build_model, construct
-from partseg_cli.pipeline.objective import objective
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
-from partseg_cli.pipeline.run import Run, Trained
-from partseg_cli.pipeline.run_page import write_run_page
-from partseg_cli.pipeline.shards import Shard
-from partseg_cli.pipeline.taps import TapCache
-from partseg_cli.places import cache_folder
-from partseg_cli.recipe import AnyRecipe, CaptionRecipe, PhraseRecipe, Recipe
-from partseg_cli.records import Batch
-from partseg_cli.training.distributed import Layout
+from partseg_cli.reports.training_report import write_run_page
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.process_group import Layout
+from partseg_cli.runtime.signals import Stop
+from partseg_cli.structures import Batch
+from partseg_cli.training.engine import Options, follow, opened
+from partseg_cli.training.feature_cache import TapCache
 from partseg_cli.training.loop import Loop, choose_precision, restore_loop
+from partseg_cli.training.objective import objective
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
-from partseg_cli.training.stop import Stop
+from partseg_cli.training.run_dir import Run, Trained
 
 
 def train_any(recipe: AnyRecipe, options: Options) -> Trained:

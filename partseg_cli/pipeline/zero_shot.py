@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from partseg_cli.data.splits import select
+from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
-from partseg_cli.data.transforms import photo_tensor
 from partseg_cli.errors import DataError
-from partseg_cli.model.contrast import ContrastiveClip
+from partseg_cli.models.clip.contrastive import ContrastiveClip
 
 AT_ONCE = 128
 

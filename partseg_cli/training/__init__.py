@@ -1,1 +1,1 @@
-"""The training loop and what it needs: optimizer, schedule, checkpoints."""
+"""Training: engine, optimizer, run directory, resuming."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import yaml
 
 from partseg_cli.errors import UsageError
-from partseg_cli.files import write_text
+from partseg_cli.io.atomic import write_text
 from partseg_cli.training.loop import Step
 
 PROJECT = "partseg"

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from partseg_cli.devices import autocast
 from partseg_cli.errors import PartsegError
-from partseg_cli.records import Batch, Labels, Logits
-from partseg_cli.training.distributed import ALONE, Team, without_sync
+from partseg_cli.runtime.devices import autocast
+from partseg_cli.runtime.process_group import ALONE, Team, without_sync
+from partseg_cli.structures import Batch, Labels, Logits
 from partseg_cli.training.gradients import GradientSum
 
 Terms = dict[str, Float[Tensor, ""]]

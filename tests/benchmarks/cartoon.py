@@ -11,9 +11,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from partseg_cli.data.cartoon import draw_scene
+from partseg_cli.data.cartoon.scene import draw_scene
+from partseg_cli.data.converters.plan import Drawing
 from partseg_cli.pipeline.prepare import prepare
-from partseg_cli.pipeline.sources import Drawing
 
 SCENES = 2000
 

@@ -12,10 +12,10 @@ from timing import rounds
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.clip import prompt_ids
-from partseg_cli.model.clipseg import CLIPSeg
-from partseg_cli.model.published import from_published
+from partseg_cli.models.backbones import BACKBONES
+from partseg_cli.models.checkpoints.layouts import from_published
+from partseg_cli.models.clip.model import prompt_ids
+from partseg_cli.models.clipseg.model import CLIPSeg
 from partseg_cli.vocabulary import Vocabulary
 
 LENGTH, END = 77, 49407

@@ -20,10 +20,10 @@ import torch
 from scipy.ndimage import binary_erosion, minimum_filter
 from timing import rounds
 
-from partseg_cli.evaluators.bootstrap import intervals
-from partseg_cli.evaluators.boundary import band_width
-from partseg_cli.evaluators.counts import FIELDS, SampleCounts, count
-from partseg_cli.evaluators.table import CountTable
+from partseg_cli.evaluation.bootstrap import intervals
+from partseg_cli.evaluation.boundary import band_width
+from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.counts import FIELDS, SampleCounts, count
 
 CLASSES, SIZE, IMAGES, MANY = 116, (375, 500), 8, 10_000
 WIDTH = band_width(*SIZE)

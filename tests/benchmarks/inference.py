@@ -14,9 +14,9 @@ import torch
 from timing import peak_memory, random_checkpoint, rounds
 
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.devices import Compute
-from partseg_cli.inference import pred_all
-from partseg_cli.pipeline.models import open_model
+from partseg_cli.inference.protocols import pred_all
+from partseg_cli.models.builder import open_model
+from partseg_cli.runtime.devices import Compute
 
 WORDS = load_manifest("pascal-part-116").vocabulary
 SIZE = (375, 500)

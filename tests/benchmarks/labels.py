@@ -21,13 +21,13 @@ from PIL import Image
 from timing import rounds
 from torch import Tensor
 
+from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.data.transforms import photo_tensor
-from partseg_cli.inference import pred_all, strongest
-from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.partclipseg import PartCLIPSeg
-from partseg_cli.model.published import from_published
-from partseg_cli.records import Logits
+from partseg_cli.inference.protocols import pred_all, strongest
+from partseg_cli.models.backbones import BACKBONES
+from partseg_cli.models.checkpoints.layouts import from_published
+from partseg_cli.models.partclipseg.model import PartCLIPSeg
+from partseg_cli.structures import Logits
 
 WORDS = load_manifest("pascal-part-116").vocabulary
 SIZE = (375, 500)

@@ -24,13 +24,13 @@ from timing import rounds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from partseg_cli.data.loader import TrainSet, Views
+from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
-from partseg_cli.data.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
-from partseg_cli.devices import keep_freed_memory
+from partseg_cli.runtime.devices import keep_freed_memory
 
 WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 352, 8
 PASSES = 6

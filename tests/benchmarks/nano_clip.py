@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from partseg_cli.data.store import Store
-from partseg_cli.model.backbones import BACKBONES
-from partseg_cli.model.contrast import ContrastiveClip
+from partseg_cli.io.paths import packaged_weights
+from partseg_cli.models.backbones import BACKBONES
+from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, load_checkpoint
+from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.pipeline.zero_shot import zero_shot
-from partseg_cli.places import packaged_weights
-from partseg_cli.training.checkpoint import checkpoint_file, load_checkpoint
 
 
 def main() -> None:

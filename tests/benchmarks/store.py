@@ -21,10 +21,10 @@ import numpy as np
 from pycocotools import mask as coco
 from timing import rounds
 
-from partseg_cli.data.images import open_photo
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
+from partseg_cli.io.images import open_photo
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.vocabulary import Pair, Vocabulary
 

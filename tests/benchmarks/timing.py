@@ -41,10 +41,10 @@ def random_checkpoint(**model: object) -> Iterator[Path]:
 
 
 def _write(path: Path, model: dict[str, object]) -> None:
+    from partseg_cli.config.recipe import check_model
     from partseg_cli.data.manifest import load_manifest
-    from partseg_cli.pipeline.models import construct
-    from partseg_cli.recipe import check_model
-    from partseg_cli.training.checkpoint import Header, save_checkpoint
+    from partseg_cli.models.builder import construct
+    from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
 
     section = {"backbone": "ViT-B-16-quickgelu", "init": "random", "image_size": 352, "trained": "published", **model}
     words = load_manifest("pascal-part-116").vocabulary

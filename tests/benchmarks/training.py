@@ -16,12 +16,12 @@ import torch
 from timing import peak_memory, random_checkpoint, rounds
 from torch import Tensor
 
+from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.devices import Compute
-from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.pipeline.models import open_model
-from partseg_cli.recipe import load_recipe
-from partseg_cli.records import Labels
+from partseg_cli.models.builder import open_model
+from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.structures import Labels
 from partseg_cli.training.optimizer import build_optimizer
 
 WORDS = load_manifest("pascal-part-116").vocabulary.seen()

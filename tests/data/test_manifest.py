@@ -6,7 +6,7 @@ import pytest
 
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.errors import DataError
-from partseg_cli.places import packaged
+from partseg_cli.io.paths import packaged
 
 VOC = [
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

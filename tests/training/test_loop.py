@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.losses.total import PartSegLoss
-from partseg_cli.records import Batch, Labels, Logits
-from partseg_cli.training.distributed import Team
+from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.runtime.process_group import Team
+from partseg_cli.structures import Batch, Labels, Logits
 from partseg_cli.training.loop import Loop, NotFiniteError, Step, choose_precision, loop_state, restore_loop, supervised
 from partseg_cli.training.optimizer import poly_schedule
 

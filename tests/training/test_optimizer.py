@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from partseg_cli.pipeline.models import build_model
-from partseg_cli.recipe import load_recipe
+from partseg_cli.config.recipe import load_recipe
+from partseg_cli.models.builder import build_model
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
 
 

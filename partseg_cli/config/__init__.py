@@ -1,0 +1,1 @@
+"""Recipes: their schema, their overrides, and the check of their values."""

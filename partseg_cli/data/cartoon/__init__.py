@@ -1,0 +1,1 @@
+"""Cartoon-Part: procedurally drawn scenes with exact, overlapping part masks."""

@@ -1,0 +1,1 @@
+"""Converters: the original annotations of each dataset to records of the store."""

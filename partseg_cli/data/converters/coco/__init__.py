@@ -1,0 +1,1 @@
+"""Users' own part datasets in COCO format."""

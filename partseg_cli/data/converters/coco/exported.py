@@ -1,0 +1,298 @@
+"""COCO files that `partseg export --to coco` wrote: read back to the same records, word for word and pixel for pixel.
+
+They are told by the key "partseg" of `info`. Without it such a file is one of anyone, and read as `coco` reads all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from partseg_cli.data.converters.coco.files import CocoFile, find_photo
+from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
+from partseg_cli.data.converters.conversion import NO_PHOTO, Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.exporters.coco import FORMAT, KEY, categories
+from partseg_cli.data.exporters.common import info_from_json
+from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import DatasetInfo, image_root
+from partseg_cli.errors import DataError, VocabularyError
+from partseg_cli.vocabulary import Vocabulary
+
+BROKEN = "image of an export is malformed"
+INFO_FIRST = re.compile(r'\s*\{\s*"info"\s*:\s*')
+"""Begins a file whose description stands before all lists, as in our own."""
+SHOWN = 60
+"""Letters of a broken annotation that an error shows."""
+
+
+@dataclass(frozen=True)
+class CocoSet:
+    """A set ready to be converted, with what a manifest says of other sets.
+
+    Attributes:
+        objects: names of all objects; sorted, unless an export says another order.
+        vocabulary: the pairs of all annotations, sorted, all seen; or what an export says.
+        conversion: itself.
+        info: what an export says of its set besides, such as its name and licence; None for all others.
+    """
+
+    objects: tuple[str, ...]
+    vocabulary: Vocabulary
+    conversion: Conversion
+    info: DatasetInfo | None = None
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an exported file says of itself: its split, and the set that it belongs to."""
+
+    split: str
+    info: DatasetInfo
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image as it stands in the file, with its annotations."""
+
+    item: str
+    split: str
+    image: dict[str, Any]
+    annotations: tuple[Any, ...]
+
+
+def exported_files(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
+    """Give the files of an export right in `source`, with their splits, where none is named and no other lies there."""
+    if annotations or splits:
+        return []
+    found = {path: read_header(path) for path in sorted(source.glob("*.json")) if not path.name.startswith(".")}
+    headers = [(path, header.split) for path, header in found.items() if header is not None]
+    return headers if len(headers) == len(found) else []
+
+
+def read_exported(source: Path, files: Sequence[CocoFile], splits: Sequence[str]) -> CocoSet | None:
+    """Prepare to convert exported files; None if they are none.
+
+    Args:
+        source: the folder that holds files and photos.
+        files: as read.
+        splits: that the user names for them; none = what they say themselves.
+
+    Raises:
+        DataError: they do not belong together, have been changed, or no photo lies below `source`.
+    """
+    headers = [_header(file.path, file.info) for file in files]
+    known = [header for header in headers if header is not None]
+    if not known:
+        return None
+    info = known[0].info
+    for file, header in zip(files, headers, strict=True):
+        if header is None or header.info != info:
+            got = "another file" if header is None else f"one of another state or set ({header.info.name})"
+            raise DataError(
+                f"{file.path}: all files must be exports of {info.name} as it was once, got {got}; convert it by itself"
+            )
+        check_lists(file, info)
+    named = splits or [header.split for header in known]
+    return _plan(source, [replace(file, split=split) for file, split in zip(files, named, strict=True)], info)
+
+
+def read_header(path: Path) -> Header | None:
+    """Give what the file says of itself, None if it is no export.
+
+    Raises:
+        DataError: it is one of another version, or broken.
+    """
+    try:
+        head = _info(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None  # what is wrong with it is told where it is read for good
+    return _header(path, head)
+
+
+def _header(path: Path, head: Any) -> Header | None:  # noqa: ANN401 - whatever JSON can hold
+    """Read `info` of a file.
+
+    Raises:
+        DataError: it is one of another version, or broken.
+    """
+    about = head.get(KEY) if isinstance(head, dict) else None
+    if about is None:
+        return None
+    got = about.get("format") if isinstance(about, dict) else about
+    if got != FORMAT:
+        raise DataError(f"{path}: the format of an export must be {FORMAT!r}, got {got!r}; export it again")
+    try:
+        return Header(str(about["split"]), info_from_json(about))
+    except (KeyError, TypeError, AttributeError, VocabularyError) as error:
+        raise DataError(f"{path}: info.{KEY} is incomplete or broken ({error!r}); export it again") from error
+
+
+def _info(text: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Give `info` of a JSON text; the whole of it is read only where that cannot be avoided."""
+    if f'"{KEY}"' not in text:
+        return None
+    if first := INFO_FIRST.match(text):
+        return json.JSONDecoder().raw_decode(text, first.end())[0]
+    value = json.loads(text)
+    return value.get("info") if isinstance(value, dict) else None
+
+
+def check_lists(file: CocoFile, info: DatasetInfo) -> None:
+    """Prove that an exported file still holds what its description says, and that each annotation has its image.
+
+    Raises:
+        DataError: it has been changed.
+    """
+    expected = [(c["id"], " ".join(c["name"].split()), c["supercategory"]) for c in categories(info)]
+    if [(number, c.name, c.kind) for number, c in file.categories.items()] != expected:
+        raise _changed(file, "categories must be those of info.partseg, got others")
+    images = [image["id"] for image in file.images if _is_image(image)]
+    if len(set(images)) < len(file.images):
+        raise _changed(file, "images must have an own id, a file_name and partseg, got one without")
+    known, numbers = set(images), set()
+    for value in file.annotations:
+        if not isinstance(value, dict) or type(value.get("id")) is not int or value["id"] in numbers:
+            raise _changed(file, f"annotations must have their own id, got {_short(value)}")
+        numbers.add(value["id"])
+        if any(type(value.get(key)) is not int for key in ("image_id", "category_id")) or (
+            value["image_id"] not in known or value["category_id"] not in file.categories
+        ):
+            raise _changed(file, f"annotations must have a known image and category, got {_short(value)}")
+
+
+def _is_image(value: Any) -> bool:  # noqa: ANN401 - an element of a JSON list
+    """Tell whether this has what every exported image has."""
+    wanted = {"id": int, "file_name": str, KEY: dict}
+    return isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in wanted.items())
+
+
+def _changed(file: CocoFile, what: str) -> DataError:
+    return DataError(
+        f"{file.path}: {what}; export it again, or delete partseg from its info to have it read as a set of your own"
+    )
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def convert_exported(info: DatasetInfo, shown: Shown | Skipped) -> list[Outcome]:
+    """Give the record of one image, whole.
+
+    Raises:
+        DefectError: something of it is malformed.
+    """
+    if isinstance(shown, Skipped):
+        return [shown]
+    try:
+        return [Converted(shown.split, _record(shown, info))]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DefectError(BROKEN, f"{type(error).__name__}: {error}") from error
+
+
+def _record(shown: Shown, info: DatasetInfo) -> Record:
+    image, extra = shown.image, shown.image[KEY]
+    size = (image["width"], image["height"])
+    annotations = [value for value in shown.annotations if value["category_id"] <= len(info.objects)]
+    ids = {value["id"]: value.get(KEY, {}).get("id", place) for place, value in enumerate(annotations)}
+    objects = [_instance(value, ids, size) for value in annotations]
+    parts = [_part(value, ids, size, info) for value in shown.annotations if value["category_id"] > len(info.objects)]
+    return Record(
+        image_id=extra["image_id"],
+        file_name=image["file_name"],
+        width=size[0],
+        height=size[1],
+        source=extra["source"],
+        objects=tuple(objects),
+        parts=tuple(parts),
+        upright=extra.get("upright", False),
+        ignore=_mask(extra["ignore"], size) if "ignore" in extra else None,
+        not_exhaustive=tuple(extra.get("not_exhaustive", ())),
+    )
+
+
+def _instance(value: dict[str, Any], ids: dict[int, int], size: tuple[int, int]) -> Instance:
+    synthetic = value.get(KEY, {}).get("synthetic", False)
+    return Instance(ids[value["id"]], value["category_id"] - 1, _mask(value["segmentation"], size), synthetic)
+
+
+def _part(value: dict[str, Any], ids: dict[int, int], size: tuple[int, int], info: DatasetInfo) -> Part:
+    extra, pair = value.get(KEY, {}), value["category_id"] - len(info.objects) - 1
+    raw = extra.get("raw", info.vocabulary.pairs[pair].part)
+    return Part(ids[value["obj_ann_id"]], pair, raw, extra.get("level", 1), _mask(value["segmentation"], size))
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401 - whatever stands there
+    """Give the mask, which may be empty here."""
+    try:
+        return mask_of(segmentation, *size)
+    except DefectError as defect:
+        if defect.reason == NO_PIXEL and isinstance(segmentation, dict):
+            return Mask(segmentation["counts"], (0, 0, 0, 0), 0)
+        raise
+
+
+def _plan(source: Path, files: Sequence[CocoFile], info: DatasetInfo) -> CocoSet:
+    """Find the photos' folder, and pair images with their annotations."""
+    folder = _photo_folder(source, files)
+    items = [item for file in files for item in _items(source, folder, file)]
+    splits = tuple(dict.fromkeys([*(name for name, _ in info.images), *(file.split for file in files)]))
+    conversion = Conversion(
+        source / folder,
+        items,
+        partial(convert_exported, info),
+        image_root(source / folder),
+        splits=splits,
+        lists=info.lists,
+    )
+    return CocoSet(info.objects, info.vocabulary, conversion, info)
+
+
+def _items(source: Path, folder: str, file: CocoFile) -> Iterator[Item]:
+    """Give each image with its annotations, or with what is wrong with it."""
+    annotations: dict[Any, list[Any]] = {image["id"]: [] for image in file.images}
+    for value in file.annotations:
+        annotations[value["image_id"]].append(value)
+    for image in file.images:
+        item = f"{file.name}: image {image['id']!r}"
+        content: Shown | Skipped = Shown(item, file.split, image, tuple(annotations[image["id"]]))
+        try:
+            _check_place(source, folder, file, image)
+        except DefectError as defect:
+            content = Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
+        yield Item(item, content, (file.path,))
+
+
+def _check_place(source: Path, folder: str, file: CocoFile, image: dict[str, Any]) -> None:
+    """Prove that the photo lies below the folder of all photos, under its own name."""
+    place = find_photo(source, file, image)
+    if place != folder + image["file_name"]:
+        raise DefectError(NO_PHOTO, f"{folder}{image['file_name']}, but {place} is there")
+
+
+def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
+    """Give the folder below `source`, ending in a slash unless it is `source`, that holds the photos of all files.
+
+    Raises:
+        DataError: no photo is there.
+    """
+    images = [(file, image) for file in files for image in file.images]
+    for file, image in images:
+        try:
+            place = find_photo(source, file, image)
+        except DefectError:
+            continue
+        return place.removesuffix(image["file_name"])
+    if not images:
+        return ""
+    raise DataError(
+        f"{source}: must hold the photos of the export, got none of {len(images)} (first {images[0][1]['file_name']}); "
+        "export with --copy or --link, or put them into the folder images beside the JSON files"
+    )

@@ -1,0 +1,212 @@
+"""A user's folder of COCO files and photos: which files are read, and where the photos of their images lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from partseg_cli.data.converters.conversion import NO_PHOTO, DefectError
+from partseg_cli.data.source import absolute, is_inside, is_litter, read_json, some
+from partseg_cli.errors import DataError, UsageError
+
+SPLITS = ("train", "val")
+LISTS = ("images", "annotations", "categories")
+"""What the JSON of a COCO set holds."""
+PHOTO_FOLDERS = ("", "images", "JPEGImages")
+"""Places of the photos, in the folder of the JSON file and in the whole set's; each also with the split's name."""
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+EXPORT_AGAIN = "export it again as COCO"
+
+NO_NAME = "image names no photo"
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of a COCO file.
+
+    Attributes:
+        name: in one line; else as it stands there.
+        kind: its supercategory in capitals, which PACO sets to OBJECT or PART.
+    """
+
+    name: str
+    kind: str
+
+    @property
+    def is_background(self) -> bool:
+        """Whether it stands for what is no part, as `_background_` does."""
+        return self.name.strip("_").lower() == "background"
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """One COCO file, its lists not checked yet.
+
+    Attributes:
+        path: of the file.
+        name: its path below the source folder.
+        split: "train" or "val", to which all of its images belong.
+        images: its image records.
+        annotations: its annotations.
+        categories: by id.
+        info: what it says of itself, None if nothing.
+    """
+
+    path: Path
+    name: str
+    split: str
+    images: list[Any]
+    annotations: list[Any]
+    categories: dict[int | str, Category]
+    info: Any = field(default=None, repr=False)
+
+
+def choose(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
+    """Pair the files that the user names, or else the one COCO file below `source`, with their splits.
+
+    Raises:
+        UsageError: files and splits do not pair up.
+        DataError: `source` does not hold them.
+    """
+    for split in splits:
+        if split not in SPLITS:
+            raise UsageError(f"--as must be train or val, got {split!r}; the files of a test set can be val")
+    wanted = max(1, len(annotations))
+    chosen = list(splits) or ["train"] * (wanted == 1)
+    if len(chosen) != wanted:
+        raise UsageError(
+            f"--annotations and --as must pair up, got {len(annotations)} and {len(splits)}; "
+            "write --annotations A.json --as train --annotations B.json --as val"
+        )
+    if not source.is_dir():
+        raise DataError(f"{source}: must be the folder of a COCO set, got {_instead(source)}; check the path")
+    paths = [_below(source, path) for path in annotations] or [find_annotations(source)]
+    return list(zip(paths, chosen, strict=True))
+
+
+def find_annotations(source: Path) -> Path:
+    """Give the one COCO file below `source`; other JSON files do not matter.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    paths = list(_json_files(source))
+    if len(paths) > 1:
+        paths = [path for path in paths if _is_coco(path)]
+    if len(paths) != 1:
+        got = some([path.relative_to(source).as_posix() for path in paths]) or "none"
+        raise DataError(
+            f"{source}: must hold one COCO file (.json), got {got}; name each: --annotations FILE --as train"
+        )
+    return _below(source, paths[0])
+
+
+def read_coco(source: Path, path: Path, split: str) -> CocoFile:
+    """Read one COCO file.
+
+    Raises:
+        DataError: it is something else, or its categories are broken.
+    """
+    value = read_json(path, EXPORT_AGAIN)
+    missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
+    if missing:
+        raise DataError(
+            f"{path}: a COCO file must hold the lists {', '.join(LISTS)}, got none called {', '.join(missing)}; "
+            "name another with --annotations"
+        )
+    name = Path(os.path.relpath(path, source)).as_posix()
+    categories = _categories(path, value["categories"])
+    return CocoFile(path, name, split, value["images"], value["annotations"], categories, value.get("info"))
+
+
+def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
+    """Give the path below `source` of the photo that `path` or `file_name` of an image names.
+
+    Raises:
+        DefectError: no photo is named, or it is not there.
+        DataError: the name, or a link, leads out of `source`, or links lead to each other.
+    """
+    texts = [image.get(key) for key in ("path", "file_name")]
+    names = [text for text in texts if _is_name(text)]
+    names = list(dict.fromkeys(spelling for name in names for spelling in (name, name.replace("\\", "/"))))
+    if not names:
+        raise DefectError(NO_NAME, f"file_name is {image.get('file_name')!r}")
+    root, home = absolute(source), absolute(file.path.parent)
+    for name in names:
+        for place in _places(root, home, file.split, name):
+            if place.is_relative_to(root) and is_inside(root, place) and place.is_file():
+                return place.relative_to(root).as_posix()
+    if not any(absolute(home / name).is_relative_to(root) for name in names):
+        raise DataError(
+            f"{file.path}: a photo must lie below {source}, got {names[-1]!r}; name a folder that holds all"
+        )
+    raise DefectError(NO_PHOTO, names[-1])
+
+
+def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:
+    """Give the places where a photo may lie; a name that leads upwards starts at the JSON file's folder alone."""
+    yield absolute(home / name)
+    if not os.path.normpath(name).startswith(("..", "/")):
+        for base in (home, root):
+            for folder in (base / sub for sub in PHOTO_FOLDERS):
+                yield from (absolute(folder / name), absolute(folder / split / name))
+
+
+def _below(source: Path, path: Path) -> Path:
+    """Give the JSON file that stands below `source`, or here; it must lie below `source`."""
+    root = absolute(source)
+    for folder in (root, Path.cwd()):
+        place = absolute(folder / path)
+        if place.is_relative_to(root) and is_inside(root, place) and place.is_file():
+            return place
+    if path.is_file() or (source / path).is_file():
+        raise DataError(f"{path}: must lie below {source}, got a file outside of it; name a folder that holds both")
+    raise DataError(f"{path}: must be a COCO file below {source}, got {_instead(source / path)}; check --annotations")
+
+
+def _instead(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return "a file" if path.exists() else "nothing there"
+
+
+def _json_files(source: Path) -> Iterator[Path]:
+    """Walk through the JSON files below `source`, in order, without hidden ones and what macOS leaves in archives."""
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        for name in sorted(names):
+            if name.lower().endswith(".json") and not is_litter(name):
+                yield Path(folder) / name
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        value = read_json(path, EXPORT_AGAIN)
+    except DataError:
+        return False
+    return isinstance(value, dict) and all(isinstance(value.get(key), list) for key in LISTS)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    """Tell a name from nothing, and from halves of characters, which JSON can hold and no file of ours."""
+    return isinstance(value, str) and bool(value.strip()) and not SURROGATE.search(value)
+
+
+def _categories(path: Path, values: list[Any]) -> dict[int | str, Category]:
+    found: dict[int | str, Category] = {}
+    for value in values:
+        number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
+        if not isinstance(number, int | str) or isinstance(number, bool) or not _is_name(name):
+            raise DataError(f"{path}: a category must have an id and a name, got {value!r}; mend it")
+        category = Category(" ".join(name.split()), str(value.get("supercategory") or "").upper())
+        if found.setdefault(number, category).name != category.name:
+            raise DataError(
+                f"{path}: a category's id must be its own, got {number} for {found[number].name!r} and "
+                f"{category.name!r}; mend one"
+            )
+    return found

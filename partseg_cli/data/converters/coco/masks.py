@@ -1,0 +1,103 @@
+"""Masks of COCO annotations: polygons and both kinds of run lengths, checked before pycocotools' C code reads them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pycocotools import mask as coco
+
+from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.rle import Mask, run_lengths
+
+NO_MASK = "annotation has neither polygons nor run lengths"
+BROKEN_POLYGON = "polygon is malformed"
+FEW_POINTS = "polygon has fewer than 3 points"
+NOT_FINITE = "polygon has a coordinate that is not finite"
+FAR_OUTSIDE = "polygon lies far outside the photo"
+BROKEN_RLE = "run lengths are malformed"
+RLE_SIZE = "run lengths and photo differ in size"
+NO_PIXEL = "mask has no pixel"
+
+COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
+"""COCO's text of numbers below 2 ** 34: characters that say that more follows, and one that ends the number."""
+
+
+def mask_of(segmentation: object, width: int, height: int) -> Mask:
+    """Give the mask of an annotation in a photo of this size; compressed run lengths stay as they are.
+
+    Raises:
+        DefectError: it is malformed, of another size, or without a pixel.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        for polygon in segmentation:
+            check_polygon(polygon, width, height)
+        code = coco.merge(coco.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation, dict):
+        code = _checked_rle(segmentation, width, height)
+    else:
+        raise DefectError(NO_MASK, f"segmentation is {_shown(segmentation)}")
+    mask = Mask.of_code(code)
+    if mask.area == 0:
+        raise DefectError(NO_PIXEL, _shown(segmentation))
+    return mask
+
+
+def union(masks: Sequence[Mask], width: int, height: int) -> Mask:
+    """Give the pixels of all masks of a photo together."""
+    if len(masks) == 1:
+        return masks[0]
+    return Mask.of_code(coco.merge([{"size": [height, width], "counts": mask.rle.encode()} for mask in masks]))
+
+
+def check_polygon(polygon: object, width: int, height: int) -> None:
+    """Raise a `DefectError` unless this is x, y, x, y, ... of 3 points or more, no farther away than the photo's size.
+
+    Points somewhat outside are usual, and cut off; the time to draw an edge grows with its length.
+    """
+    if not isinstance(polygon, list) or not all(type(value) in (int, float) for value in polygon):
+        raise DefectError(BROKEN_POLYGON, f"got {_shown(polygon)}, not a list of numbers")
+    if len(polygon) % 2:
+        raise DefectError(BROKEN_POLYGON, f"got {len(polygon)} numbers, not pairs of x and y")
+    if len(polygon) < 6:
+        raise DefectError(FEW_POINTS, f"got {len(polygon) // 2}")
+    wrong = [value for value in polygon if not abs(value) <= sys.float_info.max]
+    if wrong:
+        raise DefectError(NOT_FINITE, f"got {_shown(wrong[0])}")
+    for values, size in ((polygon[::2], width), (polygon[1::2], height)):
+        if min(values) < -size or max(values) > 2 * size:
+            raise DefectError(FAR_OUTSIDE, f"got {min(values):g} to {max(values):g} in a photo of {size} pixels")
+
+
+def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """Give compressed run lengths that cover the photo exactly."""
+    size, counts = code.get("size"), code.get("counts")
+    if size != [height, width]:
+        swapped = ", swapped" if size == [width, height] else ""
+        raise DefectError(
+            RLE_SIZE, f"size is {_shown(size)}, the photo's height and width are {[height, width]}{swapped}"
+        )
+    if isinstance(counts, list):
+        _check_runs(counts, width * height)
+        compressed: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        return compressed
+    if not isinstance(counts, str) or not COMPRESSED.fullmatch(counts):
+        raise DefectError(BROKEN_RLE, f"counts is {_shown(counts)}")
+    _check_runs(run_lengths(counts).tolist(), width * height)
+    return {"size": [height, width], "counts": counts.encode("ascii")}
+
+
+def _check_runs(runs: list[Any], pixels: int) -> None:
+    if not all(type(run) is int and 0 <= run <= pixels for run in runs):
+        wrong = next(run for run in runs if type(run) is not int or not 0 <= run <= pixels)
+        raise DefectError(BROKEN_RLE, f"a run is {_shown(wrong)} pixels long")
+    if sum(runs) != pixels:
+        raise DefectError(BROKEN_RLE, f"runs cover {sum(runs)} pixels of {pixels}")
+
+
+def _shown(value: object, length: int = 40) -> str:
+    """Give the value in a line that is not long."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."

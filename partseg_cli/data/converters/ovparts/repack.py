@@ -1,0 +1,262 @@
+"""The repacks of OV-PARTS: photos and flat label maps in folders, as their code and PartCLIPSeg's read them.
+
+A repack holds `images/<folder>/X.jpg` and `annotations_detectron2_part/<folder>/X.png`, a grey PNG whose values are the
+published ids of the pairs, and the largest one where there is none. Where the objects are said differs; see `Layout`.
+Ids of objects are places in the sorted list of their names (`OBJ_CLASS_NAMES` of the published code, in both sets).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from partseg_cli.data.converters.conversion import DefectError, Skipped
+from partseg_cli.data.converters.ovparts.files import MODES, list_names, read_png
+from partseg_cli.data.source import content_of, folders_at
+from partseg_cli.errors import DataError
+
+PHOTOS = "images"
+PARTS = "annotations_detectron2_part"
+OBJECTS = "annotations_detectron2_obj"
+FEW_SHOT = "train_16shot"
+"""The published few-shot list, a `.json` file of `{"file_name": path}` beside the folders."""
+SUFFIXES = {PHOTOS: (".jpg", ".jpeg", ".JPG", ".JPEG"), PARTS: (".png",), OBJECTS: (".png",)}
+
+NO_PART = "no part of the list"
+UNLABELLED = "photo has no label map"
+NOT_LISTED = "few-shot list names an image that is not there"
+BROKEN_LIST = "few-shot list cannot be read"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one of the two repacks is laid out.
+
+    Attributes:
+        name: of the data set, as in `partseg prepare NAME`.
+        root: the folder that the published code looks for.
+        folders: name of a folder -> split.
+        bits: of the label maps.
+        instances: name of the JSON of object instances of a {split}; None where `OBJECTS` holds maps of objects.
+        advice: what to do about an incomplete copy.
+    """
+
+    name: str
+    root: str
+    folders: Mapping[str, str]
+    bits: int
+    instances: str | None
+    advice: str
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The folders that hold a file of each image."""
+        return (PHOTOS, PARTS) if self.instances else (PHOTOS, PARTS, OBJECTS)
+
+    def folder_of(self, split: str) -> str:
+        """Give the folder of a split; one that was not published has its own name."""
+        return next((folder for folder, name in self.folders.items() if name == split), split)
+
+
+PASCAL = Layout(
+    name="pascal-part-116",
+    root="PascalPart116",
+    folders={"train": "train", "val": "val"},
+    bits=8,
+    instances=None,
+    advice="get PascalPart116.tar.gz again (before June 2024 it came without the label maps of val)",
+)
+ADE = Layout(
+    name="ade20k-part-234",
+    root="ADE20KPart234",
+    folders={"training": "train", "validation": "val"},
+    bits=16,
+    instances="ade20k_instance_{split}.json",
+    advice="unpack ADE20KPart234.tar.gz again",
+)
+
+
+def object_order(names: Sequence[str]) -> list[str]:
+    """Give names of objects in the order of their published ids."""
+    return sorted(names)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a repack.
+
+    Attributes:
+        id: unique in the repack: the stem, after its split where train and val have one in common.
+        split: "train" or "val".
+        name: of its label map of parts, below the source folder.
+        labels: path of its label map of parts.
+        photo: path of its photo below the folder of photos.
+    """
+
+    id: str
+    split: str
+    name: str
+    labels: Path
+    photo: str
+
+
+@dataclass(frozen=True)
+class Repack:
+    """A repack on disk.
+
+    Attributes:
+        source: the folder that the user named.
+        root: the repack's own folder, `source` or one in it.
+        layout: which of the two it is.
+        files: names of the files by stem, sorted, of each kind and folder.
+    """
+
+    source: Path
+    root: Path
+    layout: Layout
+    files: Mapping[tuple[str, str], Mapping[str, str]]
+
+    @classmethod
+    def find(cls, source: Path, layout: Layout) -> Repack:
+        """Find the repack of this layout in `source`, or one folder down, and prove that it is whole.
+
+        Raises:
+            DataError: there is none, more than one, another one or an incomplete one, or a link leads out of `source`.
+        """
+        roots = find_roots(source)
+        fitting = [root for root in roots if _layout_of(root) is layout]
+        if len(fitting) != 1:
+            raise _wrong(source, layout, roots, fitting)
+        (root,) = fitting
+        places = [(kind, folder) for folder in layout.folders for kind in layout.kinds]
+        repack = cls(source, root, layout, {place: _by_stem(source, root, *place) for place in places})
+        for kind, folder in places:
+            if not repack.files[kind, folder]:
+                ending = SUFFIXES[kind][0]
+                raise DataError(f"{root}: must hold {kind}/{folder}/*{ending}, got none; {layout.advice}")
+        repack.check_bits()
+        return repack
+
+    def check_bits(self) -> None:
+        """Look at the first label map that is whole: those of the other repack have other bits.
+
+        Raises:
+            DataError: it does not belong to this layout.
+        """
+        for picture in self.pictures():
+            try:
+                mode, _ = read_png(picture.labels)
+            except DefectError:  # told when the image is converted
+                continue
+            bits = next((bits for bits, modes in MODES.items() if mode in modes), self.layout.bits)
+            if bits != self.layout.bits:
+                raise DataError(
+                    f"{self.root}: label maps of {self.layout.name} must have {self.layout.bits} bits, got {bits} "
+                    f"in {picture.name}; name the folder of that data set"
+                )
+            return
+
+    def name(self, path: Path) -> str:
+        """Give the name of a file below the source folder."""
+        return path.relative_to(self.source).as_posix()
+
+    def pictures(self) -> list[Picture]:
+        """Give the images that have a label map of parts, by split and stem."""
+        train, val = (self.files[PARTS, folder].keys() for folder in self.layout.folders)
+        return [
+            Picture(
+                id=stem if train.isdisjoint(val) else f"{split}/{stem}",
+                split=split,
+                name=self.name(self.root / PARTS / folder / labels),
+                labels=self.root / PARTS / folder / labels,
+                photo=f"{folder}/{self.files[PHOTOS, folder].get(stem, f'{stem}.jpg')}",
+            )
+            for folder, split in self.layout.folders.items()
+            for stem, labels in self.files[PARTS, folder].items()
+        ]
+
+    def unlabelled(self) -> Iterator[Skipped]:
+        """Tell of the photos that have no label map of parts."""
+        for folder in self.layout.folders:
+            for stem, photo in self.files[PHOTOS, folder].items():
+                if stem not in self.files[PARTS, folder]:
+                    yield Skipped(self.name(self.root / PHOTOS / folder / photo), UNLABELLED, is_defect=True)
+
+    def few_shot(self, pictures: Sequence[Picture]) -> tuple[tuple[str, ...], list[Skipped]]:
+        """Give the ids of the few-shot list, and what of it is not there.
+
+        The list names whole paths of the machine that it was made on: only the names of files are compared here.
+        """
+        path = self.root / f"{FEW_SHOT}.json"
+        if not path.is_file():
+            return (), []
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
+            names = [PurePosixPath(row["file_name"].replace("\\", "/")).name for row in rows]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return (), [Skipped(self.name(path), BROKEN_LIST, is_defect=True, detail=why)]
+        ids = {PurePosixPath(picture.photo).name: picture.id for picture in pictures if picture.split == "train"}
+        names = list(dict.fromkeys(names))
+        strange = [Skipped(self.name(path), NOT_LISTED, is_defect=False, detail=name) for name in names]
+        return (
+            tuple(ids[name] for name in names if name in ids),
+            [skipped for skipped in strange if skipped.detail not in ids],
+        )
+
+
+def is_repack(source: Path) -> bool:
+    """Tell whether a repack of OV-PARTS lies in `source`, or one folder down."""
+    return bool(find_roots(source))
+
+
+def find_roots(source: Path) -> list[Path]:
+    """Give the folders of repacks: `source` itself, else those in it."""
+    if (source / PARTS).is_dir():
+        return [source]
+    return [folder.parent for folder in folders_at(source, [f"*/{PARTS}"])]
+
+
+def val_stems(source: Path) -> list[str]:
+    """Give the stems of the val images of the repack below `source`, sorted: a list for `--split-list`.
+
+    Raises:
+        DataError: there is no repack, more than one of a kind, or an incomplete one.
+    """
+    layouts = [_layout_of(root) for root in find_roots(source)]
+    repack = Repack.find(source, ADE if layouts == [ADE] else PASCAL)
+    return list(repack.files[PARTS, repack.layout.folder_of("val")])
+
+
+def _by_stem(source: Path, root: Path, kind: str, folder: str) -> dict[str, str]:
+    """Give the files of one folder of a repack, by stem."""
+    names = list_names(source, root / kind / folder)
+    return {Path(name).stem: name for name in names if name.endswith(SUFFIXES[kind])}
+
+
+def _layout_of(root: Path) -> Layout | None:
+    """Tell the two repacks by the names of their folders."""
+    for layout in (PASCAL, ADE):
+        if any((root / PARTS / folder).is_dir() for folder in layout.folders):
+            return layout
+    return None
+
+
+def _wrong(source: Path, layout: Layout, roots: Sequence[Path], fitting: Sequence[Path]) -> DataError:
+    """Say what lies below `source` instead of one repack of this layout."""
+    wanted = f"{PARTS}/{' and '.join(layout.folders)}"
+    if fitting:
+        names = ", ".join(root.name for root in fitting)
+        return DataError(f"{source}: must hold one OV-PARTS repack of {layout.name}, got {names}; name one of them")
+    other = next((found for root in roots if (found := _layout_of(root))), None)
+    if other:
+        return DataError(
+            f"{source}: must hold the OV-PARTS repack of {layout.name} ({wanted}), got that of {other.name}; "
+            f"name another folder, or run partseg prepare {other.name}"
+        )
+    return DataError(
+        f"{source}: must hold the OV-PARTS repack of {layout.name} ({wanted}, there or one folder down), "
+        f"got {content_of(source)}; {layout.advice}"
+    )

@@ -1,0 +1,271 @@
+"""PartImageNet's COCO JSON: images of single objects, and polygons whose categories are parts of super-classes.
+
+An object is told by the synset in its photo's name, a part by the category's name. PartCLIPSeg's preprocessing puts a
+list of pairs of object and part in place of the categories, which fits no annotation: these keep the published numbers
+of the super-parts, by which they are read then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from partseg_cli.data.converters.coco.categories import Meaning
+from partseg_cli.data.converters.coco.files import LISTS, Category, CocoFile
+from partseg_cli.data.converters.coco.records import (
+    DOUBLE_PHOTO,
+    Shown,
+    check_image,
+    doubtful_ids,
+    has_id,
+    item_name,
+    size_of,
+    sort_annotations,
+)
+from partseg_cli.data.converters.conversion import DefectError, Item, Skipped
+from partseg_cli.data.converters.partimagenet.files import ARCHIVE, Release, SplitFiles, synset_of
+from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.source import read_json
+from partseg_cli.errors import DataError
+
+SUPER_PARTS = (
+    *("Quadruped Head", "Quadruped Body", "Quadruped Foot", "Quadruped Tail"),
+    *("Biped Head", "Biped Body", "Biped Hand", "Biped Foot", "Biped Tail"),
+    *("Fish Head", "Fish Body", "Fish Fin", "Fish Tail"),
+    *("Bird Head", "Bird Body", "Bird Wing", "Bird Foot", "Bird Tail"),
+    *("Snake Head", "Snake Body"),
+    *("Reptile Head", "Reptile Body", "Reptile Foot", "Reptile Tail"),
+    *("Car Body", "Car Tier", "Car Side Mirror"),
+    *("Bicycle Body", "Bicycle Head", "Bicycle Seat", "Bicycle Tier"),
+    *("Boat Body", "Boat Sail"),
+    *("Aeroplane Head", "Aeroplane Body", "Aeroplane Engine", "Aeroplane Wing", "Aeroplane Tail"),
+    *("Bottle Mouth", "Bottle Body"),
+)
+"""The published numbers of the categories, which part maps use too (40 there is the background)."""
+
+NAMES_SHOWN = 5
+
+NO_NAME = "image's name does not begin with a synset"
+OTHER_CLASS = "image shows none of the 40 objects"
+OTHER_PART = "part belongs to another super-class"
+UNKNOWN_PART = "category is none of PartImageNet's"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Leads from the words of the annotation to objects and parts.
+
+    Attributes:
+        objects: synset -> object.
+        parts: object, name of a super-part -> part.
+        pairs: names of all pairs.
+    """
+
+    objects: dict[str, str]
+    parts: dict[tuple[str, str], str]
+    pairs: frozenset[str]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Words:
+        """Give the words that the manifest holds."""
+        parts = {
+            (name, code): part
+            for name, words in manifest.raw_codes.items()
+            for part, codes in words.items()
+            for code in codes
+        }
+        return cls(manifest.aliases, parts, frozenset(pair.name for pair in manifest.vocabulary.pairs))
+
+    def meaning(self, name: str, super_part: str) -> Meaning:
+        """Give what a super-part is on the object called `name`.
+
+        Raises:
+            DefectError: it is unknown, or the object has no such part.
+        """
+        part = self.parts.get((name, super_part))
+        if part is not None:
+            return Meaning(name, part)
+        if super_part in SUPER_PARTS:
+            raise DefectError(OTHER_PART, f"{super_part} on {name}")
+        raise DefectError(UNKNOWN_PART, repr(super_part))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of one of the 40 objects with polygons.
+
+    Attributes:
+        item: its name in the report.
+        split: its split.
+        image: its name without suffix.
+        photo: path of its photo below the root.
+        size: width and height in pixels, which the polygons have.
+        annotations: those of known words.
+    """
+
+    item: str
+    split: str
+    image: str
+    photo: str
+    size: tuple[int, int]
+    annotations: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image record of a JSON file.
+
+    Attributes:
+        item: its name in the report.
+        image: its name without suffix; empty if it has none.
+        id: in the file.
+        size: width and height in pixels.
+        skipped: why it is not wanted, if so.
+    """
+
+    item: str
+    image: str
+    id: Any = None
+    size: tuple[int, int] = (0, 0)
+    skipped: Skipped | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a JSON file says of a split.
+
+    Attributes:
+        items: (image, item) of each image record: the content is a `Picture`, or what is `Skipped`.
+        left_out: annotations.
+        notes: what is to be said of the file.
+    """
+
+    items: list[tuple[str, Item]]
+    left_out: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
+    """Read the JSON file of a split, if it has one.
+
+    Raises:
+        DataError: it is something else, and no part maps are in its place; or a photo's name leads out of the source.
+    """
+    if files.json is None:
+        return Listed([])
+    name, value = release.item(files.json), read_json(files.json, f"unpack {ARCHIVE} again")
+    missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
+    if files.maps and (missing or not value["annotations"]):
+        return Listed([], notes=(f"{name} holds no annotations: part maps are read",))
+    if missing:
+        raise DataError(
+            f"{files.json}: must be the COCO JSON of PartImageNet with the lists {', '.join(LISTS)}, got none called "
+            f"{', '.join(missing)}; unpack {ARCHIVE} again"
+        )
+    categories, notes = _categories(files.json, name, value["categories"], words)
+    file = CocoFile(files.json, name, files.split, value["images"], value["annotations"], categories)
+    entries = list(_entries(release, file, words))
+    names = {entry.id: words.objects[synset_of(entry.image)] for entry in entries if entry.skipped is None}
+    known = sort_annotations(_wanted(file, names), partial(_meaning, file, words, names))
+    items = []
+    for entry in entries:
+        shown, photo = tuple(known.by_image.get(entry.id, ())), release.photo(files, entry.image)
+        picture = Picture(entry.item, file.split, entry.image, photo, entry.size, shown)
+        items.append((entry.image, Item(entry.item, entry.skipped or picture, (file.path,))))
+    return Listed(items, tuple(known.skipped), notes)
+
+
+def _entries(release: Release, file: CocoFile, words: Words) -> Iterator[Entry]:
+    """Read the image records of a file; broken ones, and those of other classes, are skipped."""
+    doubtful = doubtful_ids(file.images)
+    listed: set[str] = set()
+    for place, value in enumerate(file.images):
+        item = item_name(file, "image", place, value)
+        image = ""
+        try:
+            image = _image(release, file, value)
+            if synset_of(image) not in words.objects:
+                yield Entry(item, image, skipped=Skipped(item, OTHER_CLASS, is_defect=False, detail=image))
+                continue
+            check_image(value, doubtful)
+            if image in listed:
+                raise DefectError(DOUBLE_PHOTO, image)
+            size = size_of(value)
+            listed.add(image)
+            yield Entry(item, image, value["id"], size)
+        except DefectError as defect:
+            yield Entry(item, image, skipped=Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
+
+
+def _image(release: Release, file: CocoFile, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
+    """Give the name of an image without folder and suffix.
+
+    Raises:
+        DefectError: it has none that begins with a synset.
+        DataError: it leads out of the source folder.
+    """
+    name = value.get("file_name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not name.strip():
+        raise DefectError(NO_NAME, f"file_name is {name!r}")
+    release.check_inside(file.path, file.split, name)
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    if not synset_of(stem):
+        raise DefectError(NO_NAME, f"file_name is {name!r}")
+    return stem
+
+
+def _wanted(file: CocoFile, names: Mapping[Any, str]) -> CocoFile:
+    """Leave out the annotations of known images that are not converted: of other classes, or broken."""
+    others = {value["id"] for value in file.images if has_id(value)} - names.keys()
+
+    def is_other(annotation: object) -> bool:
+        image = annotation.get("image_id") if isinstance(annotation, dict) else None
+        return type(image) in (int, str) and image in others
+
+    return replace(file, annotations=[annotation for annotation in file.annotations if not is_other(annotation)])
+
+
+def _meaning(file: CocoFile, words: Words, names: Mapping[Any, str], annotation: Mapping[str, Any]) -> Meaning:
+    """Give what an annotation shows.
+
+    Raises:
+        DefectError: its category is unknown, or none of the image's object.
+    """
+    return words.meaning(names[annotation["image_id"]], file.categories[annotation["category_id"]].name)
+
+
+def _categories(
+    path: Path, name: str, values: list[Any], words: Words
+) -> tuple[dict[int | str, Category], tuple[str, ...]]:
+    """Give the categories by number, and what is to be said of them.
+
+    Raises:
+        DataError: none is PartImageNet's, or two have one number.
+    """
+    known = dict(category for value in values if (category := _category(value)) is not None)
+    if known and words.pairs.issuperset(known.values()):
+        note = f"the categories of {name} are {len(known)} pairs, as PartCLIPSeg's preprocessing leaves them"
+        published = enumerate(SUPER_PARTS)
+        return _named(published), (f"{note}: numbers of categories are read as published",)
+    if len(known) != len(values) or not set(SUPER_PARTS) & set(known.values()):
+        got = ", ".join(list(known.values())[:NAMES_SHOWN]) or repr(values)[:40]
+        raise DataError(
+            f"{path}: categories must be PartImageNet's, such as {SUPER_PARTS[0]!r}, each with a number of its own, "
+            f"got {len(values)} of them: {got}; unpack {ARCHIVE} again"
+        )
+    return _named(known.items()), ()
+
+
+def _category(value: Any) -> tuple[int | str, str] | None:  # noqa: ANN401 - an element of a JSON list
+    """Give number and name of a category, None if it has not both."""
+    number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
+    if isinstance(number, bool) or not isinstance(number, int | str) or not isinstance(name, str):
+        return None
+    return number, " ".join(name.split())
+
+
+def _named(names: Iterable[tuple[int | str, str]]) -> dict[int | str, Category]:
+    return {number: Category(name, "") for number, name in names}

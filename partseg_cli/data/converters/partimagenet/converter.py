@@ -1,0 +1,259 @@
+"""PartImageNet with 40 objects: photos of single objects whose parts are polygons of a COCO JSON, or pixels of a map.
+
+Both are in the Seg archive. Polygons are read where there are some, because they keep what overlaps and a part that is
+split in two; the map (0..39 = super-part, 40 = background) is read for images that the JSON does not annotate. The
+synset in a photo's name tells its object, and the super-part, such as "Quadruped Head", one of its pairs. The object
+itself is the union of its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from partseg_cli.data.converters.coco.converter import NO_PART, Index, assemble
+from partseg_cli.data.converters.coco.masks import FEW_POINTS, mask_of
+from partseg_cli.data.converters.coco.records import Shown
+from partseg_cli.data.converters.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.converters.partimagenet.annotations import (
+    OTHER_CLASS,
+    SUPER_PARTS,
+    Listed,
+    Picture,
+    Words,
+    read_split,
+)
+from partseg_cli.data.converters.partimagenet.files import ARCHIVE, PHOTO_PLACES, SPLITS, Release, SplitFiles, synset_of
+from partseg_cli.data.manifest import Manifest
+from partseg_cli.data.record import Record
+from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import image_root
+from partseg_cli.errors import DataError
+from partseg_cli.io.label_maps import read_numbers
+
+BACKGROUND = len(SUPER_PARTS)
+"""In a part map; maps of whole objects have 158 there (TACJu/PartImageNet, issue 12)."""
+MAPS_PROBED = 16
+
+BROKEN_MAP = "part map cannot be used"
+DOUBLE_PART = "annotation repeats another"
+
+
+@dataclass(frozen=True)
+class MapPicture:
+    """An image of one of the 40 objects with a part map.
+
+    Attributes:
+        item: its name in the report.
+        split: its split.
+        image: its name without suffix.
+        photo: path of its photo below the root.
+        object: its object.
+        map: path of its part map.
+    """
+
+    item: str
+    split: str
+    image: str
+    photo: str
+    object: str
+    map: Path
+
+
+Content = Picture | MapPicture | Skipped
+Shapes = list[tuple[Shown, Mask]]
+
+
+def convert(source: Path, manifest: Manifest) -> Conversion:
+    """Convert the Seg archive below `source`, lazily, one outcome for each image and each broken annotation.
+
+    Train, val and test stay as they are, with all 40 objects in each of them; images of other classes are left out.
+
+    Raises:
+        DataError: `source` is something else, such as the OOD archive.
+    """
+    release, words = Release.find(source), Words.of(manifest)
+    index = Index.of(manifest.objects, manifest.vocabulary)
+    listed = {split: _list_split(release, split, words) for split in SPLITS}
+    items = [item for one in listed.values() for _, item in one.items]
+    _check_classes(
+        source, {split: {synset_of(image) for image, _ in one.items if image} for split, one in listed.items()}
+    )
+    _check_photos(release, items)
+    return Conversion(
+        release.root,
+        items,
+        partial(convert_image, words, index),
+        image_root(release.root),
+        SPLITS,
+        left_out=tuple(item for one in listed.values() for item in one.left_out),
+        notes=tuple(note for one in listed.values() for note in one.notes),
+    )
+
+
+def convert_image(words: Words, index: Index, content: Content) -> list[Outcome]:
+    """Give an outcome for each part that is broken, then that of the image.
+
+    Raises:
+        DefectError: the part map is broken.
+    """
+    if isinstance(content, Skipped):
+        return [content]
+    if isinstance(content, Picture):
+        size = content.size
+        shapes, skipped = _draw(content)
+    else:
+        values = read_map(content.map)
+        size = (values.shape[1], values.shape[0])
+        shapes, skipped = _cut(content, values, words)
+    objects, parts = assemble(shapes, size, index)
+    if not parts:
+        return [*skipped, Skipped(content.item, NO_PART, is_defect=False)]
+    record = Record(content.image, content.photo, *size, content.item, objects, parts)
+    return [*skipped, Converted(content.split, record)]
+
+
+def close_polygons(segmentation: object) -> tuple[object, int]:
+    """Give polygons of two points a third, the first again, and leave out those of fewer; say how many these are.
+
+    VLPart's reader of this archive guards against both. A closed line has no pixel, but does no harm to the other
+    polygons of its part; pycocotools would take the four numbers for a box.
+
+    >>> close_polygons([[1, 1, 5, 1, 5, 5], [2, 2, 3, 3], [4, 4]])
+    ([[1, 1, 5, 1, 5, 5], [2, 2, 3, 3, 2, 2]], 1)
+    """
+    if not isinstance(segmentation, list):
+        return segmentation, 0
+    whole = [points for points in segmentation if not isinstance(points, list) or len(points) >= 4]
+    closed = [p + p[:2] if isinstance(p, list) and len(p) == 4 else p for p in whole]
+    return closed, len(segmentation) - len(whole)
+
+
+def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
+    """Read a part map.
+
+    Raises:
+        DefectError: it is not whole, or no 8-bit PNG of one channel.
+    """
+    mode, values = read_numbers(path, "PNG", BROKEN_MAP)
+    if mode not in ("L", "P"):
+        raise DefectError(BROKEN_MAP, f"{path.name}: must be grey or palette of 8 bits (mode L or P), got mode {mode}")
+    return values
+
+
+def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
+    """Give the masks of an image's polygons, and what is wrong with others."""
+    shapes: Shapes = []
+    skipped: list[Outcome] = []
+    drawn: set[tuple[str, str]] = set()
+    for shown in picture.annotations:
+        segmentation, lost = close_polygons(shown.segmentation)
+        if lost:
+            skipped.append(Skipped(shown.item, FEW_POINTS, is_defect=True, detail=f"{lost} left out"))
+        if lost and not segmentation:
+            continue
+        try:
+            mask = mask_of(segmentation, *picture.size)
+        except DefectError as defect:
+            skipped.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
+            continue
+        if (shown.category, mask.rle) in drawn:
+            skipped.append(Skipped(shown.item, DOUBLE_PART, is_defect=True, detail=shown.category))
+            continue
+        drawn.add((shown.category, mask.rle))
+        shapes.append((shown, mask))
+    return shapes, skipped
+
+
+def _cut(picture: MapPicture, values: UInt8[np.ndarray, "H W"], words: Words) -> tuple[Shapes, list[Outcome]]:
+    """Give the masks of the parts of a map, and what is wrong with others.
+
+    Raises:
+        DefectError: a value is no super-part.
+    """
+    numbers = [int(value) for value in np.unique(values) if value != BACKGROUND]
+    if numbers and numbers[-1] > BACKGROUND:
+        raise DefectError(BROKEN_MAP, f"{picture.map.name}: values must be 0 to {BACKGROUND}, got {numbers[-1]}")
+    shapes: Shapes = []
+    skipped: list[Outcome] = []
+    for number in numbers:
+        name = SUPER_PARTS[number]
+        try:
+            shown = Shown(picture.item, words.meaning(picture.object, name), name, None)
+        except DefectError as defect:
+            skipped.append(Skipped(picture.item, defect.reason, is_defect=True, detail=defect.detail))
+            continue
+        shapes.append((shown, Mask.encode(values == number)))
+    return shapes, skipped
+
+
+def _list_split(release: Release, split: str, words: Words) -> Listed:
+    """List the images of a split, sorted: maps take the place of images that the JSON does not annotate."""
+    files = release.files(split)
+    if files is None:
+        return Listed([], notes=(f"the source has no annotations of {split}: that split of the store is empty",))
+    listed = read_split(release, files, words)
+    bare = {image for image, item in listed.items if isinstance(item.content, Picture) and not item.content.annotations}
+    annotated = {image for image, _ in listed.items} - bare
+    chosen = {image: path for image, path in files.maps.items() if image not in annotated}
+    _check_background(release.source, [path for image, path in chosen.items() if synset_of(image) in words.objects])
+    items = [(image, item) for image, item in listed.items if image not in chosen]
+    items += [(image, _map_item(release, files, image, words)) for image in chosen]
+    return replace(listed, items=sorted(items, key=lambda pair: pair[0]))
+
+
+def _map_item(release: Release, files: SplitFiles, image: str, words: Words) -> Item:
+    path = files.maps[image]
+    name, thing = release.item(path), words.objects.get(synset_of(image))
+    if thing is None:
+        return Item(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
+    return Item(name, MapPicture(name, files.split, image, release.photo(files, image), thing, path), (path,))
+
+
+def _check_background(source: Path, maps: Sequence[Path]) -> None:
+    """Raise a `DataError` if the first maps tell that these are none of parts: their highest value is the background.
+
+    Broken maps tell nothing here; each becomes a defect later.
+    """
+    highest = list(islice(_highest_values(maps), MAPS_PROBED))
+    if highest and BACKGROUND not in highest:
+        raise DataError(
+            f"{source}: part maps must have the background {BACKGROUND} above the parts, got {max(highest)} as the "
+            f"highest value of {maps[0].name} and others; maps of whole objects have 158: unpack {ARCHIVE} again"
+        )
+
+
+def _highest_values(maps: Sequence[Path]) -> Iterator[int]:
+    for path in maps:
+        try:
+            yield int(read_map(path).max())
+        except DefectError:
+            continue
+
+
+def _check_classes(source: Path, classes: dict[str, set[str]]) -> None:
+    """Raise a `DataError` if no two splits share a class, as in the OOD archive."""
+    found = {split: names for split, names in classes.items() if names}
+    if len(found) > 1 and all(first.isdisjoint(second) for first, second in combinations(found.values(), 2)):
+        counts = ", ".join(f"{split} {len(names)}" for split, names in found.items())
+        raise DataError(
+            f"{source}: splits must share their classes, got splits that share none ({counts}), as in "
+            f"PartImageNet_OOD.zip, where no seen object can be tested; unpack {ARCHIVE} in a folder of its own"
+        )
+
+
+def _check_photos(release: Release, items: Sequence[Item]) -> None:
+    """Raise a `DataError` if not a single photo is there."""
+    photos: list[Any] = [item.content.photo for item in items if not isinstance(item.content, Skipped)]
+    if photos and not any((release.root / photo).is_file() for photo in photos):
+        raise DataError(
+            f"{release.source}: photos must lie in {PHOTO_PLACES[0].format('<split>')} or folders of a synset there, "
+            f"got none of {len(photos)}, such as {photos[0]}; unpack {ARCHIVE} again"
+        )

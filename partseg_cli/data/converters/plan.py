@@ -1,0 +1,159 @@
+"""From a data set's name and a folder of original files to a conversion that is about to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from partseg_cli.data.cartoon import scene as cartoon
+from partseg_cli.data.converters import ade20k, ade20k_part, cityscapes_parts, pascal_part
+from partseg_cli.data.converters.coco import converter as coco
+from partseg_cli.data.converters.conversion import Conversion
+from partseg_cli.data.converters.ovparts import repack as ovparts
+from partseg_cli.data.converters.ovparts.ade20k import convert_ade
+from partseg_cli.data.converters.ovparts.pascal import convert_pascal
+from partseg_cli.data.converters.paco import converter as paco
+from partseg_cli.data.converters.partimagenet import converter as partimagenet
+from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
+from partseg_cli.data.store import DatasetInfo, image_root
+from partseg_cli.errors import DataError, UsageError
+from partseg_cli.io.paths import data_folder
+
+OWN = "coco"
+"""Stands where the name of a published data set does, for a user's own set."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a drawn data set is to be: number of images, seed and size in pixels."""
+
+    images: int = 200
+    seed: int = 0
+    size: int = 128
+
+
+@dataclass(frozen=True)
+class OwnSet:
+    """What is to be known of a user's own set; see `coco.convert`."""
+
+    annotations: tuple[Path, ...] = ()
+    splits: tuple[str, ...] = ()
+    object_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion about to run.
+
+    Attributes:
+        folder: of the store to be.
+        info: what the store says of itself.
+        conversion: gives its records.
+        manifest: of a published data set.
+        asked: what the user says besides, of a set that is drawn or their own; None for a published one.
+    """
+
+    folder: Path
+    info: DatasetInfo
+    conversion: Conversion
+    manifest: Manifest | None = None
+    asked: Drawing | OwnSet | None = None
+
+
+Convert = Callable[[Path, Manifest], Conversion]
+
+
+def _one_of(is_original: Callable[[Path], bool], original: Convert, repack: Convert) -> Convert:
+    """Give what converts either form of a data set, and refuses a folder that holds both."""
+
+    def convert(source: Path, manifest: Manifest) -> Conversion:
+        if not ovparts.is_repack(source):
+            return original(source, manifest)
+        if is_original(source):
+            raise DataError(
+                f"{source}: must hold the original release or the OV-PARTS repack, got both; "
+                "name the folder of one of them with --source"
+            )
+        return repack(source, manifest)
+
+    return convert
+
+
+CONVERTERS: dict[str, Convert] = {
+    "ade20k-part-234": _one_of(ade20k.is_release, ade20k_part.convert, convert_ade),
+    "cityscapes-panoptic-parts": cityscapes_parts.convert,
+    "paco": paco.convert,
+    "partimagenet": partimagenet.convert,
+    "pascal-part-116": _one_of(pascal_part.is_release, pascal_part.convert, convert_pascal),
+}
+"""What reads the sources of the data set of a manifest."""
+
+
+def plan_published(
+    name: str, source: Path | None, out: Path | None, *, drawing: Drawing, split_list: Path | None = None
+) -> Plan:
+    """Start the converter of a published or drawn data set.
+
+    Args:
+        name: of a packaged manifest.
+        source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`.
+        out: folder of the store; default `$PARTSEG_DATA/<name>`.
+        drawing: for a data set that is drawn.
+        split_list: a list of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
+
+    Raises:
+        UsageError: `drawing` is outside its rules, or `split_list` is given for a set without such a list.
+        DataError: there is no such data set, or the source is missing or of another kind.
+    """
+    manifest = load_manifest(name)
+    if split_list is not None:
+        manifest = _with_list(manifest, split_list)
+    source, folder = source or data_folder() / "raw" / manifest.name, out or data_folder() / manifest.name
+    if manifest.name in CONVERTERS:
+        conversion = CONVERTERS[manifest.name](source, manifest)
+    else:
+        conversion = cartoon.convert(folder, manifest, images=drawing.images, seed=drawing.seed, size=drawing.size)
+    info = DatasetInfo(
+        name=manifest.name,
+        image_root=conversion.image_root,
+        objects=manifest.objects,
+        vocabulary=manifest.vocabulary,
+        licence=manifest.licence,
+        homepage=manifest.homepage,
+        lists=conversion.lists,
+        test=manifest.test,
+        sample=manifest.sample,
+    )
+    return Plan(folder, info, conversion, manifest, None if manifest.name in CONVERTERS else drawing)
+
+
+def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
+    """Start to convert a user's own set; it is called as its folder, or as in the store that it is an export of.
+
+    Raises:
+        UsageError: there is no folder, or `own` does not fit it.
+        DataError: it has the name of a published set, or is no COCO set.
+    """
+    if source is None:
+        raise UsageError("prepare coco needs the folder of your set, got none; write partseg prepare coco DIR")
+    found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
+    if found.info is not None:
+        info = replace(found.info, image_root=found.conversion.image_root, images=())
+        return Plan(out or data_folder() / info.name, info, found.conversion, asked=own)
+    name = Path(image_root(source)).name
+    if name in manifest_names() or not name:
+        raise DataError(
+            f"{source}: the folder's name becomes the set's, and must be none of a published set, got {name!r}; "
+            "rename the folder"
+        )
+    info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
+    return Plan(out or data_folder() / name, info, found.conversion, asked=own)
+
+
+def _with_list(manifest: Manifest, split_list: Path) -> Manifest:
+    if manifest.val_list is None:
+        raise UsageError(f"--split-list is for sets whose val is a list, got {manifest.name}; leave it out")
+    named = replace(manifest, val_list=str(split_list.absolute()))
+    stems = ovparts.val_stems(split_list) if split_list.is_dir() else named.val_stems()
+    return replace(named, val_images=tuple(sorted(stems)))

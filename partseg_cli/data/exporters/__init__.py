@@ -1,0 +1,1 @@
+"""Exporters: a store to the formats of other tools."""

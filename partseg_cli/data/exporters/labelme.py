@@ -1,0 +1,136 @@
+"""A store for labelme: a JSON file beside each photo, whose shapes are masks, so that no pixel is lost.
+
+Layout: `<split>/<path of the photo>` and the same with `.json`, where the caller puts the photos; `labels.txt` is what
+labelme's `--labels` takes. An object's shape is called as the object, a part's as its pair; `group_id` is the object's
+number in the image, `description` the raw code of a part. labelme shows photos as their EXIF orientation turns them, so
+masks of a photo as stored are turned with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from partseg_cli.data.exporters.common import unique_names
+from partseg_cli.data.record import Record
+from partseg_cli.data.rle import Mask
+from partseg_cli.data.store import DatasetInfo, Store
+from partseg_cli.io.atomic import write_json, write_text
+from partseg_cli.io.images import turn_of
+
+VERSION = "5.5.0"
+"""Of labelme, as the files state it; it has shapes of type mask since 5.4 (wkentaro/labelme, pull request 1358)."""
+IGNORE, BACKGROUND = "__ignore__", "_background_"
+"""labelme's names for pixels that say nothing, and for what is not labelled (its examples' labels.txt)."""
+LABELS = "labels.txt"
+
+
+def export(store: Store, folder: Path, splits: Sequence[str]) -> Iterator[Path]:
+    """Write the JSON of each photo, then `labels.txt`; give each path when it is there."""
+    for split in splits:
+        records = store.records(split)
+        for name, record in zip(unique_names(records), records, strict=True):
+            path = folder / split / f"{name}.json"
+            write_json(path, _document(_as_shown(record, store.photo(record)), store.info))
+            yield path
+    pairs = [pair.name for pair in store.info.vocabulary.pairs]
+    write_text(folder / LABELS, "\n".join([IGNORE, BACKGROUND, *store.info.objects, *pairs]) + "\n")
+    yield folder / LABELS
+
+
+def photo_place(split: str, record: Record) -> str:
+    """Give the place of a photo below the export's folder."""
+    return f"{split}/{record.file_name}"
+
+
+def _document(record: Record, info: DatasetInfo) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": list(_shapes(record, info)),
+        "imagePath": os.path.basename(record.file_name),  # noqa: PTH119 - a name with slashes, on every system
+        "imageData": None,
+        "imageHeight": record.height,
+        "imageWidth": record.width,
+    }
+
+
+def _shapes(record: Record, info: DatasetInfo) -> Iterator[dict[str, Any]]:
+    """Give the shapes: objects, then parts, so that parts lie on top; an empty mask has none."""
+    for thing in record.objects:
+        flags = {"synthetic": True} if thing.synthetic else {}
+        yield from _shape(info.objects[thing.category], thing.mask, record, group_id=thing.id, flags=flags)
+    for part in record.parts:
+        name = info.vocabulary.pairs[part.pair].name
+        yield from _shape(name, part.mask, record, group_id=part.object, description=part.raw)
+    if record.ignore is not None:
+        yield from _shape(IGNORE, record.ignore, record)
+
+
+def _shape(
+    label: str,
+    mask: Mask,
+    record: Record,
+    *,
+    group_id: int | None = None,
+    description: str = "",
+    flags: dict[str, bool] | None = None,
+) -> Iterator[dict[str, Any]]:
+    if not mask.area:
+        return
+    x, y, width, height = mask.bbox
+    yield {
+        "label": label,
+        "points": [[x, y], [x + width - 1, y + height - 1]],  # both corners are inside
+        "group_id": group_id,
+        "description": description,
+        "shape_type": "mask",
+        "flags": flags or {},
+        "mask": _png(_crop(mask, record.height)),
+    }
+
+
+def _crop(mask: Mask, height: int) -> UInt8[np.ndarray, "h w"]:
+    """Give the pixels of the mask's box, in an image of this height: 1 = inside."""
+    x, y, width, rows = mask.bbox
+    column, row = np.divmod(mask.positions(), height)
+    pixels = np.zeros((rows, width), np.uint8)
+    pixels[row - y, column - x] = 1
+    return pixels
+
+
+def _png(pixels: UInt8[np.ndarray, "h w"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _as_shown(record: Record, path: Path) -> Record:
+    """Give the record in the orientation in which labelme shows its photo."""
+    turn = None if record.upright else turn_of(path)
+    if turn is None:
+        return record
+
+    def turned(mask: Mask) -> Mask:
+        pixels = Image.fromarray(mask.decode(record.height, record.width).astype(np.uint8))
+        return Mask.encode(np.asarray(pixels.transpose(turn)).astype(np.bool_))
+
+    width, height = Image.new("1", (record.width, record.height)).transpose(turn).size
+    return replace(
+        record,
+        width=width,
+        height=height,
+        upright=True,
+        objects=tuple(replace(thing, mask=turned(thing.mask)) for thing in record.objects),
+        parts=tuple(replace(part, mask=turned(part.mask)) for part in record.parts),
+        ignore=record.ignore and turned(record.ignore),
+    )

@@ -1,0 +1,1 @@
+"""Training samples: images and targets, transforms, batches."""

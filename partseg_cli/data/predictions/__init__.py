@@ -1,0 +1,1 @@
+"""Predictions of any model, read from files."""

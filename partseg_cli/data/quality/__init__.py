@@ -1,0 +1,1 @@
+"""Data quality: statistics, checks, conversion reports."""

@@ -1,0 +1,1 @@
+"""Splits: seen and unseen pairs, training and validation images, leakage."""

@@ -1,0 +1,1 @@
+"""Evaluation: integer pixel counts, counting rules, metrics."""

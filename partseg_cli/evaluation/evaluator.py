@@ -1,0 +1,238 @@
+"""What predicts, a checkpoint or label maps that are there already, and the counting of a trial with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partseg_cli.data.predictions.reader import open_predictions
+from partseg_cli.evaluation.runner import Counted, Maps, Place, count_images, count_maps
+from partseg_cli.evaluation.shards import WHOLE, Shard
+from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.tally import Count, Tally, count_trial
+from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.paths import new_run
+from partseg_cli.models.builder import Opened, open_model
+from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
+from partseg_cli.models.checkpoints.resolver import find_weights
+from partseg_cli.reports.overlay import save_labels
+from partseg_cli.reports.results import versions
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.processes import Plan, launch, sum_up, team_of
+from partseg_cli.runtime.progress import Track, silent
+
+SAVED = "predictions"
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What predicts.
+
+    Attributes:
+        path: of a checkpoint, or of label maps.
+        about: what reports say of it.
+        digest: of the weights, or of the names and sizes of the maps' files.
+        maps: gives the label maps; None for a checkpoint, which each process opens on its own device.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    digest: str
+    maps: Maps | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a checkpoint."""
+        return self.maps is None
+
+
+def find_source(
+    trial: Trial, checkpoint: Path | None, model: str | None, predictions: Path | None, tell: Tell
+) -> Source:
+    """Find out what predicts, without reading weights; see `evaluate`.
+
+    Raises:
+        CheckpointError: there are no such weights.
+        DataError: there are no such maps.
+    """
+    if predictions is not None:
+        return _maps(predictions, trial, tell)
+    path = checkpoint_file(find_weights(checkpoint, model, tell))
+    header = read_header(path)
+    about = {
+        "model": header.model["name"],
+        "backbone": header.model["backbone"],
+        "checkpoint": str(path),
+        "step": header.step,
+    }
+    return Source(path, about, header.digest)
+
+
+def _maps(source: Path, trial: Trial, tell: Tell) -> Source:
+    opened = open_predictions(source, trial.store, trial.places)
+    tell(f"{source}: {opened.kind}")
+    if opened.extra:
+        tell(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
+    about = {"predictions": str(source), "kind": opened.kind}
+    return Source(source, about, _digest(source, times=False), opened.maps)
+
+
+def _digest(path: Path, *, times: bool) -> str:
+    """Give a digest of the names and sizes, and on request times, of a file or of all files in a folder."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    rows = []
+    for file in files:
+        stat = file.stat()
+        rows.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns if times else 0))
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def by_model(model: Opened, trial: Trial) -> Count:
+    """Let a model predict."""
+    objects = trial.object_maps()
+    return lambda places, scored: count_images(
+        model,
+        trial.store,
+        places,
+        trial.vocabulary,
+        protocol=trial.protocol,
+        counting=trial.counting,
+        image_size=model.section.image_size,
+        batch=model.compute.batch,
+        scored=scored,
+        objects=objects,
+    )
+
+
+def _by_maps(maps: Maps, trial: Trial) -> Count:
+    """Read maps that are there already."""
+
+    def count(places: Sequence[Place], scored: Sequence[bool] | None) -> Iterator[Counted]:
+        return count_maps(maps, trial.store, places, trial.vocabulary, counting=trial.counting, scored=scored)
+
+    return count
+
+
+@dataclass(frozen=True)
+class Job:
+    """The counting of a trial, for this process or to be handed to several.
+
+    Attributes:
+        trial: what is tested.
+        source: what predicts.
+        compute: how; each process has a device of its own.
+        folder: where what is counted is kept until all is.
+        save: whether the predicted maps are written there too.
+        decides: all that decides the counts.
+        track: shows progress.
+    """
+
+    trial: Trial
+    source: Source
+    compute: Compute
+    folder: Path
+    save: bool
+    decides: tuple[Any, ...]
+    track: Track
+
+    @property
+    def journal(self) -> CountJournal:
+        """A journal of what is counted."""
+        return CountJournal(self.folder, self.decides)
+
+    def predictor(self, device: torch.device) -> Count:
+        """Open what predicts."""
+        if self.source.maps is not None:
+            return _by_maps(self.source.maps, self.trial)
+        return by_model(open_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
+
+    def count(self, rank: Shard, device: torch.device) -> Tally:
+        """Count the share of a process."""
+        with self.journal as journal:
+            return count_trial(
+                self.trial,
+                self.predictor(device),
+                self.track if rank.index == 0 else silent,
+                batch=self.compute.batch if self.source.is_model else 1,
+                rank=rank,
+                journal=journal,
+                keep=partial(_save, self.folder, self.trial) if self.save else None,
+            )
+
+    def share(self, rank: Shard, device: torch.device) -> Tally | None:
+        """Count the share of a connected process, and bring all together in the first one."""
+        return sum_up(self.count(rank, device), rank, device)
+
+
+def count_everywhere(
+    trial: Trial,
+    source: Source,
+    *,
+    compute: Compute,
+    plan: Plan,
+    out: Path | None,
+    name: str,
+    save: bool = False,
+    track: Track = silent,
+    tell: Tell = lambda line: None,
+) -> tuple[Job, Tally | None]:
+    """Count the samples of a trial's shard in all processes of a plan, going on where a former run was stopped.
+
+    Returns:
+        What was done, and the counts; None in processes of torchrun other than the first.
+    """
+    if plan.rank is not None:
+        team = team_of(plan.rank)
+        with team.connected(plan.devices[0]):
+            folder = team.first(out or new_run("evaluate", name) if plan.is_first else Path())
+            job = open_job(trial, source, compute, folder, save=save, track=track)
+            return job, job.share(plan.rank, plan.devices[0])
+    job = open_job(trial, source, compute, out or new_run("evaluate", name), save=save, track=track, tell=tell)
+    if len(plan.devices) > 1:
+        return job, launch(job.share, plan.devices)
+    return job, job.count(WHOLE, plan.devices[0])
+
+
+def open_job(
+    trial: Trial,
+    source: Source,
+    compute: Compute,
+    folder: Path,
+    *,
+    save: bool = False,
+    track: Track = silent,
+    tell: Tell = lambda line: None,
+) -> Job:
+    """Get ready to count, and tell how much a former run has done."""
+    decides = (
+        trial.data_hash,
+        trial.protocol,
+        source.digest,
+        _digest(source.path, times=True),
+        _digest(trial.objects, times=True) if trial.objects else None,
+        compute.device.type,
+        compute.precision,
+        compute.prompt_chunk,
+        compute.batch if source.is_model else 1,
+        save,
+        versions(),
+    )
+    job = Job(trial, source, compute, folder, save, decides, track)
+    photos = len(trial.places)
+    done = len(job.journal.read(range(photos)))
+    if done:
+        tell(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")
+    return job
+
+
+def _save(folder: Path, trial: Trial, counted: Counted) -> None:
+    """Write the predicted map of a photo, 8 or 16 bits as `partseg predict` does."""
+    path = folder / SAVED / f"{counted.image_id}.png"
+    save_labels(path, counted.prediction.numpy(), len(trial.vocabulary.pairs))

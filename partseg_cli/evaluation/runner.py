@@ -1,0 +1,157 @@
+"""Walks through labelled photos, predicts under a protocol, and counts pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.record import Record
+from partseg_cli.data.store import Store
+from partseg_cli.evaluation.counts import SampleCounts, count
+from partseg_cli.evaluation.samples import Counting, Sample, samples
+from partseg_cli.inference.protocols import oracle_obj, parts_of, pred_all
+from partseg_cli.structures import Logits
+from partseg_cli.vocabulary import Vocabulary
+
+Place = tuple[str, int]
+"""Store split, and number of the record in it."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that segments; see DECISIONS "Model call"."""
+
+    def __call__(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits: ...  # noqa: D102
+
+
+Maps = Callable[[Record], Int[Tensor, "H W"]]
+"""Gives a map of the size of a record's photo: pairs or objects by index, -1 = none."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One photo that was counted.
+
+    Attributes:
+        image_id: of its record.
+        samples: counts of each of its samples; none where no pixel is labelled.
+        prediction: the predicted pairs, all samples laid over each other; -1 = none.
+    """
+
+    image_id: str
+    samples: tuple[SampleCounts, ...]
+    prediction: Int[Tensor, "H W"]
+
+
+def count_images(
+    model: Model,
+    store: Store,
+    places: Sequence[Place],
+    vocabulary: Vocabulary,
+    *,
+    protocol: str,
+    counting: Counting,
+    image_size: int,
+    batch: int = 1,
+    scored: Sequence[bool] | None = None,
+    objects: Maps | None = None,
+) -> Iterator[Counted]:
+    """Let a model predict each photo in turn, and count it at its own size.
+
+    Args:
+        model: in evaluation mode.
+        store: the labelled photos.
+        places: of each.
+        vocabulary: the store's pairs, in the store's order.
+        protocol: "pred-all", "oracle-obj" or "pred-obj".
+        counting: what a sample is.
+        image_size: pixels, the square that the model reads.
+        batch: photos in one forward pass; groups follow the order of `places` alone.
+        scored: for each pair whether its labelled pixels count; None: all do.
+        objects: for "pred-obj" the predicted object at each pixel, an index into the vocabulary's objects.
+    """
+    stored = {split: store.records(split) for split in store.splits}
+    for start in range(0, len(places), batch):
+        group: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
+        photos = [store.read_photo(record) for record in group]
+        with torch.inference_mode():
+            logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
+            for index, record in enumerate(group):
+                predict = _Predictor(logits.image(index), vocabulary, protocol, record, objects)
+                yield _count(record, store, vocabulary, counting, scored, predict)
+
+
+def count_maps(
+    maps: Maps,
+    store: Store,
+    places: Sequence[Place],
+    vocabulary: Vocabulary,
+    *,
+    counting: Counting,
+    scored: Sequence[bool] | None = None,
+) -> Iterator[Counted]:
+    """Count label maps that are there already, as `count_images` counts a model's."""
+    stored = {split: store.records(split) for split in store.splits}
+    for split, index in places:
+        record: Record = stored[split][index]
+        yield _count(record, store, vocabulary, counting, scored, _Given(maps(record)))
+
+
+def _count(
+    record: Record,
+    store: Store,
+    vocabulary: Vocabulary,
+    counting: Counting,
+    scored: Sequence[bool] | None,
+    predict: Callable[[Sample], Int[Tensor, "H W"]],
+) -> Counted:
+    """Count all samples of a photo."""
+    whole = torch.full((record.height, record.width), -1)
+    found = []
+    for sample in samples(record, store.info.objects, vocabulary, counting, scored):
+        prediction = predict(sample)
+        inside = sample.inside.to(prediction.device)
+        prediction = torch.where(inside, prediction, -1)
+        target, apart = sample.target.to(prediction.device), [area.to(prediction.device) for area in sample.areas()]
+        found.append(count(prediction, target, len(vocabulary.pairs), counting.ratio, apart))
+        whole = torch.where(sample.inside, prediction.cpu(), whole)
+    return Counted(record.image_id, tuple(found), whole)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A map that is the same for every sample of its photo."""
+
+    labels: Int[Tensor, "H W"]
+
+    def __call__(self, sample: Sample) -> Int[Tensor, "H W"]:
+        return self.labels
+
+
+class _Predictor:
+    """Decides the samples of one photo under a protocol; what does not depend on the sample is decided once."""
+
+    def __init__(
+        self, logits: Logits, vocabulary: Vocabulary, protocol: str, record: Record, objects: Maps | None
+    ) -> None:
+        self.logits, self.vocabulary, self.size = logits, vocabulary, (record.height, record.width)
+        self.whole: Int[Tensor, "H W"] | None = None
+        if protocol == "pred-all":
+            self.whole = pred_all(logits, vocabulary, self.size).pairs.labels
+        elif protocol == "pred-obj":
+            if objects is None:
+                raise ValueError("pred-obj needs maps of objects, got none")
+            self.whole = parts_of(logits, vocabulary, objects(record).to(logits.pairs.device))
+
+    def __call__(self, sample: Sample) -> Int[Tensor, "H W"]:
+        if self.whole is not None:
+            return self.whole
+        if sample.told is None:
+            return oracle_obj(self.logits, self.vocabulary, self.size, sample.objects)
+        return parts_of(self.logits, self.vocabulary, sample.told.to(self.logits.pairs.device))

@@ -1,1 +1,0 @@
-"""Scores: counts of pixels, and pure functions of those counts."""

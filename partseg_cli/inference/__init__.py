@@ -1,0 +1,1 @@
+"""Inference: logits to label maps, queries, predictions for images."""

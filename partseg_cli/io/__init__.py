@@ -1,0 +1,1 @@
+"""Input and output: paths, atomic files, images, journals, caches."""

@@ -1,1 +1,0 @@
-"""The training objective of PartCLIPSeg, Eq. 5-9."""

@@ -1,1 +1,0 @@
-"""Segmentation models: images and a vocabulary in, logits out."""

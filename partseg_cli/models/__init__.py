@@ -1,0 +1,1 @@
+"""Segmentation models: images and a vocabulary to logits."""

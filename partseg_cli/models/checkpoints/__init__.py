@@ -1,0 +1,1 @@
+"""Checkpoints: headers, published layouts, where weights are found."""

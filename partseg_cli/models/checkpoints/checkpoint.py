@@ -1,0 +1,220 @@
+"""Checkpoints: weights as safetensors with a header that says what they are, and the state of a run beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from partseg_cli.errors import CheckpointError, PartsegError
+from partseg_cli.io.atomic import whole_file
+from partseg_cli.vocabulary import Vocabulary
+
+FORMAT = "partseg-checkpoint-2"
+STATE_FORMAT = "partseg-state-1"
+PUBLISHED = (".pth", ".pt", ".bin")
+"""How files of published weights end that are no safetensors."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        model: the `model` section of its recipe, with the switches that its weights were trained with.
+        vocabulary: of its data set, with seen flags.
+        dataset: name of that data set.
+        recipe: name of the recipe.
+        step: after which it was written.
+        digest: SHA-256 of the tensors, see `weights_digest`; filled in when it is written.
+        imported: where imported weights come from: format, file, SHA-256, licence, notes; empty after training.
+    """
+
+    model: dict[str, Any]
+    vocabulary: Vocabulary
+    dataset: str
+    recipe: str
+    step: int
+    digest: str = ""
+    imported: dict[str, Any] = field(default_factory=dict)
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of names, shapes, types and values, whatever the order and the file around them."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool = False) -> None:
+    """Write weights and header, whole or not at all; the same weights and header give the same bytes.
+
+    Args:
+        path: of the file.
+        model: whose weights.
+        header: what it says of itself.
+        half: round the values to 16 bits, in half the space; they are read as 32 bits again.
+    """
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if half:
+        tensors = {name: value.half() for name, value in tensors.items()}
+    header = replace(header, digest=weights_digest({name: _whole(value) for name, value in tensors.items()}))
+    about = {"format": FORMAT, **vars(header), "vocabulary": header.vocabulary.to_json()}
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, {"partseg": json.dumps(about, ensure_ascii=False)})
+        except SafetensorError as error:
+            raise _unwritten(path, error) from error
+        temporary.chmod(0o644)  # safetensors makes files that only their owner may read
+
+
+def read_header(path: Path) -> Header:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    return _load(path, weights=False)[0]
+
+
+def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    """Read a file of `save_checkpoint`; a run folder stands for the checkpoint that it selected.
+
+    Raises:
+        CheckpointError: no such file, not whole, or not a checkpoint of this tool.
+    """
+    return _load(path, weights=True)
+
+
+def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
+    path = checkpoint_file(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a training run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, file.metadata() or {})
+            return header, {name: _whole(file.get_tensor(name)) for name in (file.keys() if weights else ())}
+    except (SafetensorError, OSError) as error:
+        if path.suffix in PUBLISHED:
+            raise CheckpointError(
+                f"{path}: must be a checkpoint of this tool, got a file of torch.save; bring it here with "
+                "`partseg weights import`"
+            ) from error
+        raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Give values that were stored in 16 bits in 32."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+
+def checkpoint_file(path: Path) -> Path:
+    """Give `path`, or the checkpoint that the run in this folder selected.
+
+    Raises:
+        CheckpointError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    folder = path
+    for place in (folder / "checkpoints", folder):
+        for name in ("selected.json", "last.safetensors"):
+            path = place / name
+            if path.is_file():
+                return _chosen(path) if path.suffix == ".json" else path
+    raise CheckpointError(
+        f"{folder}: no checkpoint in it; name a .safetensors file or the folder of a training run, and bring published "
+        "weights here with `partseg weights import`"
+    )
+
+
+def _chosen(path: Path) -> Path:
+    try:
+        name: str = json.loads(path.read_text(encoding="utf-8"))["file"]
+        return path.parent / name
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: must name the selected file, got {error!r}; name the checkpoint itself"
+        ) from error
+
+
+def _header(path: Path, metadata: dict[str, str]) -> Header:
+    try:
+        about = json.loads(metadata.get("partseg", "{}"))
+        given = about.pop("format", None) or metadata.get("format")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _broken_header(path, error) from error
+    if given != FORMAT:
+        _refuse_newer(path, given, FORMAT)
+        raise CheckpointError(
+            f"{path}: must be a checkpoint of format {FORMAT!r}, got {given!r}; name one that `partseg train` or "
+            "`partseg weights import` wrote"
+        )
+    try:
+        if not isinstance(about.get("imported", {}), dict):
+            raise TypeError(f"imported must be a record, got {about['imported']!r}")
+        return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
+    except (KeyError, TypeError, ValueError, PartsegError) as error:
+        raise _broken_header(path, error) from error
+
+
+def _refuse_newer(path: Path, given: object, known: str) -> None:
+    """Refuse a format whose number is above the one that this version writes."""
+    kind, _, number = known.rpartition("-")
+    name, _, newer = str(given).rpartition("-")
+    if name == kind and newer.isdigit() and int(newer) > int(number):
+        raise CheckpointError(
+            f"{path}: must be of format {known} or older, got {given}, written by a newer version; update partseg-cli"
+        )
+
+
+def _broken_header(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: its header is broken ({error!r}); train or import it again")
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write what a run needs to go on, beside its weights; whole or not at all."""
+    with whole_file(path) as temporary:
+        try:
+            torch.save({"format": STATE_FORMAT, **state}, temporary)
+        except RuntimeError as error:
+            raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: Exception) -> PartsegError:
+    reason = " ".join(str(error).split())[:200]
+    return PartsegError(f"{path}: cannot be written ({reason}); free some space or choose another --out")
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a file of `save_state`; runs no code of it.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: is no readable training state (it holds more than tensors and plain values); train again"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split())[:200] or "it is cut off"
+        raise CheckpointError(f"{path}: is no readable training state ({reason}); train again") from error
+    given = state.pop("format", None) if isinstance(state, dict) else type(state).__name__
+    if given != STATE_FORMAT:
+        _refuse_newer(path, given, STATE_FORMAT)
+        raise CheckpointError(f"{path}: must be a training state of format {STATE_FORMAT}, got {given!r}; train again")
+    return state

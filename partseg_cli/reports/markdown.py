@@ -1,0 +1,116 @@
+"""Results -> Markdown for a paper or a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, Result
+from partseg_cli.evaluation.rules import GROUPS, RULES
+from partseg_cli.reports.results import NAMES, Bounds, percent, versions, with_interval
+
+ROUND_TRIP_TELLS = "partclipseg on targets that were scaled to another size and back"
+IN_WORDS = ("images", "samples", "boundary_ratio")
+"""Keys that have words of their own and are not listed."""
+SAMPLES = {"object": "photo, object by object", "image": "photo", "instance": "instance of an object"}
+"""What there is one sample of, for each kind."""
+
+
+def markdown(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -> str:
+    """Give the means, the rules beside each other and the sizes as tables, and below what they were taken from.
+
+    In percent with two decimals; "-" where there is nothing to be scored.
+
+    Args:
+        result: the scores.
+        about: what was evaluated; plain values are listed below the tables, those that are None are not.
+        bounds: 95 % intervals of the means: metric -> group -> (low, high).
+    """
+    title = f"### {_code(about.get('dataset'))}, {_plain(about.get('split'))}, {result.protocol}"
+    blocks = [title, _means(result, bounds), *([_rules(result)] if result.rules else []), _sizes(result)]
+    return "\n\n".join([*blocks, _footnote(result, about, bounds)]) + "\n"
+
+
+def _means(result: Result, bounds: Bounds | None) -> str:
+    rows = (
+        (name, *(with_interval(result, bounds, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
+    )
+    return _table(("%", *GROUPS), rows)
+
+
+def _rules(result: Result) -> str:
+    metrics = ("mIoU", "boundary_iou")
+    header = (
+        "rule",
+        *(f"{NAMES[metric]}, {group}" for metric in metrics for group in GROUPS),
+        "classes",
+        "at 0",
+        "pixels",
+    )
+    rows = (
+        (
+            f"**{name}**" if name == result.rule else name,
+            *(percent(rule.means[metric][group]) for metric in metrics for group in GROUPS),
+            str(rule.classes_counted),
+            str(rule.classes_at_zero),
+            f"{rule.pixels:,}",
+        )
+        for name, rule in result.rules.items()
+    )
+    return _table(header, rows)
+
+
+def _sizes(result: Result) -> str:
+    rows = ((name, *(percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items())
+    return _table(("mIoU of parts by size", *GROUPS), rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a table whose first column is words and the others numbers."""
+    lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _footnote(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -> str:
+    medium, large = (SIZES[name][0] for name in ("medium", "large"))
+    tells = ROUND_TRIP_TELLS if result.rule == ROUND_TRIP else RULES[result.rule].tells
+    plain = {key: value for key, value in about.items() if key not in IN_WORDS and isinstance(value, str | int | float)}
+    lines = [
+        f"Protocol {result.protocol}, rule {result.rule} ({tells}): {result.classes_counted:,} classes counted, "
+        f"{result.classes_at_zero:,} of them at 0; {result.pixels:,} labelled pixels in {result.samples:,} samples"
+        f"{_samples(about)}.",
+        f"Small parts have less than {medium:,} pixels in their image, large ones {large:,} or more.",
+        *(["[low, high]: 95 % bootstrap intervals over images."] if bounds else []),
+        "; ".join(f"{_plain(key)} {_code(value)}" for key, value in plain.items()) + ".",
+        ", ".join(f"{name} {number}" for name, number in versions().items()) + ".",
+    ]
+    return "\n".join(f"<sub>{line}</sub>  " for line in lines)
+
+
+def _samples(about: Mapping[str, Any]) -> str:
+    """Tell what a sample is, as far as `about` does."""
+    words = [f"one for each {SAMPLES[about['samples']]}"] if about.get("samples") else []
+    words += [f"{about['images']:,} images"] if about.get("images") is not None else []
+    words += [f"boundary band {about['boundary_ratio']:g} of the diagonal"] if about.get("boundary_ratio") else []
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _plain(value: object) -> str:
+    r"""Give a word in a line, harmless whatever it holds.
+
+    >>> _plain("data_split"), _plain("<b>*")
+    ('data split', '\\<b\\>\\*')
+    """
+    return re.sub(r"([\\`*\[\]<>#|~&])", r"\\\1", " ".join(str(value).replace("_", " ").split()))
+
+
+def _code(value: object) -> str:
+    """Give a name as it is, between more backticks than it has in a row.
+
+    >>> _code("a_b"), _code("x`y")
+    ('`a_b`', '`` x`y ``')
+    """
+    words = " ".join(str(value).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    return f"{fence}{words}{fence}" if fence == "`" else f"{fence} {words} {fence}"

@@ -1,0 +1,212 @@
+"""What the training of every task shares: who takes part, where a run begins or goes on, and its way to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from partseg_cli.config.recipe import AnyRecipe, Recipe
+from partseg_cli.data.fingerprint import fingerprint
+from partseg_cli.data.splits.split import Split
+from partseg_cli.data.store import Store
+from partseg_cli.errors import PartsegError
+from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.spec import open_data
+from partseg_cli.io.paths import new_run
+from partseg_cli.runtime.devices import keep_freed_memory, memory_watch
+from partseg_cli.runtime.pool import usable_cores
+from partseg_cli.runtime.process_group import Layout, Team, limit_threads
+from partseg_cli.runtime.processes import plan_processes, team_of
+from partseg_cli.runtime.signals import Stop
+from partseg_cli.training.batch_share import share_batch
+from partseg_cli.training.loggers import check_loggers, open_loggers
+from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
+from partseg_cli.training.resume import check_state, find_run
+from partseg_cli.training.run_dir import Onlooker, Run, Setting, Trained
+
+ItsBatch = TypeVar("ItsBatch", covariant=True)
+Assess = Callable[[int], Result | None]
+"""Scores the model after a step where that is due; of several processes only the first one gets the result."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of a run, and whom it asks to be told.
+
+    Attributes:
+        out: run folder, new or empty; None: `runs/train/<recipe>-N`.
+        resume: "auto" or the folder of the run that goes on; None: a new one begins.
+        device: auto, cpu, cuda, cuda:N or mps.
+        command: that is noted in the run folder.
+        loggers: other places that are told, "tensorboard" and "wandb".
+        stop: tells whether to stop after the step.
+        on_start: told the run folder, the number of training images, and the step it goes on after.
+        on_step: told of every step.
+        on_score: told step, protocol and mIoU of every evaluation on val.
+        tell: told in a line what else goes on.
+    """
+
+    out: Path | None = None
+    resume: str | None = None
+    device: str = "auto"
+    command: str = ""
+    loggers: tuple[str, ...] = ()
+    stop: Stop = field(default_factory=Stop)
+    on_start: Callable[[Path, int, int], None] = lambda folder, images, step: None
+    on_step: Callable[[Step], None] = lambda step: None
+    on_score: Callable[[int, str, dict[str, float | None]], None] = lambda step, protocol, miou: None
+    tell: Callable[[str], None] = lambda line: None
+
+
+class Found(NamedTuple):
+    """What a run works with, whatever its task.
+
+    Attributes:
+        store: the labelled photos.
+        division: which of them train.
+        device: of this process.
+        run: its folder.
+    """
+
+    store: Store
+    division: Split
+    device: torch.device
+    run: Run
+
+
+@runtime_checkable
+class Samples(Protocol[ItsBatch]):
+    """What is trained on, by the numbers of its samples."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[ItsBatch]: ...  # noqa: D102
+
+
+@contextmanager
+def opened(recipe: AnyRecipe, options: Options) -> Iterator[Found]:
+    """Join the team that torchrun, if any, has put this process in, and find data and folder of the run.
+
+    Nothing is written yet.
+
+    Raises:
+        UsageError: a logger is unknown or not installed, the device is not there, or the folder holds something else or
+            a run of another recipe.
+        DataError: the data are not there, or have changed since the run began.
+        CheckpointError: what the run has saved is broken.
+        OutOfMemoryError: the block runs out of memory.
+    """
+    check_loggers(options.loggers)
+    plan = plan_processes(options.device)
+    team, device = team_of(plan.rank), plan.devices[0]
+    limit_threads(team, usable_cores())
+    keep_freed_memory()
+    with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
+        store, division = open_data(recipe.data)
+        layout = layout_of(recipe, team)
+        yield Found(store, division, device, _find(recipe, store, division, layout, device, options))
+
+
+def memory_advice(recipe: AnyRecipe) -> str:
+    """Say which sizes to lower where memory runs out."""
+    size = f"model.image_size ({recipe.model.image_size})"
+    if not isinstance(recipe, Recipe):
+        return f"lower train.batch_size ({recipe.train.batch_size}) or {size}"
+    recompute = "" if recipe.train.recompute_decoder else "set train.recompute_decoder=true, "
+    return f"{recompute}lower train.micro_batch ({recipe.train.micro_batch}) or {size}"
+
+
+def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
+    """Give how a recipe's steps are spread over a team.
+
+    Raises:
+        RecipeError: they cannot be.
+    """
+    return Layout(recipe.train.batch_size, share_batch(recipe, team.size, recipe.name).micro_batch, team)
+
+
+def _find(
+    recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: Options
+) -> Run:
+    """Find the folder of a run and what it has done there."""
+    vocabulary, images, team = division.vocabulary(store), division.images("train"), layout.team
+    setting = Setting(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
+    found = team.first(find_run(recipe, options.out, options.resume) if team.is_first else None)
+    kind = Run if team.is_first else Onlooker
+    run = kind(found or options.out, recipe, setting)
+    if found is not None:
+        run.restore()
+        check_state(run, options.tell)
+        if run.step == recipe.train.iterations:
+            options.tell(f"{found}: all {run.step} steps are done already")
+    return run
+
+
+def follow(
+    run: Run,
+    loop: Loop[AnyBatch],
+    samples: Samples[AnyBatch],
+    options: Options,
+    *,
+    assess: Assess = lambda step: None,
+    paint: Callable[[], object] = lambda: None,
+) -> Trained:
+    """Do all steps that are left, log and save them; end early where a process is asked to stop.
+
+    Args:
+        run: its folder, made here where it has no name yet.
+        loop: its steps; the model is where the run goes on.
+        samples: what is trained on.
+        options: whom to tell.
+        assess: scores the model after a step where that is due, before the step is saved.
+        paint: brings the pictures of the run up to date.
+
+    Raises:
+        PartsegError: a loss or a gradient is not finite; the state before it is saved.
+    """
+    train, layout, done = run.recipe.train, run.setting.layout, run.step
+    _begin(run, len(samples), options)
+    batches = samples.batches(
+        images=layout.micro,
+        numbers=layout.numbers(first=done + 1, last=train.iterations),
+        workers=run.recipe.data.workers,
+    )
+    names = options.loggers if layout.team.is_first else ()
+    with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=done) as loggers:
+        try:
+            for step in loop.run(batches, first=done + 1, last=train.iterations):
+                done = step.number
+                is_end = step.is_stop or done == train.iterations
+                options.on_step(step)
+                run.log(step)
+                loggers.step(step)
+                if result := assess(done):
+                    options.on_score(done, result.protocol, result.miou)
+                    loggers.score(done, result.protocol, result.miou)
+                if result and not is_end:
+                    paint()
+                if is_end or done % train.save_every == 0:
+                    run.save(loop, done)
+                if is_end:
+                    break
+        except NotFiniteError as error:
+            path = run.save(loop, done)
+            raise PartsegError(f"{error}; the weights before it are in {path}") from error
+    is_done = done == train.iterations
+    checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
+    paint()
+    return Trained(run.folder, checkpoint, done, len(samples), is_done)
+
+
+def _begin(run: Run, images: int, options: Options) -> None:
+    """Make the folder, note there what is run, and tell; what was read of it is in the loop by now."""
+    run.place(partial(new_run, "train", run.recipe.name))
+    run.open(options.command)
+    run.forget()
+    options.on_start(run.folder, images, run.step)

@@ -1,0 +1,213 @@
+"""An evaluation that is killed, however suddenly, goes on where it was, and writes the same bytes."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import tiny
+
+from partseg_cli.errors import PartsegError
+from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.journal import clear_journals
+
+PHOTOS = 7
+BATCH = 2
+DONE = 3
+"""Photos that a run has counted when it is killed: of the second group one is missing."""
+
+KILLED = f"""
+import os, signal, sys
+from partseg_cli.data.count_journal import CountJournal
+from partseg_cli.pipeline.processes import Plan
+
+add = CountJournal.add
+def add_or_die(self, number, value):
+    add(self, number, value)
+    if number == {DONE - 1}:
+        self._file.write(b'[3, ["scene')  # as if the kill had come in the middle of a line
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+CountJournal.add = add_or_die
+
+if __name__ == "__main__":
+    from partseg_cli.cli.app import main
+    main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _alike(monkeypatch, one_thread) -> None:
+    """Let processes compute as this one does, in which MKL was first used without a wish."""
+    monkeypatch.setenv("MKL_CBWR", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def words(trained, out: Path, *more: object) -> list[str]:
+    common = (
+        "--split",
+        "train",
+        "--limit",
+        PHOTOS,
+        "--device",
+        "cpu",
+        "--pictures",
+        0,
+        "--draws",
+        20,
+        "--batch",
+        BATCH,
+    )
+    return [
+        *map(str, ("evaluate", "tiny", *tiny(trained.data), "--checkpoint", trained.run, *common, "--out", out, *more))
+    ]
+
+
+def kill_in_the_middle(trained, tmp_path: Path, *more: object) -> tuple[int, str]:
+    """Run a command in which the process that counts a photo in the middle kills itself."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, script, *words(trained, tmp_path / "out", *more)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    return ended.returncode, ended.stderr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def read_photos(monkeypatch) -> list[int]:
+    """Numbers of the photos that are counted from now on."""
+    numbers: list[int] = []
+    add = CountJournal.add
+
+    def watched(self: CountJournal, number: int, value: object) -> None:
+        numbers.append(number)
+        add(self, number, value)
+
+    monkeypatch.setattr(CountJournal, "add", watched)
+    return numbers
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, trained, tmp_path, read_photos):
+    assert kill_in_the_middle(trained, tmp_path)[0] == -signal.SIGKILL
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jsonl"]
+    ended = partseg(*words(trained, tmp_path / "out"))
+    assert ended.code == 0, ended.err
+    told = f"going on with an evaluation that was stopped: {DONE} of {PHOTOS} photos are counted"
+    assert ended.err.splitlines()[0] == told
+    assert read_photos == [2, 3, 4, 5, 6]  # a group goes through the model as a whole
+    assert partseg(*words(trained, tmp_path / "undisturbed")).code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_when_a_process_of_several_is_killed_all_end_and_any_number_goes_on(partseg, trained, tmp_path):
+    code, err = kill_in_the_middle(trained, tmp_path, "--gpus", 2)
+    assert (code, err) == (
+        1,
+        "error: a process of 2 must live to the end, got one that ended with -9, as when memory runs out; "
+        "run again with fewer --gpus: what is counted is kept\n",
+    )
+    ended = partseg(*words(trained, tmp_path / "out"))
+    assert ended.code == 0
+    assert ended.err.startswith("going on with an evaluation that was stopped: ")
+    assert partseg(*words(trained, tmp_path / "undisturbed")).code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def stop_after(monkeypatch, photos: int) -> None:
+    """Let the next run fail after some photos."""
+    add = CountJournal.add
+
+    def add_and_stop(self: CountJournal, number: int, value: object) -> None:
+        add(self, number, value)
+        if number == photos - 1:
+            monkeypatch.setattr(CountJournal, "add", add)
+            raise PartsegError("stopped")
+
+    monkeypatch.setattr(CountJournal, "add", add_and_stop)
+
+
+CHANGED = [
+    ("--batch", 3),
+    ("--protocol", "oracle-obj"),
+    ("--limit", 6),
+    ("--boundary-ratio", 0.1),
+    ("--save-predictions",),
+]
+
+
+@pytest.mark.parametrize("more", CHANGED, ids=lambda more: more[0])
+def test_an_evaluation_of_something_else_starts_anew(partseg, trained, tmp_path, monkeypatch, more):
+    stop_after(monkeypatch, 4)
+    assert partseg(*words(trained, tmp_path)).err == "error: stopped\n"
+    assert "going on" not in partseg(*words(trained, tmp_path, *more)).err
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_another_rule_and_other_draws_go_on(partseg, trained, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4)
+    partseg(*words(trained, tmp_path))
+    assert "4 of 7 photos are counted" in partseg(*words(trained, tmp_path, "--rule", "full", "--draws", 0)).err
+
+
+def test_a_finished_evaluation_is_done_again(partseg, trained, tmp_path, read_photos):
+    partseg(*words(trained, tmp_path))
+    before = contents(tmp_path)
+    assert "going on" not in partseg(*words(trained, tmp_path)).err
+    assert read_photos == [*range(PHOTOS)] * 2
+    assert contents(tmp_path) == before
+
+
+def test_a_saved_map_is_there_before_its_photo_is_noted(partseg, trained, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4)
+    partseg(*words(trained, tmp_path, "--save-predictions"))
+    assert len(list((tmp_path / "predictions").iterdir())) == 4
+    partseg(*words(trained, tmp_path, "--save-predictions"))
+    assert len(list((tmp_path / "predictions").iterdir())) == PHOTOS
+
+
+# the journal
+
+
+def test_a_journal_gives_back_what_any_process_wrote(tmp_path):
+    for number, value in ((3, ["a", []]), (0, ["b", [[1]]])):
+        with CountJournal(tmp_path, "about") as journal:
+            journal.add(number, value)
+    assert CountJournal(tmp_path, "about").read(range(9)) == {3: ["a", []], 0: ["b", [[1]]]}
+    assert CountJournal(tmp_path, "about").read({0}) == {0: ["b", [[1]]]}
+    assert CountJournal(tmp_path, "something else").read(range(9)) == {}
+
+
+@pytest.mark.parametrize("rest", [b'[1, ["st', b"\x00\xff\x00", b"{}\n", b"[1]\n", b'["1", 2]\n', b"[1, 2]"])
+def test_a_line_that_is_not_whole_does_not_count(tmp_path, rest):
+    with CountJournal(tmp_path, "about") as journal:
+        journal.add(0, "whole")
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes() + rest)
+    assert CountJournal(tmp_path, "about").read(range(9)) == {0: "whole"}
+
+
+def test_a_journal_of_nothing_is_no_file(tmp_path):
+    with CountJournal(tmp_path / "out", "about") as journal:
+        assert journal.read(range(9)) == {}
+    assert not (tmp_path / "out").exists()
+
+
+def test_clearing_takes_journals_alone(tmp_path):
+    with CountJournal(tmp_path, "about") as journal:
+        journal.add(0, "a")
+    (tmp_path / "results.json").write_text("{}")
+    clear_journals(tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "results.json"]
+
+
+def test_a_full_disk_is_told(tmp_path, file_size_limit):
+    with (
+        CountJournal(tmp_path, "about") as journal,
+        pytest.raises(PartsegError, match=r"cannot be written \(File too large\); lift the file size limit"),
+        file_size_limit(100),
+    ):
+        journal.add(0, "a" * 200)

@@ -1,0 +1,231 @@
+"""Groups, shards and processes: however the photos are spread, the counts are the same to the bit."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import tiny
+
+from partseg_cli.config.recipe import load_recipe
+from partseg_cli.errors import DataError, PartsegError, UsageError
+from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.counts import SampleCounts
+from partseg_cli.evaluation.shards import Shard, groups, parse_shard
+from partseg_cli.evaluation.spec import open_trial
+from partseg_cli.evaluation.tally import Tally
+from partseg_cli.pipeline.evaluate import evaluate
+from partseg_cli.runtime import processes
+from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.processes import launch, plan_processes
+
+CPU = torch.device("cpu")
+PHOTOS = 7
+DRAWS = 20
+WORDS = ("--split", "train", "--limit", PHOTOS, "--draws", DRAWS, "--device", "cpu", "--pictures", 0)
+
+
+@pytest.fixture(autouse=True)
+def _alike(monkeypatch, one_thread) -> None:
+    """Let processes compute as this one does, in which MKL was first used without a wish."""
+    monkeypatch.setenv("MKL_CBWR", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def alone(trained, out: Path, batch: int = 1, **options) -> Path:
+    """Evaluate in this process."""
+    trial = open_trial(load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split="train", limit=PHOTOS)
+    options = options or {"checkpoint": trained.run}
+    evaluate(trial, name="x", out=out, compute=Compute(CPU, batch=batch), draws=DRAWS, **options)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+# groups and shards
+
+
+def test_groups_follow_the_number_of_the_photo_and_end_with_their_part():
+    parts = [[("val", index) for index in range(7)], [("train", index) for index in range(5)]]
+    found = groups(parts, 4)
+    assert [(group.part, list(group.numbers)) for group in found] == [
+        (0, [0, 1, 2, 3]),
+        (0, [4, 5, 6]),
+        (1, [7, 8, 9, 10]),
+        (1, [11]),
+    ]
+    assert [place for group in found for place in group.places] == [place for part in parts for place in part]
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 5, 20])
+def test_every_item_is_in_one_shard_and_shards_are_even(of):
+    shards = [Shard(index, of).choose(range(13)) for index in range(of)]
+    assert sorted(item for shard in shards for item in shard) == list(range(13))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_a_shard_is_written_as_it_is_read():
+    assert parse_shard("2/4") == Shard(1, 4)
+    assert str(Shard(1, 4)) == "2/4"
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/4", "5/4", "-1/4", "2/4/6", "2 / 4", "a/b", "1/0", "٢/٤"])
+def test_a_shard_that_is_none_is_refused(text):
+    with pytest.raises(UsageError) as caught:
+        parse_shard(text)
+    assert str(caught.value) == f"--shard must be I/N with I from 1 to N, such as 2/4, got {text!r}"
+
+
+def tally(*numbers: int) -> Tally:
+    table, ones = CountTable(2), np.ones((1, 15), np.int64)
+    for number in numbers:
+        one = np.array([number % 2])
+        table.add(f"photo {number}", SampleCounts(one, number * ones, one, one))
+    return Tally(table, list(numbers), len(set(numbers)))
+
+
+def test_shares_are_put_together_in_the_order_of_the_photos():
+    whole, again = tally(0, 1, 1, 2, 3), Tally.joined([tally(1, 1, 3), tally(0, 2)])
+    assert again.numbers == whole.numbers
+    assert again.table.images == whole.table.images
+    assert np.array_equal(again.sums(), whole.sums())
+
+
+def test_a_photo_in_two_shares_is_refused():
+    with pytest.raises(
+        PartsegError, match=r"^every photo must be counted once, got one in two shards; evaluate again$"
+    ):
+        Tally.joined([tally(0, 1), tally(1, 2)])
+
+
+# which processes
+
+
+@pytest.mark.parametrize(("gpus", "number"), [("1", 1), ("4", 4), ("all", 3)])
+def test_gpus_on_a_cpu_is_a_number_of_processes(monkeypatch, gpus, number):
+    monkeypatch.setattr(processes, "usable_cores", lambda: 3)
+    assert plan_processes("cpu", gpus).devices == (CPU,) * number
+
+
+@pytest.mark.parametrize(("gpus", "indices"), [("1", [0]), ("2", [0, 1]), ("all", [0, 1, 2]), ("0,2", [0, 2])])
+def test_gpus_name_devices(monkeypatch, gpus, indices):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert plan_processes("auto", gpus).devices == tuple(torch.device("cuda", index) for index in indices)
+
+
+PRESENT = "ask for what is there, or --device cpu"
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "message"),
+    [
+        ("auto", "4", f"--gpus: this machine has 3 CUDA devices, got 4; {PRESENT}"),
+        ("cuda", "0,3", f"--gpus: this machine has 3 CUDA devices, got 0,3; {PRESENT}"),
+        ("cuda", "0", f"--gpus: this machine has 3 CUDA devices, got 0; {PRESENT}"),
+        ("auto", "1,1", "--gpus must name each device once, got 1,1"),
+        ("auto", "two", "--gpus must be a number, all, or a list such as 0,2, got 'two'"),
+        ("auto", "-1", "--gpus must be a number, all, or a list such as 0,2, got '-1'"),
+        ("cuda:1", "2", "--gpus goes with --device auto, cuda or cpu, got cuda:1; leave one of them out"),
+        ("cpu", "0", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 0"),
+        ("cpu", "0,1", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 0,1"),
+        ("cpu", "400", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 400"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(monkeypatch, device, gpus, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(UsageError) as caught:
+        plan_processes(device, gpus)
+    assert str(caught.value) == message
+
+
+def test_no_gpu_at_all_is_told_with_exit_code_2(partseg, monkeypatch, trained):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    ended = partseg("evaluate", "tiny", *tiny(trained.data), "--checkpoint", trained.run, "--gpus", "all")
+    assert ended == (2, "", f"error: --gpus: this machine has 0 CUDA devices, got all; {PRESENT}\n")
+
+
+def test_torchrun_says_which_process_this_is(monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    plan = plan_processes("cpu")
+    assert (plan.devices, plan.rank, plan.is_first) == ((CPU,), Shard(2, 3), False)
+    with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):
+        plan_processes("cpu", "2")
+
+
+# processes that are started here
+
+
+def fail_in_the_second(rank: Shard, device: torch.device) -> None:
+    if rank.index == 1:
+        raise DataError("photo_07.png: is broken")
+    torch.distributed.barrier()
+
+
+def die_in_the_second(rank: Shard, device: torch.device) -> None:
+    if rank.index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    torch.distributed.barrier()
+
+
+def test_a_process_that_fails_ends_all_with_its_own_error():
+    with pytest.raises(DataError, match=r"^photo_07\.png: is broken$"):
+        launch(fail_in_the_second, [CPU] * 2)
+
+
+def test_a_process_that_is_killed_ends_all():
+    message = (
+        r"^a process of 2 must live to the end, got one that ended with -9, as when memory runs out; "
+        r"run again with fewer --gpus: what is counted is kept$"
+    )
+    with pytest.raises(PartsegError, match=message):
+        launch(die_in_the_second, [CPU] * 2)
+
+
+@pytest.mark.parametrize(("number", "batch"), [(3, 1), (4, 4)])
+def test_any_number_of_processes_gives_the_same_bytes(partseg, trained, tmp_path, number, batch):
+    expected = contents(alone(trained, tmp_path / "alone", batch))
+    words = (*WORDS, "--checkpoint", trained.run, "--batch", batch, "--gpus", number)
+    ended = partseg("evaluate", "tiny", *tiny(trained.data), *words, "--out", tmp_path / "many", "--json")
+    assert ended.code == 0
+    assert contents(tmp_path / "many") == expected
+
+
+def test_label_maps_are_counted_by_several_processes_too(partseg, trained, tmp_path):
+    maps = alone(trained, tmp_path / "model", checkpoint=trained.run, save=True) / "predictions"
+    expected = contents(alone(trained, tmp_path / "alone", predictions=maps))
+    words = (*WORDS, "--predictions", maps, "--gpus", 2)
+    assert partseg("evaluate", "tiny", *tiny(trained.data), *words, "--out", tmp_path / "many").code == 0
+    assert contents(tmp_path / "many") == expected
+    assert (tmp_path / "many" / "counts.npz").read_bytes() == (tmp_path / "model" / "counts.npz").read_bytes()
+
+
+def test_processes_of_torchrun_give_the_same_bytes_and_only_the_first_tells(trained, tmp_path):
+    expected = contents(alone(trained, tmp_path / "alone"))
+    words = map(str, (*tiny(trained.data), *WORDS, "--checkpoint", trained.run, "--out", tmp_path / "many", "--json"))
+    command = [sys.executable, "-m", "partseg_cli", "evaluate", "tiny", *words]
+    meeting = torch.distributed.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+    common = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(meeting.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    started = [
+        subprocess.Popen(command, env={**common, "RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for rank in "01"
+    ]
+    (first, told), (other, silent) = (process.communicate() for process in started)
+    assert [process.returncode for process in started] == [0, 0], silent
+    assert (other, silent) == (b"", b"")
+    assert b"results.json" in told
+    assert contents(tmp_path / "many") == expected
+    assert first == expected["results.json"]

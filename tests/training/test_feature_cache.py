@@ -1,0 +1,74 @@
+"""The cache of the image tower: the same losses, and the tower runs once a photo."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import tiny
+
+from partseg_cli.config.recipe import load_recipe
+from partseg_cli.errors import RecipeError
+from partseg_cli.evaluation.spec import open_data
+from partseg_cli.models.builder import build_model
+from partseg_cli.models.clip.model import Clip
+from partseg_cli.pipeline.train import train, training_set
+from partseg_cli.training.engine import Options
+from partseg_cli.training.feature_cache import TapCache
+
+STEPS = 2
+
+
+@pytest.fixture
+def settings(trained, tmp_path, monkeypatch, one_thread) -> list[str]:
+    """More images than there are, so that some are seen again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    steps = (f"train.iterations={STEPS}", "train.batch_size=8", "train.micro_batch=1")
+    return [*tiny(trained.data), *steps, "data.flip=0", "model.image_size=32"]
+
+
+def losses(settings: list[str], out: Path, cache: str) -> list[dict[str, float]]:
+    found: list[dict[str, float]] = []
+    options = Options(out=out, device="cpu", on_step=lambda step: found.append(step.losses))
+    train(load_recipe("tiny", [*settings, f"data.cache={cache}"]), options)
+    return found
+
+
+def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_photo(settings, tmp_path, monkeypatch):
+    plain = losses(settings, tmp_path / "a", "none")
+    seen, tower = [], Clip.image_tokens
+    monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", lambda *args, **kwargs: None)
+
+    def counted(self: Clip, images: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(len(images))
+        return tower(self, images)
+
+    monkeypatch.setattr(Clip, "image_tokens", counted)
+    assert losses(settings, tmp_path / "b", "taps") == plain
+    first = sum(seen)
+    assert first < STEPS * 8
+    assert losses(settings, tmp_path / "c", "taps") == plain
+    assert sum(seen) == first
+    assert losses(settings, tmp_path / "d", "photos") == plain
+
+
+def test_other_weights_have_a_cache_of_their_own(settings):
+    recipe = load_recipe("tiny", settings)
+    store, division = open_data(recipe.data)
+    samples = training_set(recipe, store, division)
+    names = set()
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        names.add(TapCache(build_model(recipe.model).clip, samples, "fp32").file.path.name)
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "got"), [(["data.flip=0.5"], "0.5 and published"), (["model.trained=all"], "0 and all")]
+)
+def test_a_tower_that_may_change_or_see_a_photo_otherwise_is_refused(settings, overrides, got):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny", [*settings, *overrides, "data.cache=taps"])
+    assert str(caught.value).endswith(
+        "data.cache taps needs a frozen image tower that sees a photo always alike: data.flip 0 and model.trained "
+        f"published or decoder, got {got}"
+    )

@@ -1,0 +1,92 @@
+"""What a run folder keeps: the best by the metric that the recipe names, and compiled models that train alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import tiny
+
+from partseg_cli.config.recipe import load_recipe
+from partseg_cli.evaluation.metrics import Result
+from partseg_cli.pipeline.train import train
+from partseg_cli.reports.curves.history import read_lines
+from partseg_cli.runtime.process_group import ALONE, Layout
+from partseg_cli.training.engine import Options
+from partseg_cli.training.loop import Loop
+from partseg_cli.training.optimizer import poly_schedule
+from partseg_cli.training.run_dir import Run, Setting
+from partseg_cli.vocabulary import Pair, Vocabulary
+
+WORDS = Vocabulary((Pair("cat", "ear"),))
+NOWHERE = {"seen": None, "unseen": None, "harmonic": None}
+
+
+def a_loop() -> Loop:
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+    schedule = poly_schedule(optimizer, iterations=1, power=1)
+    return Loop(model, lambda batch: {}, optimizer, schedule, 1, 1.0, torch.device("cpu"), "fp32")
+
+
+def result_of(miou: dict) -> Result:
+    return Result("pred-all", "ref-v2", {"mIoU": miou}, 0, 0, 0, 0, ())
+
+
+def considered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, scores: list[dict]) -> list[int]:
+    """Give the steps after which the best weights were written."""
+    written: list[int] = []
+    monkeypatch.setattr(Run, "_write", lambda self, path, loop, step: written.append(step))
+    setting = Setting(WORDS, "x", "0", Layout(1, 1, ALONE), "cpu")
+    run = Run(tmp_path, load_recipe("tiny"), setting)
+    for step, score in enumerate(scores, start=1):
+        run.consider(a_loop(), step, result_of({**NOWHERE, **score}), group)
+    assert [line["mIoU"] for line in read_lines(tmp_path / "val.jsonl")] == [{**NOWHERE, **score} for score in scores]
+    return written
+
+
+SCORES = [
+    {"seen": 10.0, "unseen": 9.0, "harmonic": 9.5},
+    {"seen": 12.0, "unseen": 3.0, "harmonic": 4.8},
+    {"seen": 11.0, "unseen": 9.5, "harmonic": 10.2},
+    {"seen": 12.0, "unseen": 9.5, "harmonic": 10.2},
+]
+
+
+@pytest.mark.parametrize(("group", "best"), [("seen", [1, 2]), ("unseen", [1, 3]), ("harmonic", [1, 3])])
+def test_the_best_is_by_the_group_that_the_recipe_names(tmp_path, monkeypatch, group, best):
+    assert considered(tmp_path, monkeypatch, group, SCORES) == best
+
+
+def test_where_no_pair_is_unseen_seen_ones_decide(tmp_path, monkeypatch):
+    scores = [{"seen": 3.0}, {"seen": 2.0}, {"seen": 4.0}]
+    assert considered(tmp_path, monkeypatch, "harmonic", scores) == [1, 3]
+
+
+@pytest.mark.parametrize("rest", ["", '{"step": 3, "tot', "\x00\x00"])
+def test_a_line_that_was_cut_off_ends_a_file(tmp_path, rest):
+    (tmp_path / "a.jsonl").write_text('{"step": 1}\n{"step": 2}\n' + rest)
+    assert [line["step"] for line in read_lines(tmp_path / "a.jsonl")] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_alike(trained, tmp_path):
+    found = {}
+    for name in ("false", "true"):
+        recipe = load_recipe("tiny", [*tiny(trained.data), f"train.compile={name}", "train.lr=1e-4"])
+        train(recipe, Options(out=tmp_path / name, device="cpu"))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        found[name] = torch.tensor([json.loads(line)["total"] for line in lines])
+    torch.testing.assert_close(found["true"], found["false"], rtol=1e-5, atol=1e-5)
+
+
+def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkeypatch):
+    drawn: list[int] = []
+
+    def count(folder: Path, **_: object) -> None:
+        drawn.append(len((folder / "metrics.jsonl").read_text().splitlines()))
+
+    monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", count)
+    recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.evaluate_every=1"])
+    train(recipe, Options(out=tmp_path / "run", device="cpu"))
+    assert drawn == [1, 2]
