@@ -178,7 +178,7 @@ def check_known(name: str, known: Sequence[str], what: str) -> None:
 
 
 @dataclass(frozen=True)
-class Word:
+class QueryTerm:
     """One entry that a user asks for: a pair, a bare object, a bare part, or a bare word still to be told apart.
 
     Attributes:
@@ -197,7 +197,7 @@ class Word:
         return self.object is None and self.part is None
 
 
-def parse_word(text: str) -> Word:
+def parse_word(text: str) -> QueryTerm:
     """Read one entry of a vocabulary.
 
     >>> parse_word("chest of drawers’ drawer")
@@ -214,10 +214,10 @@ def parse_word(text: str) -> Word:
         raise VocabularyError(
             f'vocabulary: an entry reads "object\'s part", "object" or "part", got {text!r}; complete it'
         )
-    return Word(plain, *pieces) if len(pieces) == 2 else Word(plain)
+    return QueryTerm(plain, *pieces) if len(pieces) == 2 else QueryTerm(plain)
 
 
-def parse_category(name: str) -> Word:
+def parse_category(name: str) -> QueryTerm:
     """Read the name of a category that may hold both words: "object:part" (PACO) or "object's part".
 
     >>> parse_category("car_(automobile):wheel")
@@ -234,4 +234,4 @@ def parse_category(name: str) -> Word:
         return parse_word(plain)
     if not before or not after:
         raise VocabularyError(f'category: must read "object:part", got {name!r}; complete it')
-    return Word(plain, before, after)
+    return QueryTerm(plain, before, after)

@@ -144,9 +144,9 @@ def file_size_limit():
 @pytest.fixture(scope="session")
 def cartoon_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Sixty drawn scenes of 96 x 96 pixels; read it, leave it as it is."""
-    from partseg_cli.data.converters.plan import Drawing
+    from partseg_cli.data.converters.plan import CartoonOptions
     from partseg_cli.pipeline.prepare import prepare
 
     folder = tmp_path_factory.mktemp("cartoon") / "store"
-    prepare("cartoon-part", out=folder, drawing=Drawing(images=60, seed=3, size=96), workers=1)
+    prepare("cartoon-part", out=folder, drawing=CartoonOptions(images=60, seed=3, size=96), workers=1)
     return Store.open(folder)

@@ -15,7 +15,7 @@ from partseg_cli.cli import app
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, DataError, OutOfMemoryError, PartsegError, RecipeError
 from partseg_cli.io.paths import packaged
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.runtime.devices import memory_watch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -469,13 +469,13 @@ def test_weights_that_are_not_finite_exit_4(complaint, trained, photo, tmp_path)
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(
     complaint, trained, tmp_path, monkeypatch
 ):
-    terms = PartSegLoss.__call__
+    terms = PartCLIPSegLoss.__call__
 
     def with_endless_slope(self, logits, labels):
         values = terms(self, logits, labels)
         return {**values, "total": values["total"] + (values["total"] * 0).sqrt()}
 
-    monkeypatch.setattr(PartSegLoss, "__call__", with_endless_slope)
+    monkeypatch.setattr(PartCLIPSegLoss, "__call__", with_endless_slope)
     code, message = complaint("train", "tiny", *tiny(trained.data), "--device", "cpu", "--out", "run")
     assert code == 1
     saved = "run/checkpoints/step-000000.safetensors"

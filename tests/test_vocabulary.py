@@ -6,7 +6,7 @@ import re
 import pytest
 
 from partseg_cli.errors import VocabularyError
-from partseg_cli.vocabulary import Pair, Vocabulary, Word, check_known, parse_word
+from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary, check_known, parse_word
 
 
 def words_of(*names: str, **flags: bool) -> Vocabulary:
@@ -120,12 +120,12 @@ def test_json_gives_the_same_vocabulary_back():
     ],
 )
 def test_an_entry_with_a_possessive_is_a_pair(text, name, part):
-    assert parse_word(text) == Word(" ".join(text.split()), name, part)
+    assert parse_word(text) == QueryTerm(" ".join(text.split()), name, part)
 
 
 @pytest.mark.parametrize("text", ["ear", "license plate", "class", "cats ear", "o'clock", "cat'sear", "cat' ear"])
 def test_an_entry_without_a_possessive_is_one_undecided_word(text):
-    assert parse_word(text) == Word(text)
+    assert parse_word(text) == QueryTerm(text)
     assert parse_word(text).is_undecided
 
 

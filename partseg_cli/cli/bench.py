@@ -24,7 +24,7 @@ from partseg_cli.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from partseg_cli.pipeline.bench import Costs
+    from partseg_cli.pipeline.bench import BenchmarkResult
     from partseg_cli.pipeline.bench_data import Reading
     from partseg_cli.runtime.stopwatch import Part
 
@@ -85,13 +85,13 @@ def predict(
 
     Example: **partseg bench predict photos/ --vocab "cat's ear" --checkpoint runs/train/pascal_zeroshot-1 --batch 8**
     """
-    from partseg_cli.models.builder import choose_compute
+    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline import bench as story
     from partseg_cli.pipeline.predict import open_predictor
 
-    compute = choose_compute(device, precision.value, prompt_chunk, batch)
+    compute = build_inference_config(device, precision.value, prompt_chunk, batch)
     predictor = open_predictor(
-        vocab, checkpoint=checkpoint, model=model, context=context, compute=compute, tell=show.note
+        vocab, checkpoint=checkpoint, model=model, context=context, compute=compute, log=show.note
     )
     for line in predictor.query.notes:
         show.note(line)
@@ -128,7 +128,7 @@ def data(
     _show_reading(reading, loaded.name, as_json)
 
 
-def _show_costs(costs: Costs, what: str, as_json: bool) -> None:
+def _show_costs(costs: BenchmarkResult, what: str, as_json: bool) -> None:
     if as_json:
         show.document(costs.to_json())
         return

@@ -25,7 +25,7 @@ from partseg_cli.errors import UsageError
 if TYPE_CHECKING:
     from partseg_cli.evaluation.shard_files import WrittenShard
     from partseg_cli.evaluation.verdict import Judge
-    from partseg_cli.pipeline.evaluate import Evaluated
+    from partseg_cli.pipeline.evaluate import EvaluateResult
 
 
 class ProtocolName(StrEnum):
@@ -167,14 +167,14 @@ def evaluate(
     An evaluation that was stopped goes on with the same --out. Any number of processes gives the same bits.
     """
     from partseg_cli.config.recipe import load_recipe
-    from partseg_cli.evaluation.evaluator import find_source
-    from partseg_cli.evaluation.spec import open_trial
+    from partseg_cli.evaluation.evaluator import resolve_predictions
+    from partseg_cli.evaluation.spec import build_eval_spec
     from partseg_cli.evaluation.verdict import appoint
-    from partseg_cli.models.builder import choose_compute
+    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline import evaluate as story
-    from partseg_cli.runtime.processes import plan_processes
+    from partseg_cli.runtime.processes import plan_devices
 
-    trial = open_trial(
+    trial = build_eval_spec(
         load_recipe(recipe, overrides or []) if recipe else None,
         dataset=dataset,
         data_split=data_split,
@@ -189,20 +189,20 @@ def evaluate(
     )
     _refuse_together(shard, against or fail_under, predictions, checkpoint or model)
     judge = appoint(trial, against, fail_under)
-    plan = plan_processes(device, gpus)
-    tell = show.note if plan.is_first else _ignore
+    plan = plan_devices(device, gpus)
+    log = show.note if plan.is_main else _ignore
     done = story.evaluate_everywhere(
         trial,
-        find_source(trial, checkpoint, model, predictions, tell),
+        resolve_predictions(trial, checkpoint, model, predictions, log),
         plan=plan,
         name=Path(recipe).stem if recipe else trial.store.info.name,
         out=out,
-        compute=choose_compute(str(plan.devices[0]), precision.value, prompt_chunk, batch),
+        compute=build_inference_config(str(plan.devices[0]), precision.value, prompt_chunk, batch),
         draws=draws,
         save=save_predictions,
         pictures=pictures,
         track=show.track,
-        tell=tell,
+        log=log,
     )
     _show(done, judge, as_json)
 
@@ -220,7 +220,7 @@ def _refuse_together(shard: str | None, judged: str | None, predictions: Path | 
         )
 
 
-def _show(done: Evaluated | WrittenShard | None, judge: Judge, as_json: bool) -> None:
+def _show(done: EvaluateResult | WrittenShard | None, judge: Judge, as_json: bool) -> None:
     """Show what came out, a shard or the whole; processes other than the first have nothing to show."""
     from partseg_cli.evaluation.shard_files import WrittenShard
 
@@ -231,7 +231,7 @@ def _show(done: Evaluated | WrittenShard | None, judge: Judge, as_json: bool) ->
         judge.check(done.result)
 
 
-def show_result(done: Evaluated, beside: list[dict[str, Any]] | None, as_json: bool) -> None:
+def show_result(done: EvaluateResult, beside: list[dict[str, Any]] | None, as_json: bool) -> None:
     """Show an evaluation that is done, and the published rows that are asked for."""
     from partseg_cli.reports import results as report
 

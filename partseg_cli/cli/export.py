@@ -10,7 +10,7 @@ import typer
 from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
-    from partseg_cli.pipeline.export import Exported
+    from partseg_cli.pipeline.export import ExportResult
 
 
 def export(
@@ -66,7 +66,7 @@ def export(
     _show_exported(exported)
 
 
-def _show_exported(exported: Exported) -> None:
+def _show_exported(exported: ExportResult) -> None:
     from rich.table import Table
 
     title = f"{exported.name} as {exported.to}"

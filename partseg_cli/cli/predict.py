@@ -48,17 +48,17 @@ def predict(
 
     Example: **partseg predict cat.jpg --vocab "cat's ear" --vocab "cat's tail" --checkpoint runs/train/ade_zeroshot-1**
     """
-    from partseg_cli.models.builder import choose_compute
+    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline import predict as story
 
-    compute = choose_compute(device, precision.value, prompt_chunk, batch)
+    compute = build_inference_config(device, precision.value, prompt_chunk, batch)
     predictor = story.open_predictor(
         vocab,
         checkpoint=checkpoint,
         model=model,
         context=context,
         compute=compute,
-        tell=show.note,
+        log=show.note,
     )
     for line in predictor.query.notes:
         show.note(line)

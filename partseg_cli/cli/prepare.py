@@ -12,7 +12,7 @@ import typer
 from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
-    from partseg_cli.pipeline.prepare import Prepared
+    from partseg_cli.pipeline.prepare import PrepareResult
 
 DETAILS_SHOWN = 10
 
@@ -105,7 +105,7 @@ def prepare(
 
     Your own: **partseg prepare coco DIR --annotations a.json --as train --annotations b.json --as val --object car**
     """
-    from partseg_cli.data.converters.plan import Drawing, OwnSet
+    from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
     from partseg_cli.errors import UsageError
     from partseg_cli.pipeline import prepare as story
     from partseg_cli.runtime.pool import usable_cores
@@ -131,11 +131,11 @@ def prepare(
         split_list=split_list,
         preview=preview,
         workers=usable_cores() if workers is None else workers,
-        drawing=Drawing(images, seed, size),
+        drawing=CartoonOptions(images, seed, size),
         overwrite=overwrite,
-        own=OwnSet(tuple(annotations or ()), tuple(splits or ()), object_name),
+        own=CocoOptions(tuple(annotations or ()), tuple(splits or ()), object_name),
         track=show.track,
-        tell=show.note,
+        log=show.note,
     )
     _show_prepared(prepared, preview, time.monotonic() - started)
 
@@ -169,7 +169,7 @@ def _show_explained(name: str) -> None:
     show.table(table)
 
 
-def _show_prepared(prepared: Prepared, preview: int, seconds: float) -> None:
+def _show_prepared(prepared: PrepareResult, preview: int, seconds: float) -> None:
     from rich.table import Table
 
     is_compared = any(line.expected is not None for line in prepared.lines[:-2])
@@ -192,7 +192,7 @@ def _show_prepared(prepared: Prepared, preview: int, seconds: float) -> None:
     show.note(f"{prepared.folder}: {files}; {seconds:.1f} s, {rate:.0f} images/s")
 
 
-def _rows(prepared: Prepared) -> Iterator[tuple[str, str, str, str, str]]:
+def _rows(prepared: PrepareResult) -> Iterator[tuple[str, str, str, str, str]]:
     """Give what, expected, found, difference and why of each row."""
     for line in prepared.lines:
         expected = "-" if line.expected is None else f"{line.expected:,}"

@@ -12,7 +12,7 @@ from partseg_cli.cli import console as show
 
 if TYPE_CHECKING:
     from partseg_cli.data.splits.leakage import Audit
-    from partseg_cli.pipeline.split import Crossed, Divided
+    from partseg_cli.pipeline.split import CrossDatasetMatch, SplitResult
 
 NAMES_SHOWN = 8
 
@@ -129,7 +129,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip() not in {"", "none"}]
 
 
-def _show_crossed(crossed: Crossed, target: str) -> None:
+def _show_crossed(crossed: CrossDatasetMatch, target: str) -> None:
     from rich.table import Table
 
     found = sum(match.source is not None for match in crossed.matches)
@@ -148,7 +148,7 @@ def _show_crossed(crossed: Crossed, target: str) -> None:
         )
 
 
-def _show_divided(divided: Divided) -> None:
+def _show_divided(divided: SplitResult) -> None:
     from rich.table import Table
 
     vocabulary, made, fed = divided.vocabulary, divided.split, divided.audit.leakage

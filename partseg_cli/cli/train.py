@@ -17,8 +17,8 @@ from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from partseg_cli.config.recipe import AnyRecipe
-    from partseg_cli.runtime.processes import Plan
-    from partseg_cli.training.run_dir import Trained
+    from partseg_cli.runtime.processes import DevicePlan
+    from partseg_cli.training.run_dir import TrainResult
 
 
 def train(
@@ -65,11 +65,11 @@ def train(
     Many: **partseg train recipes/ade_zeroshot.yaml --gpus 8 --resume auto**
     """
     from partseg_cli.runtime.launcher import launch, report
-    from partseg_cli.runtime.processes import plan_processes
+    from partseg_cli.runtime.processes import plan_devices
     from partseg_cli.training.batch_share import share_batch
 
     loaded = _recipe(recipe, overrides or [], resume)
-    plan = plan_processes(device, gpus)
+    plan = plan_devices(device, gpus)
     if len(plan.devices) > 1:
         share_batch(loaded, len(plan.devices), loaded.name)
         launch(_without_gpus(sys.argv[1:]), plan.devices)
@@ -80,7 +80,7 @@ def train(
         if not report(error):
             raise
         raise typer.Exit(getattr(error, "exit_code", 1)) from None
-    if plan.is_first:
+    if plan.is_main:
         _tell(loaded, trained)
         if requeue and not trained.is_done:
             _requeue()
@@ -115,19 +115,19 @@ def _without_gpus(words: list[str]) -> list[str]:
 
 def _train(
     loaded: AnyRecipe,
-    plan: Plan,
+    plan: DevicePlan,
     *,
     out: Path | None,
     resume: str | None,
     loggers: tuple[str, ...],
-) -> Trained:
+) -> TrainResult:
     """Train in this process; the first one of a team shows how it goes."""
     from partseg_cli.pipeline.train import train_any
     from partseg_cli.runtime.launcher import command_line, join_launcher, stop_request
-    from partseg_cli.training.engine import Options
+    from partseg_cli.training.engine import TrainOptions
 
     join_launcher()
-    options = Options(
+    options = TrainOptions(
         out=out,
         resume=resume,
         device=str(plan.devices[0]),
@@ -135,7 +135,7 @@ def _train(
         loggers=loggers,
         stop=stop_request(),
     )
-    if not plan.is_first:
+    if not plan.is_main:
         return train_any(loaded, options)
 
     def start(folder: Path, images: int, step: int) -> None:
@@ -143,11 +143,11 @@ def _train(
         steps.note(f"{folder}: training on {images:,} images{f', going on after step {step}' if step else ''}")
 
     with show.Steps(loaded.train.iterations, images=loaded.train.batch_size) as steps:
-        told = replace(options, on_start=start, on_step=steps, on_score=steps.score, tell=steps.note)
+        told = replace(options, on_start=start, on_step=steps, on_score=steps.score, log=steps.note)
         return train_any(loaded, told)
 
 
-def _tell(loaded: AnyRecipe, trained: Trained) -> None:
+def _tell(loaded: AnyRecipe, trained: TrainResult) -> None:
     from partseg_cli.config.recipe import Recipe
 
     if not trained.is_done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
-from partseg_cli.io.paths import data_folder
+from partseg_cli.io.paths import data_dir
 
 STORED = 3130
 """Bytes of the masks of an image with 2 objects and 10 parts at 500x375, as measured; for sets that say no other."""
@@ -30,8 +30,8 @@ def explain(name: str) -> list[tuple[str, str]]:
     rows += [("get", manifest.source)]
     rows += [("archive", _archive(archive)) for archive in manifest.archives]
     rows += [
-        ("put it into", f"{data_folder() / 'raw' / name}, or name its folder with --source"),
-        ("becomes", f"{data_folder() / name}, or --out"),
+        ("put it into", f"{data_dir() / 'raw' / name}, or name its folder with --source"),
+        ("becomes", f"{data_dir() / name}, or --out"),
         ("needs on disk", _disk(manifest)),
         ("images", images + whole),
         ("objects", f"{len(manifest.objects)}, {len(vocabulary.objects)} of them with parts; unseen: {unseen}"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
-from partseg_cli.io.paths import data_folder
+from partseg_cli.io.paths import data_dir
 
 MARK = "dataset.json"
 """Is in every prepared data set."""
@@ -21,11 +21,11 @@ def find_store(text: str) -> Store:
     Raises:
         DataError: there is none, or it is broken.
     """
-    for folder in (Path(text), data_folder() / text):
+    for folder in (Path(text), data_dir() / text):
         if text and (folder / MARK).is_file():
             return Store.open(folder)
     raise DataError(
-        f"{text or repr(text)}: must be a folder that partseg prepare made, or the name of one in {data_folder()}, "
+        f"{text or repr(text)}: must be a folder that partseg prepare made, or the name of one in {data_dir()}, "
         f"got {_instead(Path(text))}; {_advice(text)}"
     )
 
@@ -38,7 +38,7 @@ def _instead(path: Path) -> str:
 
 def _advice(text: str) -> str:
     """Name the nearest of the sets that are there, or all of them."""
-    places = {**dict(_stores(data_folder(), named=True)), **dict(_stores(Path(text).parent, named=False))}
+    places = {**dict(_stores(data_dir(), named=True)), **dict(_stores(Path(text).parent, named=False))}
     places |= dict(_stores(Path(text), named=False))
     near = difflib.get_close_matches(Path(text).name, [Path(place).name for place in places], n=1)
     if near:

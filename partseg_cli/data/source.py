@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import looks_like
+from partseg_cli.io.images import describe_file
 
 NAMES_SHOWN = 5
 
 
-def is_litter(name: str) -> bool:
+def is_ignored_file(name: str) -> bool:
     """Tell hidden files and what macOS leaves in archives: `._X`, `.DS_Store`, `__MACOSX`."""
     return name.startswith((".", "__MACOSX"))
 
@@ -24,18 +24,18 @@ def folders_at(source: Path, places: Iterable[str]) -> Iterator[Path]:
     """Give the folders at places below `source`, glob patterns: place by place, sorted, without those in litter."""
     for place in places:
         for path in [source] if place == "." else sorted(source.glob(place)):
-            if path.is_dir() and not any(is_litter(name) for name in path.relative_to(source).parts):
+            if path.is_dir() and not any(is_ignored_file(name) for name in path.relative_to(source).parts):
                 yield path
 
 
-def content_of(folder: Path) -> str:
+def describe_folder(folder: Path) -> str:
     """Say in a few words what a folder holds that is not what it should be."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
-    return some(sorted(path.name for path in folder.iterdir())) or "an empty folder"
+    return format_list(sorted(path.name for path in folder.iterdir())) or "an empty folder"
 
 
-def some(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
+def format_list(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
     """Name a few, and count the others.
 
     >>> some(["ear", "eye", "nose"], 2)
@@ -101,4 +101,4 @@ def read_json(path: Path, advice: str, object_hook: Callable[[dict[str, Any]], A
         raise DataError(f"{path}: must be a readable file, got {error.strerror}; {advice}") from error
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
-        raise DataError(f"{path}: must be JSON, got {looks_like(path)} ({why}); {advice}") from error
+        raise DataError(f"{path}: must be JSON, got {describe_file(path)} ({why}); {advice}") from error

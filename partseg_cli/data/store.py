@@ -22,7 +22,7 @@ from PIL import Image
 
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
-from partseg_cli.io.atomic import disk_error, whole_file, write_json
+from partseg_cli.io.atomic import atomic_write, disk_error, write_json
 from partseg_cli.io.images import open_photo
 from partseg_cli.vocabulary import Vocabulary
 
@@ -215,7 +215,7 @@ class StoreWriter:
 
     def __enter__(self) -> StoreWriter:
         for split in self.offsets:
-            temporary = self._stack.enter_context(whole_file(self.folder / f"{split}.jsonl"))
+            temporary = self._stack.enter_context(atomic_write(self.folder / f"{split}.jsonl"))
             try:
                 self._files[split] = self._stack.enter_context(temporary.open("wb"))
             except OSError as error:
@@ -237,7 +237,7 @@ class StoreWriter:
         (self.folder / "dataset.json").unlink(missing_ok=True)
         self._stack.close()
         for split, offsets in self.offsets.items():
-            with whole_file(self.folder / f"{split}.idx.npy") as temporary, temporary.open("wb") as file:
+            with atomic_write(self.folder / f"{split}.idx.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, np.asarray(offsets, np.int64))
         images = {split: len(offsets) - 1 for split, offsets in self.offsets.items()}
         write_json(self.folder / "dataset.json", {**self.info.to_json(), "images": images})

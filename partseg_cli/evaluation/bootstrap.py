@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS
 from partseg_cli.evaluation.metrics import number
 from partseg_cli.evaluation.rules import GROUPS, METRICS, score
@@ -50,7 +50,7 @@ class Difference:
 
 
 def intervals(
-    table: CountTable,
+    table: ConfusionTable,
     rule: str,
     protocol: str,
     is_seen: Sequence[bool],
@@ -88,7 +88,7 @@ def intervals(
 
 
 def draw_means(
-    table: CountTable, rule: str, protocol: str, is_seen: Sequence[bool], draws: int = 1000, seed: int = 0
+    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool], draws: int = 1000, seed: int = 0
 ) -> Drawn:
     """Give the means of each draw; no draw at all for fewer than two photos. Arguments as in `intervals`."""
     images, matrix = table.by_image()
@@ -96,8 +96,8 @@ def draw_means(
 
 
 def paired(
-    table_a: CountTable,
-    table_b: CountTable,
+    table_a: ConfusionTable,
+    table_b: ConfusionTable,
     rule: str,
     protocol: str,
     is_seen: Sequence[bool],
@@ -134,7 +134,7 @@ def paired(
     }
 
 
-def check_same_images(table_a: CountTable, table_b: CountTable) -> list[str]:
+def check_same_images(table_a: ConfusionTable, table_b: ConfusionTable) -> list[str]:
     """Give the photos of two tables, sorted.
 
     Raises:

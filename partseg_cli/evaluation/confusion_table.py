@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
-from partseg_cli.evaluation.counts import FIELDS, SampleCounts
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
 
 
 @dataclass
-class CountTable:
+class ConfusionTable:
     """Counts of samples in the order in which they were added; an image may have several.
 
     Attributes:
@@ -24,9 +24,9 @@ class CountTable:
 
     classes: int
     images: list[str] = field(default_factory=list)
-    samples: list[SampleCounts] = field(default_factory=list)
+    samples: list[ConfusionCounts] = field(default_factory=list)
 
-    def add(self, image: str, counts: SampleCounts) -> None:
+    def add(self, image: str, counts: ConfusionCounts) -> None:
         """Append a sample."""
         self.images.append(image)
         self.samples.append(counts)
@@ -81,7 +81,7 @@ class CountTable:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> CountTable:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ConfusionTable:
         """Read what `to_arrays` gave.
 
         Raises:
@@ -99,13 +99,13 @@ class CountTable:
             np.split(arrays["cells"], by_cell),
             np.split(arrays["pixels"], by_cell),
         )
-        samples = [SampleCounts(*sample) for sample in zip(*parts, strict=True)] if images else []
+        samples = [ConfusionCounts(*sample) for sample in zip(*parts, strict=True)] if images else []
         if len(samples) != len(images):
             raise ValueError(f"each sample must have an image, got {len(samples)} and {len(images)}")
         return cls(int(arrays["classes"]), images, samples)
 
     @classmethod
-    def joined(cls, tables: Sequence[CountTable]) -> CountTable:
+    def joined(cls, tables: Sequence[ConfusionTable]) -> ConfusionTable:
         """Put tables of the same classes one behind the other."""
         images = [name for table in tables for name in table.images]
         return cls(tables[0].classes, images, [sample for table in tables for sample in table.samples])

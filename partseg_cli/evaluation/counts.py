@@ -39,7 +39,7 @@ MAP_CLASSES = 255
 
 
 @dataclass(frozen=True)
-class SampleCounts:
+class ConfusionCounts:
     """The counts of one sample.
 
     Attributes:
@@ -61,7 +61,7 @@ def count(
     classes: int,
     ratio: float = RATIO,
     apart: Sequence[Bool[Tensor, "H W"]] = (),
-) -> SampleCounts:
+) -> ConfusionCounts:
     """Count one predicted label map against the labelled one, on their device.
 
     Args:
@@ -145,11 +145,11 @@ def _first_five(table: Integer[Tensor, "K1 K1"]) -> list[Integer[Tensor, "K1"]]:
     return [table.diagonal().clone(), table.sum(1), table[:, -1].clone(), predicted, predicted + table[-1]]
 
 
-def _sparse(fields: Integer[Tensor, "K1 F"], confusion: Integer[Tensor, "K1 K1"]) -> SampleCounts:
+def _sparse(fields: Integer[Tensor, "K1 F"], confusion: Integer[Tensor, "K1 K1"]) -> ConfusionCounts:
     """Keep what is not zero: an image shows few classes."""
     values, cells = fields.cpu().numpy(), confusion.flatten().cpu().numpy()
     classes, filled = np.flatnonzero(values.any(1)), np.flatnonzero(cells)
-    return SampleCounts(classes, values[classes], filled, cells[filled])
+    return ConfusionCounts(classes, values[classes], filled, cells[filled])
 
 
 def _check(prediction: Integer[Tensor, "H W"], target: Integer[Tensor, "H W"], classes: int) -> None:

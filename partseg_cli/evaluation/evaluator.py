@@ -12,27 +12,27 @@ from typing import Any
 import torch
 
 from partseg_cli.data.predictions.reader import open_predictions
-from partseg_cli.evaluation.runner import Counted, Maps, Place, count_images, count_maps
+from partseg_cli.evaluation.runner import ImageCounts, Maps, Place, evaluate_images, evaluate_label_maps
 from partseg_cli.evaluation.shards import WHOLE, Shard
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial
 from partseg_cli.io.count_journal import CountJournal
-from partseg_cli.io.paths import new_run
-from partseg_cli.models.builder import Opened, open_model
+from partseg_cli.io.paths import create_run_dir
+from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
 from partseg_cli.models.checkpoints.resolver import find_weights
 from partseg_cli.reports.overlay import save_labels
 from partseg_cli.reports.results import versions
-from partseg_cli.runtime.devices import Compute
-from partseg_cli.runtime.processes import Plan, launch, sum_up, team_of
+from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.processes import DevicePlan, gather_counts, launch, process_group_of
 from partseg_cli.runtime.progress import Track, silent
 
 SAVED = "predictions"
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class PredictionSource:
     """What predicts.
 
     Attributes:
@@ -53,9 +53,9 @@ class Source:
         return self.maps is None
 
 
-def find_source(
-    trial: Trial, checkpoint: Path | None, model: str | None, predictions: Path | None, tell: Tell
-) -> Source:
+def resolve_predictions(
+    trial: EvalSpec, checkpoint: Path | None, model: str | None, predictions: Path | None, log: Log
+) -> PredictionSource:
     """Find out what predicts, without reading weights; see `evaluate`.
 
     Raises:
@@ -63,8 +63,8 @@ def find_source(
         DataError: there are no such maps.
     """
     if predictions is not None:
-        return _maps(predictions, trial, tell)
-    path = checkpoint_file(find_weights(checkpoint, model, tell))
+        return _maps(predictions, trial, log)
+    path = checkpoint_file(find_weights(checkpoint, model, log))
     header = read_header(path)
     about = {
         "model": header.model["name"],
@@ -72,16 +72,16 @@ def find_source(
         "checkpoint": str(path),
         "step": header.step,
     }
-    return Source(path, about, header.digest)
+    return PredictionSource(path, about, header.digest)
 
 
-def _maps(source: Path, trial: Trial, tell: Tell) -> Source:
+def _maps(source: Path, trial: EvalSpec, log: Log) -> PredictionSource:
     opened = open_predictions(source, trial.store, trial.places)
-    tell(f"{source}: {opened.kind}")
+    log(f"{source}: {opened.kind}")
     if opened.extra:
-        tell(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
+        log(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
     about = {"predictions": str(source), "kind": opened.kind}
-    return Source(source, about, _digest(source, times=False), opened.maps)
+    return PredictionSource(source, about, _digest(source, times=False), opened.maps)
 
 
 def _digest(path: Path, *, times: bool) -> str:
@@ -94,10 +94,10 @@ def _digest(path: Path, *, times: bool) -> str:
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
-def by_model(model: Opened, trial: Trial) -> Count:
+def by_model(model: LoadedModel, trial: EvalSpec) -> Count:
     """Let a model predict."""
     objects = trial.object_maps()
-    return lambda places, scored: count_images(
+    return lambda places, scored: evaluate_images(
         model,
         trial.store,
         places,
@@ -111,11 +111,11 @@ def by_model(model: Opened, trial: Trial) -> Count:
     )
 
 
-def _by_maps(maps: Maps, trial: Trial) -> Count:
+def _by_maps(maps: Maps, trial: EvalSpec) -> Count:
     """Read maps that are there already."""
 
-    def count(places: Sequence[Place], scored: Sequence[bool] | None) -> Iterator[Counted]:
-        return count_maps(maps, trial.store, places, trial.vocabulary, counting=trial.counting, scored=scored)
+    def count(places: Sequence[Place], scored: Sequence[bool] | None) -> Iterator[ImageCounts]:
+        return evaluate_label_maps(maps, trial.store, places, trial.vocabulary, counting=trial.counting, scored=scored)
 
     return count
 
@@ -134,9 +134,9 @@ class Job:
         track: shows progress.
     """
 
-    trial: Trial
-    source: Source
-    compute: Compute
+    trial: EvalSpec
+    source: PredictionSource
+    compute: InferenceConfig
     folder: Path
     save: bool
     decides: tuple[Any, ...]
@@ -151,7 +151,7 @@ class Job:
         """Open what predicts."""
         if self.source.maps is not None:
             return _by_maps(self.source.maps, self.trial)
-        return by_model(open_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
+        return by_model(load_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
 
     def count(self, rank: Shard, device: torch.device) -> Tally:
         """Count the share of a process."""
@@ -168,20 +168,20 @@ class Job:
 
     def share(self, rank: Shard, device: torch.device) -> Tally | None:
         """Count the share of a connected process, and bring all together in the first one."""
-        return sum_up(self.count(rank, device), rank, device)
+        return gather_counts(self.count(rank, device), rank, device)
 
 
 def count_everywhere(
-    trial: Trial,
-    source: Source,
+    trial: EvalSpec,
+    source: PredictionSource,
     *,
-    compute: Compute,
-    plan: Plan,
+    compute: InferenceConfig,
+    plan: DevicePlan,
     out: Path | None,
     name: str,
     save: bool = False,
     track: Track = silent,
-    tell: Tell = lambda line: None,
+    log: Log = lambda line: None,
 ) -> tuple[Job, Tally | None]:
     """Count the samples of a trial's shard in all processes of a plan, going on where a former run was stopped.
 
@@ -189,26 +189,26 @@ def count_everywhere(
         What was done, and the counts; None in processes of torchrun other than the first.
     """
     if plan.rank is not None:
-        team = team_of(plan.rank)
+        team = process_group_of(plan.rank)
         with team.connected(plan.devices[0]):
-            folder = team.first(out or new_run("evaluate", name) if plan.is_first else Path())
+            folder = team.first(out or create_run_dir("evaluate", name) if plan.is_main else Path())
             job = open_job(trial, source, compute, folder, save=save, track=track)
             return job, job.share(plan.rank, plan.devices[0])
-    job = open_job(trial, source, compute, out or new_run("evaluate", name), save=save, track=track, tell=tell)
+    job = open_job(trial, source, compute, out or create_run_dir("evaluate", name), save=save, track=track, log=log)
     if len(plan.devices) > 1:
         return job, launch(job.share, plan.devices)
     return job, job.count(WHOLE, plan.devices[0])
 
 
 def open_job(
-    trial: Trial,
-    source: Source,
-    compute: Compute,
+    trial: EvalSpec,
+    source: PredictionSource,
+    compute: InferenceConfig,
     folder: Path,
     *,
     save: bool = False,
     track: Track = silent,
-    tell: Tell = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Job:
     """Get ready to count, and tell how much a former run has done."""
     decides = (
@@ -228,11 +228,11 @@ def open_job(
     photos = len(trial.places)
     done = len(job.journal.read(range(photos)))
     if done:
-        tell(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")
+        log(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")
     return job
 
 
-def _save(folder: Path, trial: Trial, counted: Counted) -> None:
+def _save(folder: Path, trial: EvalSpec, counted: ImageCounts) -> None:
     """Write the predicted map of a photo, 8 or 16 bits as `partseg predict` does."""
     path = folder / SAVED / f"{counted.image_id}.png"
     save_labels(path, counted.prediction.numpy(), len(trial.vocabulary.pairs))

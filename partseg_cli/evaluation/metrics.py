@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS
 from partseg_cli.evaluation.partclipseg_metrics import published_figures
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, Scores, score
@@ -43,7 +43,7 @@ class RuleResult:
 
 
 @dataclass(frozen=True)
-class Result:
+class EvalResult:
     """Scores of one evaluation, in percent; None where nothing can be scored.
 
     Attributes:
@@ -53,7 +53,7 @@ class Result:
         classes_counted: classes that the mean IoU runs over.
         classes_at_zero: of these, with an IoU of 0.
         pixels: labelled pixels of all samples, whatever the rule.
-        samples: with a labelled pixel: photos, or instances if those are counted; see `Counting`.
+        samples: with a labelled pixel: photos, or instances if those are counted; see `SampleConfig`.
         per_class: one record a pair: name, seen, iou, recall, precision, boundary_iou, over, under, target_pixels,
             predicted_pixels.
         rules: the same means by every rule.
@@ -80,7 +80,9 @@ class Result:
         return self.means["mIoU"]
 
 
-def summarise(table: CountTable, vocabulary: Vocabulary, protocol: str, rule: str = DEFAULT_RULE) -> Result:
+def compute_metrics(
+    table: ConfusionTable, vocabulary: Vocabulary, protocol: str, rule: str = DEFAULT_RULE
+) -> EvalResult:
     """Turn counts into scores.
 
     Args:
@@ -94,7 +96,7 @@ def summarise(table: CountTable, vocabulary: Vocabulary, protocol: str, rule: st
     scored = {name: score(totals, name, protocol, vocabulary.is_seen) for name in names}
     main = scored[formula_of(rule)]
     own = _rule_result(main)
-    return Result(
+    return EvalResult(
         protocol=protocol,
         rule=rule,
         means=own.means,
@@ -155,7 +157,7 @@ def _per_class(totals: Int[np.ndarray, "K1 F"], scores: Scores, vocabulary: Voca
     )
 
 
-def _by_size(table: CountTable, rule: str, protocol: str, is_seen: Sequence[bool]) -> dict[str, Means]:
+def _by_size(table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool]) -> dict[str, Means]:
     """Score the classes over the samples in which they have a size; their pixels in other samples are left out."""
     column = FIELDS.index("target")
     result = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS
 from partseg_cli.evaluation.rules import Counts, Scores, score
 
@@ -16,7 +16,7 @@ CHUNK = 64
 
 
 def image_means(
-    table: CountTable, rule: str, protocol: str, is_seen: Sequence[bool]
+    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool]
 ) -> tuple[list[str], Float[np.ndarray, "N"]]:
     """Give the ids of the images, sorted, and of each the mean IoU over its classes, seen and unseen alike.
 
@@ -34,7 +34,7 @@ def image_means(
 
 
 def scored_images(
-    table: CountTable, rule: str, protocol: str, is_seen: Sequence[bool]
+    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool]
 ) -> Iterator[tuple[list[str], Counts, Scores]]:
     """Give the ids of some images at a time, sorted, the sums of each over its samples, and the scores of each."""
     images, matrix = table.by_image()

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from partseg_cli.errors import UsageError
-from partseg_cli.evaluation.metrics import ROUND_TRIP, Means, Result
+from partseg_cli.evaluation.metrics import ROUND_TRIP, EvalResult, Means
 from partseg_cli.evaluation.rules import GROUPS
 from partseg_cli.io.paths import packaged
 
@@ -98,7 +98,7 @@ def rows(dataset: str, protocol: str, system: str | None = None) -> tuple[Publis
     return tuple(row for row in _all() if row.system in wanted and (row.dataset, row.protocol) == (dataset, protocol))
 
 
-def table_rows(published: Sequence[Published], result: Result) -> list[dict[str, Any]]:
+def table_rows(published: Sequence[Published], result: EvalResult) -> list[dict[str, Any]]:
     """Lay one's own scores beside published ones: by the rule of each row, as far as the result has it.
 
     Returns:
@@ -130,7 +130,7 @@ def table_rows(published: Sequence[Published], result: Result) -> list[dict[str,
     return records
 
 
-def _own(row: Published, result: Result) -> tuple[Means | None, str | None]:
+def _own(row: Published, result: EvalResult) -> tuple[Means | None, str | None]:
     """Give one's own means by the rule of a row, and the name of that rule."""
     if result.rule == ROUND_TRIP:
         return (result.means[row.metric], ROUND_TRIP) if row.rule == "partclipseg" else (None, None)

@@ -13,9 +13,9 @@ from torch import Tensor
 from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store
-from partseg_cli.evaluation.counts import SampleCounts, count
-from partseg_cli.evaluation.samples import Counting, Sample, samples
-from partseg_cli.inference.protocols import oracle_obj, parts_of, pred_all
+from partseg_cli.evaluation.counts import ConfusionCounts, count
+from partseg_cli.evaluation.samples import Sample, SampleConfig, samples
+from partseg_cli.inference.protocols import oracle_obj, pred_all, segment_parts
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ Maps = Callable[[Record], Int[Tensor, "H W"]]
 
 
 @dataclass(frozen=True)
-class Counted:
+class ImageCounts:
     """One photo that was counted.
 
     Attributes:
@@ -45,23 +45,23 @@ class Counted:
     """
 
     image_id: str
-    samples: tuple[SampleCounts, ...]
+    samples: tuple[ConfusionCounts, ...]
     prediction: Int[Tensor, "H W"]
 
 
-def count_images(
+def evaluate_images(
     model: Model,
     store: Store,
     places: Sequence[Place],
     vocabulary: Vocabulary,
     *,
     protocol: str,
-    counting: Counting,
+    counting: SampleConfig,
     image_size: int,
     batch: int = 1,
     scored: Sequence[bool] | None = None,
     objects: Maps | None = None,
-) -> Iterator[Counted]:
+) -> Iterator[ImageCounts]:
     """Let a model predict each photo in turn, and count it at its own size.
 
     Args:
@@ -87,16 +87,16 @@ def count_images(
                 yield _count(record, store, vocabulary, counting, scored, predict)
 
 
-def count_maps(
+def evaluate_label_maps(
     maps: Maps,
     store: Store,
     places: Sequence[Place],
     vocabulary: Vocabulary,
     *,
-    counting: Counting,
+    counting: SampleConfig,
     scored: Sequence[bool] | None = None,
-) -> Iterator[Counted]:
-    """Count label maps that are there already, as `count_images` counts a model's."""
+) -> Iterator[ImageCounts]:
+    """Count label maps that are there already, as `evaluate_images` counts a model's."""
     stored = {split: store.records(split) for split in store.splits}
     for split, index in places:
         record: Record = stored[split][index]
@@ -107,10 +107,10 @@ def _count(
     record: Record,
     store: Store,
     vocabulary: Vocabulary,
-    counting: Counting,
+    counting: SampleConfig,
     scored: Sequence[bool] | None,
     predict: Callable[[Sample], Int[Tensor, "H W"]],
-) -> Counted:
+) -> ImageCounts:
     """Count all samples of a photo."""
     whole = torch.full((record.height, record.width), -1)
     found = []
@@ -121,7 +121,7 @@ def _count(
         target, apart = sample.target.to(prediction.device), [area.to(prediction.device) for area in sample.areas()]
         found.append(count(prediction, target, len(vocabulary.pairs), counting.ratio, apart))
         whole = torch.where(sample.inside, prediction.cpu(), whole)
-    return Counted(record.image_id, tuple(found), whole)
+    return ImageCounts(record.image_id, tuple(found), whole)
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ class _Predictor:
         elif protocol == "pred-obj":
             if objects is None:
                 raise ValueError("pred-obj needs maps of objects, got none")
-            self.whole = parts_of(logits, vocabulary, objects(record).to(logits.pairs.device))
+            self.whole = segment_parts(logits, vocabulary, objects(record).to(logits.pairs.device))
 
     def __call__(self, sample: Sample) -> Int[Tensor, "H W"]:
         if self.whole is not None:
             return self.whole
-        if sample.told is None:
+        if sample.oracle_object is None:
             return oracle_obj(self.logits, self.vocabulary, self.size, sample.objects)
-        return parts_of(self.logits, self.vocabulary, sample.told.to(self.logits.pairs.device))
+        return segment_parts(self.logits, self.vocabulary, sample.oracle_object.to(self.logits.pairs.device))

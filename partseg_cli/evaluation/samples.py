@@ -22,7 +22,7 @@ PUBLISHED_EDGES = (800, 1333)
 
 
 @dataclass(frozen=True)
-class Counting:
+class SampleConfig:
     """How photos are cut into samples, and samples counted.
 
     Attributes:
@@ -51,18 +51,18 @@ class Sample:
 
     target: Int[Tensor, "H W"]
     inside: Bool[Tensor, "H W"]
-    told: Int[Tensor, "H W"] | None
+    oracle_object: Int[Tensor, "H W"] | None
     objects: tuple[int, ...]
 
     def areas(self) -> list[Bool[Tensor, "H W"]]:
         """Give the pixels of each object, where several are counted together that published code counts one by one."""
-        if self.told is None or len(self.objects) < 2:
+        if self.oracle_object is None or len(self.objects) < 2:
             return []
-        return [self.told == index for index in self.objects]
+        return [self.oracle_object == index for index in self.objects]
 
 
 def samples(
-    record: Record, names: Sequence[str], vocabulary: Vocabulary, counting: Counting, scored: Sequence[bool] | None
+    record: Record, names: Sequence[str], vocabulary: Vocabulary, counting: SampleConfig, scored: Sequence[bool] | None
 ) -> Iterator[Sample]:
     """Give the samples of a photo; those without a labelled pixel are left out.
 
@@ -82,8 +82,8 @@ def samples(
     inside = (labels < 0) & ~torch.from_numpy(record.unsure()) | (target >= 0)
     if counting.kind == "instance":
         asked = {pair.object for index, pair in enumerate(vocabulary.pairs) if scored is None or scored[index]}
-        told = {names.index(name): vocabulary.objects.index(name) for name in asked}
-        yield from _instances(record, told, counting, target, inside)
+        oracle_object = {names.index(name): vocabulary.objects.index(name) for name in asked}
+        yield from _instances(record, oracle_object, counting, target, inside)
         return
     owners = torch.tensor([*vocabulary.object_of, -1])[target]
     present = tuple(int(index) for index in owners.unique() if index >= 0)
@@ -93,24 +93,24 @@ def samples(
 
 def _instances(
     record: Record,
-    told: Mapping[int, int],
-    counting: Counting,
+    oracle_object: Mapping[int, int],
+    counting: SampleConfig,
     target: Int[Tensor, "H W"],
     inside: Bool[Tensor, "H W"],
 ) -> Iterator[Sample]:
     """Give a sample of each instance: the photo's labels inside its mask, also those of others that lie there.
 
-    `told` gives the object that Oracle-Obj is told for the categories that are scored; instances of others give none.
+    `oracle_object` maps each scored category to the object given under Oracle-Obj; other instances yield none.
     """
     for thing in record.objects:
-        if thing.category not in told:
+        if thing.category not in oracle_object:
             continue
         mask = torch.from_numpy(thing.mask.decode(record.height, record.width).copy())
         if counting.round_trip:
             mask = round_trip(mask.long()).bool()  # published code cuts at the scaled size
         within = target.masked_fill(~mask, -1)
         if (within >= 0).any():
-            index = told[thing.category]
+            index = oracle_object[thing.category]
             yield Sample(within, inside & mask, torch.where(mask, index, -1), (index,))
 
 

@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import Job
 from partseg_cli.evaluation.shards import Shard, parse_shard
 from partseg_cli.evaluation.tally import Tally
-from partseg_cli.io.atomic import whole_file, write_json
+from partseg_cli.io.atomic import atomic_write, write_json
 from partseg_cli.reports.results import COUNTS, RESULTS, versions
 
 NOTE = "one shard of an evaluation: counts without means; partseg merge puts all shards together"
@@ -86,7 +86,7 @@ def write_shard(job: Job, tally: Tally, about: dict[str, Any], draws: int) -> Wr
         },
     }
     (job.folder / RESULTS).unlink(missing_ok=True)  # of a former run: it must not stand beside other counts
-    with whole_file(job.folder / COUNTS) as temporary, temporary.open("wb") as file:
+    with atomic_write(job.folder / COUNTS) as temporary, temporary.open("wb") as file:
         numbers, photos = np.array(tally.numbers, np.int64), np.array(tally.photos)
         np.savez_compressed(file, allow_pickle=False, **tally.table.to_arrays(), numbers=numbers, photos=photos)
     write_json(job.folder / RESULTS, document)
@@ -107,7 +107,7 @@ def read_shard(folder: Path) -> ReadShard:
             )
         with (folder / COUNTS).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
-        tally = Tally(CountTable.from_arrays(arrays), arrays["numbers"].tolist(), int(arrays["photos"]))
+        tally = Tally(ConfusionTable.from_arrays(arrays), arrays["numbers"].tolist(), int(arrays["photos"]))
         shard, trial = parse_shard(document["shard"]), document["trial"]
         counted = (document["images_counted"], document["samples_counted"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile, UsageError) as error:

@@ -19,9 +19,9 @@ from partseg_cli.evaluation.boundary import RATIO
 from partseg_cli.evaluation.metrics import DEFAULT_RULE, ROUND_TRIP
 from partseg_cli.evaluation.rules import RULES
 from partseg_cli.evaluation.runner import Maps, Place
-from partseg_cli.evaluation.samples import Counting
+from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.shards import WHOLE, Shard, parse_shard
-from partseg_cli.io.paths import data_folder
+from partseg_cli.io.paths import data_dir
 from partseg_cli.vocabulary import Vocabulary
 
 TEST = "test"
@@ -29,7 +29,7 @@ TEST = "test"
 
 
 @dataclass(frozen=True)
-class Trial:
+class EvalSpec:
     """What is tested, and how.
 
     Attributes:
@@ -48,7 +48,7 @@ class Trial:
     division: Split
     split: str
     protocol: str
-    counting: Counting
+    counting: SampleConfig
     rule: str = DEFAULT_RULE
     limit: int | None = None
     objects: Path | None = None
@@ -118,11 +118,11 @@ def _test_images(store: Store, division: Split) -> tuple[str, ...]:
 
 def open_data(data: DataSection | CaptionDataSection | PhraseDataSection) -> tuple[Store, Split]:
     """Open the store and the split of a recipe's `data` section."""
-    store = Store.open(Path(data.root) if data.root else data_folder() / data.dataset)
+    store = Store.open(Path(data.root) if data.root else data_dir() / data.dataset)
     return store, load_split(store, data.split)
 
 
-def open_trial(
+def build_eval_spec(
     recipe: Recipe | None,
     *,
     protocol: str,
@@ -135,7 +135,7 @@ def open_trial(
     limit: int | None = None,
     objects: Path | None = None,
     shard: str | None = None,
-) -> Trial:
+) -> EvalSpec:
     """Find out what is to be tested.
 
     Args:
@@ -153,7 +153,7 @@ def open_trial(
 
     Raises:
         UsageError: an option is missing or outside its rule.
-        DataError: there is no such set or split; of its photos `Trial.parts` tells.
+        DataError: there is no such set or split; of its photos `EvalSpec.parts` tells.
     """
     if rule not in {*RULES, ROUND_TRIP}:
         known = [*RULES, ROUND_TRIP]
@@ -181,5 +181,5 @@ def open_trial(
         raise DataError(
             f"{store.info.name}: {ROUND_TRIP} is for sets whose published targets are scaled, got one without"
         )
-    counting = Counting(samples or store.info.sample, ratio, rule == ROUND_TRIP)
-    return Trial(store, division, split, protocol, counting, rule, limit, objects, part)
+    counting = SampleConfig(samples or store.info.sample, ratio, rule == ROUND_TRIP)
+    return EvalSpec(store, division, split, protocol, counting, rule, limit, objects, part)

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Int
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import FIELDS, SampleCounts
-from partseg_cli.evaluation.runner import Counted, Place
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
+from partseg_cli.evaluation.runner import ImageCounts, Place
 from partseg_cli.evaluation.shards import WHOLE, Group, Shard, groups
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.count_journal import CountJournal
 from partseg_cli.runtime.devices import memory_watch
 from partseg_cli.runtime.progress import Track, silent
@@ -23,10 +23,10 @@ from partseg_cli.runtime.progress import Track, silent
 ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
 COUNTS = ("classes", "values", "cells", "pixels")
 
-Count = Callable[[Sequence[Place], Sequence[bool] | None], Iterator[Counted]]
+Count = Callable[[Sequence[Place], Sequence[bool] | None], Iterator[ImageCounts]]
 """Counts photos in turn, in groups of the trial's batch: their places, and which pairs are scored there."""
 
-Photo = tuple[str, tuple[SampleCounts, ...]]
+Photo = tuple[str, tuple[ConfusionCounts, ...]]
 """A photo's image id, and the counts of its samples."""
 
 
@@ -40,7 +40,7 @@ class Tally:
         photos: how many were counted, also those without a sample.
     """
 
-    table: CountTable
+    table: ConfusionTable
     numbers: list[int]
     photos: int
 
@@ -51,12 +51,12 @@ class Tally:
         Raises:
             PartsegError: a photo is in two of them.
         """
-        table = CountTable.joined([tally.table for tally in tallies])
+        table = ConfusionTable.joined([tally.table for tally in tallies])
         numbers = [number for tally in tallies for number in tally.numbers]
         if sum(len(set(tally.numbers)) for tally in tallies) > len(set(numbers)):
             raise PartsegError("every photo must be counted once, got one in two shards; evaluate again")
         order = sorted(range(len(numbers)), key=numbers.__getitem__)
-        ordered = CountTable(table.classes, [table.images[i] for i in order], [table.samples[i] for i in order])
+        ordered = ConfusionTable(table.classes, [table.images[i] for i in order], [table.samples[i] for i in order])
         return cls(ordered, [numbers[i] for i in order], sum(tally.photos for tally in tallies))
 
     def sums(self) -> Int[np.ndarray, "N"]:
@@ -65,14 +65,14 @@ class Tally:
 
 
 def count_trial(
-    trial: Trial,
+    trial: EvalSpec,
     count: Count,
     track: Track = silent,
     *,
     batch: int = 1,
     rank: Shard = WHOLE,
     journal: CountJournal | None = None,
-    keep: Callable[[Counted], None] | None = None,
+    keep: Callable[[ImageCounts], None] | None = None,
 ) -> Tally:
     """Count the samples of a trial's shard, or the share of it that one of several processes takes.
 
@@ -98,7 +98,7 @@ def count_trial(
             if journal:
                 journal.add(number, _plain(counted))
             done[number] = (counted.image_id, counted.samples)
-    table = CountTable(len(trial.vocabulary.pairs))
+    table = ConfusionTable(len(trial.vocabulary.pairs))
     for number in numbers:
         name, samples = done[number]
         for sample in samples:
@@ -108,7 +108,7 @@ def count_trial(
 
 def _count_groups(
     chosen: Sequence[Group], count: Count, scored: Sequence[Sequence[bool] | None]
-) -> Iterator[tuple[int, Counted]]:
+) -> Iterator[tuple[int, ImageCounts]]:
     """Count groups, with each photo's number; all but a part's last are of one size, so their photos group alike."""
     for part, members in groupby(chosen, lambda group: group.part):
         together = list(members)
@@ -117,7 +117,7 @@ def _count_groups(
         yield from zip(numbers, count(places, scored[part]), strict=True)
 
 
-def _plain(counted: Counted) -> list[Any]:
+def _plain(counted: ImageCounts) -> list[Any]:
     """Give what JSON can hold of a photo's counts."""
     return [counted.image_id, [[getattr(sample, name).tolist() for name in COUNTS] for sample in counted.samples]]
 
@@ -127,6 +127,6 @@ def _photo(value: list[Any]) -> Photo:
     shapes = {"values": (-1, len(FIELDS))}
     samples = (dict(zip(COUNTS, sample, strict=True)) for sample in value[1])
     return value[0], tuple(
-        SampleCounts(**{name: np.array(row[name], np.int64).reshape(shapes.get(name, -1)) for name in COUNTS})
+        ConfusionCounts(**{name: np.array(row[name], np.int64).reshape(shapes.get(name, -1)) for name in COUNTS})
         for row in samples
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from partseg_cli.errors import UsageError
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.rules import GROUPS, METRICS
 
 Bounds = dict[tuple[str, str], float]
@@ -33,7 +33,7 @@ def parse_bounds(text: str) -> Bounds:
     return bounds
 
 
-def below(result: Result, bounds: Mapping[tuple[str, str], float]) -> list[str]:
+def below(result: EvalResult, bounds: Mapping[tuple[str, str], float]) -> list[str]:
     """Give a sentence for each mean that is less than its bound, or that is none because its group has no class."""
     sentences = []
     for (metric, group), bound in bounds.items():

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from partseg_cli.errors import BoundError
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.published_scores import Published, rows, table_rows
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.thresholds import Bounds, below, parse_bounds
 
 
@@ -24,11 +24,11 @@ class Judge:
     published: tuple[Published, ...] | None
     bounds: Bounds
 
-    def beside(self, result: Result) -> list[dict[str, Any]] | None:
+    def beside(self, result: EvalResult) -> list[dict[str, Any]] | None:
         """Lay the published rows and the result beside each other."""
         return None if self.published is None else table_rows(self.published, result)
 
-    def check(self, result: Result) -> None:
+    def check(self, result: EvalResult) -> None:
         """Compare the means with the bounds.
 
         Raises:
@@ -38,7 +38,7 @@ class Judge:
             raise BoundError("; ".join(lines))
 
 
-def appoint(trial: Trial, against: str | None, fail_under: str | None) -> Judge:
+def appoint(trial: EvalSpec, against: str | None, fail_under: str | None) -> Judge:
     """Read what the user wants to be told.
 
     Args:

@@ -23,7 +23,7 @@ SCORES_AT_ONCE = 2**20
 whole stack, as it must be: up to 128 pixels of height plus width PyTorch rounds a stack otherwise than one plane."""
 
 
-class Choice(NamedTuple):
+class LabelMap(NamedTuple):
     """The winner at each pixel.
 
     Attributes:
@@ -43,8 +43,8 @@ class PredAll(NamedTuple):
         objects: object of the gate, -1 = background; None where the model has no gate.
     """
 
-    pairs: Choice
-    objects: Choice | None
+    pairs: LabelMap
+    objects: LabelMap | None
 
 
 def pred_all(logits: Logits, vocabulary: Vocabulary, size: tuple[int, int]) -> PredAll:
@@ -59,12 +59,12 @@ def pred_all(logits: Logits, vocabulary: Vocabulary, size: tuple[int, int]) -> P
         size: height and width in pixels of the label map.
     """
     if logits.objects is None:
-        return PredAll(_but_last(strongest(logits.pairs[0], size), logits.pairs.shape[1]), None)
-    gate = _but_last(strongest(logits.objects[0], size), logits.objects.shape[1])
+        return PredAll(drop_background(upsampled_argmax(logits.pairs[0], size), logits.pairs.shape[1]), None)
+    gate = drop_background(upsampled_argmax(logits.objects[0], size), logits.objects.shape[1])
     return PredAll(_parts_of_the_gate(logits.pairs[0], vocabulary, gate.labels), gate)
 
 
-def parts_of(logits: Logits, vocabulary: Vocabulary, objects: Int[Tensor, "H W"]) -> Int[Tensor, "H W"]:
+def segment_parts(logits: Logits, vocabulary: Vocabulary, objects: Int[Tensor, "H W"]) -> Int[Tensor, "H W"]:
     """Decide among the parts of the object that is told at each pixel; -1 where none is.
 
     That is Pred-Obj with the objects of another model (our reading of OV-PARTS, which released no code for it), and
@@ -90,11 +90,11 @@ def oracle_obj(
         objects: indices of the objects that are there.
     """
     rows = _pairs_of(objects, vocabulary)
-    winner = strongest(logits.pairs[0, rows], size).labels
+    winner = upsampled_argmax(logits.pairs[0, rows], size).labels
     return torch.tensor([*rows, -1], device=winner.device)[winner]
 
 
-def strongest(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> Choice:
+def upsampled_argmax(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> LabelMap:
     """Give the channel with the largest score at each pixel; the first of equals, as argmax does.
 
     Args:
@@ -102,10 +102,10 @@ def strongest(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> Choice:
         size: height and width to enlarge to.
     """
     labels, scores = _compete(planes, size)
-    return Choice(labels.view(size), scores.view(size))
+    return LabelMap(labels.view(size), scores.view(size))
 
 
-def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Int[Tensor, "H W"]) -> Choice:
+def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Int[Tensor, "H W"]) -> LabelMap:
     """Give the strongest pair of each pixel's own object: a pair is only scored at the pixels of its object."""
     size = (gate.shape[0], gate.shape[1])
     owners = gate.flatten()
@@ -115,7 +115,7 @@ def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, 
         pixels = (owners == owner).nonzero()[:, 0]
         winner, scores[pixels] = _compete(planes[rows], size, pixels)
         labels[pixels] = torch.tensor([*rows, -1], device=winner.device)[winner]
-    return Choice(labels.view(size), scores.view(size))
+    return LabelMap(labels.view(size), scores.view(size))
 
 
 def _pairs_of(objects: Collection[int], vocabulary: Vocabulary) -> list[int]:
@@ -145,7 +145,7 @@ def _compete(
     return winner.long() - 1, best.clamp_(min=0)
 
 
-def _but_last(choice: Choice, channels: int) -> Choice:
+def drop_background(choice: LabelMap, channels: int) -> LabelMap:
     """Make the last channel, the background, none."""
     is_background = choice.labels == channels - 1
-    return Choice(choice.labels.masked_fill(is_background, -1), choice.scores.masked_fill(is_background, 0))
+    return LabelMap(choice.labels.masked_fill(is_background, -1), choice.scores.masked_fill(is_background, 0))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from partseg_cli.errors import VocabularyError
 from partseg_cli.inference.protocols import PredAll
-from partseg_cli.vocabulary import Pair, Vocabulary, Word
+from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
 
 Key = TypeVar("Key")
 
@@ -32,7 +32,7 @@ class Query:
         notes: what the user should know of how the words were read.
     """
 
-    words: tuple[Word, ...]
+    words: tuple[QueryTerm, ...]
     vocabulary: Vocabulary
     word_of_pair: tuple[int, ...]
     word_of_object: tuple[int, ...]
@@ -54,7 +54,9 @@ class Query:
         return words, scores.masked_fill(words < 0, 0)
 
 
-def resolve(words: Sequence[Word], known: Vocabulary, others: Sequence[Vocabulary], context: str | Vocabulary) -> Query:
+def resolve(
+    words: Sequence[QueryTerm], known: Vocabulary, others: Sequence[Vocabulary], context: str | Vocabulary
+) -> Query:
     """Turn words into a query.
 
     Args:
@@ -96,7 +98,7 @@ def resolve(words: Sequence[Word], known: Vocabulary, others: Sequence[Vocabular
     )
 
 
-def _tell_apart(word: Word, known: Vocabulary) -> Word:
+def _tell_apart(word: QueryTerm, known: Vocabulary) -> QueryTerm:
     """Decide whether a bare word is an object or a part, and take over the known spelling."""
     if not word.is_undecided:
         return replace(word, object=_spelling(word.object, known.objects), part=_spelling(word.part, known.parts))
@@ -114,7 +116,7 @@ def _spelling(name: str | None, names: Sequence[str]) -> str | None:
     return next((other for other in names if other.lower() == name.lower()), name)
 
 
-def _is_guess(word: Word, known: Vocabulary) -> bool:
+def _is_guess(word: QueryTerm, known: Vocabulary) -> bool:
     return word.part is None and word.object == word.text and word.object not in known.objects
 
 
@@ -124,7 +126,7 @@ def _pairs_of_part(part: str, known: Vocabulary) -> list[tuple[str, str]]:
     return [(name, part) for name in owners]
 
 
-def _claim(claims: dict[Key, int], key: Key, position: int, words: Sequence[Word]) -> None:
+def _claim(claims: dict[Key, int], key: Key, position: int, words: Sequence[QueryTerm]) -> None:
     if key in claims:
         first, second = words[claims[key]].text, words[position].text
         raise VocabularyError(

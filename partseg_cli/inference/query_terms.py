@@ -8,16 +8,16 @@ from pathlib import Path
 import yaml
 
 from partseg_cli.errors import VocabularyError
-from partseg_cli.vocabulary import Word, parse_word
+from partseg_cli.vocabulary import QueryTerm, parse_word
 
 
-def read_words(entries: Iterable[str]) -> list[Word]:
+def read_words(entries: Iterable[str]) -> list[QueryTerm]:
     """Read `--vocab` values: entries, comma-separated entries, or names of .yaml, .yml and .txt files of them.
 
     Raises:
         VocabularyError: nothing is left, an entry stands twice, a file cannot be read.
     """
-    words: list[Word] = []
+    words: list[QueryTerm] = []
     for entry in entries:
         path = Path(entry.strip())
         if path.suffix.lower() in {".yaml", ".yml", ".txt"}:
@@ -33,7 +33,7 @@ def read_words(entries: Iterable[str]) -> list[Word]:
     return words
 
 
-def _read_file(path: Path) -> list[Word]:
+def _read_file(path: Path) -> list[QueryTerm]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,7 +50,7 @@ def _read_file(path: Path) -> list[Word]:
     return _read_yaml(path, value)
 
 
-def _read_yaml(path: Path, value: object) -> list[Word]:
+def _read_yaml(path: Path, value: object) -> list[QueryTerm]:
     """Read a list of entries or {object, part} mappings, or a mapping of objects to lists of their parts."""
     if isinstance(value, dict):
         return [word for name, parts in value.items() for word in _read_parts(path, name, parts)]
@@ -59,7 +59,7 @@ def _read_yaml(path: Path, value: object) -> list[Word]:
     raise _misread(path, value)
 
 
-def _read_parts(path: Path, name: object, parts: object) -> list[Word]:
+def _read_parts(path: Path, name: object, parts: object) -> list[QueryTerm]:
     """Read one object with a list of its parts, or with nothing: the object itself."""
     if parts is None or parts == []:
         return [_word(path, name, None)]
@@ -68,7 +68,7 @@ def _read_parts(path: Path, name: object, parts: object) -> list[Word]:
     return [_word(path, name, part) for part in parts]
 
 
-def _read_entry(path: Path, entry: object) -> Word:
+def _read_entry(path: Path, entry: object) -> QueryTerm:
     if isinstance(entry, str):
         return parse_word(entry)
     if isinstance(entry, dict) and entry and set(entry) <= {"object", "part"}:
@@ -78,12 +78,12 @@ def _read_entry(path: Path, entry: object) -> Word:
     raise _misread(path, entry)
 
 
-def _word(path: Path, name: object, part: object) -> Word:
+def _word(path: Path, name: object, part: object) -> QueryTerm:
     names = [" ".join(text.split()) for text in (name, part) if isinstance(text, str)]
     if len(names) != sum(text is not None for text in (name, part)) or not names or not all(names):
         raise _misread(path, {"object": name, "part": part})
     known = iter(names)
-    return Word("'s ".join(names), *(None if text is None else next(known) for text in (name, part)))
+    return QueryTerm("'s ".join(names), *(None if text is None else next(known) for text in (name, part)))
 
 
 def _misread(path: Path, got: object) -> VocabularyError:

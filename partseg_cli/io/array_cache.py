@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.io.atomic import disk_error, whole_file
+from partseg_cli.io.atomic import atomic_write, disk_error
 
 CHECK = 4
 """Bytes of a row's checksum; 0: the row is not there."""
 
 
-class RowFile:
+class ArrayCache:
     """A file of `count` rows, each an array of one shape and type, or not there yet.
 
     The checksums stand behind the rows; each is written after its row and compared when a process reads the row for the
@@ -46,7 +46,7 @@ class RowFile:
         size = count * (self._bytes + CHECK)
         if not path.is_file() or path.stat().st_size != size:
             try:
-                with whole_file(path, is_durable=False) as temporary, temporary.open("wb") as file:
+                with atomic_write(path, is_durable=False) as temporary, temporary.open("wb") as file:
                     file.truncate(size)
             except PartsegError as error:
                 raise _refused(str(error)) from error

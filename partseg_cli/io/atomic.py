@@ -17,7 +17,7 @@ UNFINISHED = ".part"
 
 
 @contextmanager
-def whole_file(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
     """Hand out a temporary name beside `path`, and rename it to `path` when the block ends well.
 
     Whatever interrupts the block, `path` keeps its former content and the temporary file is gone.
@@ -79,7 +79,7 @@ def disk_error(path: Path, error: OSError) -> PartsegError:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

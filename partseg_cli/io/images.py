@@ -117,7 +117,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def looks_like(path: Path) -> str:
+def describe_file(path: Path) -> str:
     """Say what a file appears to be that is not what its name promises."""
     with path.open("rb") as file:
         head = file.read(512).lstrip()
@@ -188,7 +188,7 @@ def _too_large(path: Path, got: str) -> str:
 def _complaint(path: Path, error: Exception) -> str:
     """Say in one line what is wrong with the file."""
     if isinstance(error, UnidentifiedImageError):
-        return f"{path}: must be a photo ({', '.join(FORMATS)}), got {looks_like(path)}; get or convert it again"
+        return f"{path}: must be a photo ({', '.join(FORMATS)}), got {describe_file(path)}; get or convert it again"
     if isinstance(error, Image.DecompressionBombError):
         return _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6}")
     if isinstance(error, OSError) and error.strerror:

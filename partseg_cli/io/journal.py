@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from partseg_cli.data.converters.conversion import Converted, Item, Outcome, Skipped
+from partseg_cli.data.converters.conversion import Converted, Outcome, Skipped, SourceImage
 from partseg_cli.data.record import Record
 from partseg_cli.io.atomic import disk_error, remove_leftovers
 
@@ -54,7 +54,7 @@ class Journal:
             raise ValueError("a journal must be entered before it is used")
         return self._file
 
-    def resume(self, items: Sequence[Item]) -> int:
+    def resume(self, items: Sequence[SourceImage]) -> int:
         """Read what a former run left, forget what does not hold any more, and give the number of items done."""
         self._places.clear()
         self.file.seek(0)
@@ -74,7 +74,7 @@ class Journal:
     def __contains__(self, number: int) -> bool:
         return number in self._places
 
-    def add(self, number: int, item: Item, outcomes: Sequence[Outcome]) -> None:
+    def add(self, number: int, item: SourceImage, outcomes: Sequence[Outcome]) -> None:
         """Append the outcomes of an item.
 
         Raises:
@@ -91,7 +91,7 @@ class Journal:
         except OSError as error:
             raise disk_error(self.path, error) from error
 
-    def outcomes(self, items: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
+    def outcomes(self, items: Sequence[SourceImage]) -> Iterator[tuple[SourceImage, Outcome]]:
         """Give the outcomes of all items, in their order."""
         for number, item in enumerate(items):
             self.file.seek(self._places[number])
@@ -115,7 +115,7 @@ def clear_journals(folder: Path) -> None:
     remove_leftovers(folder)
 
 
-def _stamp(item: Item) -> str:
+def _stamp(item: SourceImage) -> str:
     """Give what changes when an item does: its name, and size and time of its files."""
     stats = (path.stat() if path.exists() else None for path in item.files)
     return " ".join([item.name, *(f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "none" for stat in stats)])

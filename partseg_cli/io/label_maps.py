@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.errors import DataError
 from partseg_cli.io.images import photo_size
 
@@ -30,7 +30,7 @@ def read_numbers(path: Path, kind: str, reason: str) -> tuple[str, Shaped[np.nda
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=(kind,)) as image:
             return image.mode, np.array(image)
     except DataError as error:
-        raise DefectError(reason, str(error).replace(str(path), path.name)) from error
+        raise InvalidAnnotationError(reason, str(error).replace(str(path), path.name)) from error
     except Exception as error:  # Pillow raises whatever broken bytes lead it to
         why = " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
-        raise DefectError(reason, f"{path.name}: {why}") from error
+        raise InvalidAnnotationError(reason, f"{path.name}: {why}") from error

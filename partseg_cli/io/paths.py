@@ -28,18 +28,18 @@ def packaged_weights(name: str) -> Path:
     return PACKAGE / "assets" / "weights" / f"{name}.safetensors"
 
 
-def data_folder() -> Path:
+def data_dir() -> Path:
     """Give the home of data sets: `$PARTSEG_DATA`, else `./data`."""
     return Path(os.environ.get("PARTSEG_DATA") or "data")
 
 
-def cache_folder() -> Path:
+def cache_dir() -> Path:
     """Give the user's cache: `$XDG_CACHE_HOME/partseg`, else `~/.cache/partseg`."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "partseg"
 
 
-def new_run(verb: str, name: str) -> Path:
+def create_run_dir(verb: str, name: str) -> Path:
     """Make and give the first free folder `runs/<verb>/<name>-N`."""
     number = 1
     while True:

@@ -12,20 +12,25 @@ from torch import Tensor, nn
 from partseg_cli.config.recipe import check_model
 from partseg_cli.config.sections import STARTS, CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.errors import CheckpointError, RecipeError
-from partseg_cli.io.paths import cache_folder, packaged_weights
+from partseg_cli.io.paths import cache_dir, packaged_weights
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.checkpoints.checkpoint import Header, checkpoint_file, load_checkpoint
-from partseg_cli.models.checkpoints.pretrained import check_finite, load_fitting, start_from_checkpoint, start_model
+from partseg_cli.models.checkpoints.pretrained import (
+    check_finite,
+    init_from_checkpoint,
+    init_pretrained,
+    load_state_strict,
+)
 from partseg_cli.models.clip.model import check_words
 from partseg_cli.models.clipseg.model import CLIPSeg
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
-from partseg_cli.runtime.devices import Compute, choose_device
+from partseg_cli.runtime.devices import InferenceConfig, choose_device
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedModel:
     """A model that is ready to segment; call it as DECISIONS "Model call" says.
 
     Attributes:
@@ -36,10 +41,10 @@ class Opened:
 
     model: nn.Module
     section: ModelSection
-    compute: Compute
+    compute: InferenceConfig
 
     @classmethod
-    def ready(cls, model: CLIPSeg, section: ModelSection, compute: Compute) -> Opened:
+    def ready(cls, model: CLIPSeg, section: ModelSection, compute: InferenceConfig) -> LoadedModel:
         """Bring a model to its device, in evaluation mode."""
         model.prompt_chunk = compute.prompt_chunk
         return cls(model.to(compute.device).eval(), section, compute)
@@ -60,18 +65,18 @@ class Opened:
             check_words((*vocabulary.parts, *vocabulary.objects), self.model.clip.words)
 
 
-def choose_compute(
+def build_inference_config(
     device: str = "auto", precision: str = "fp32", prompt_chunk: int | None = None, batch: int = 1
-) -> Compute:
+) -> InferenceConfig:
     """Read the options of a command: device is auto, cpu, cuda, cuda:N or mps.
 
     Raises:
         UsageError: the device is not there.
     """
-    return Compute(choose_device(device), precision, prompt_chunk, batch)
+    return InferenceConfig(choose_device(device), precision, prompt_chunk, batch)
 
 
-def construct(section: ModelSection) -> CLIPSeg:
+def build_model(section: ModelSection) -> CLIPSeg:
     """Build the model of a section, weights as torch draws them.
 
     Raises:
@@ -103,16 +108,16 @@ def construct(section: ModelSection) -> CLIPSeg:
     return model
 
 
-def build_model(section: ModelSection) -> CLIPSeg:
+def init_model(section: ModelSection) -> CLIPSeg:
     """Build the model of a section at its start, `init`.
 
     Raises:
         CheckpointError: the start is not on this machine, or does not fit the backbone.
-        RecipeError: as `construct`.
+        RecipeError: as `build_model`.
     """
-    model = construct(section)
+    model = build_model(section)
     if section.init in STARTS and section.init != "nano":
-        start_model(model, section.init, section.backbone)
+        init_pretrained(model, section.init, section.backbone)
     else:
         path = packaged_weights("nano-start") if section.init == "nano" else checkpoint_file(Path(section.init))
         header, tensors = load_checkpoint(path)
@@ -121,11 +126,11 @@ def build_model(section: ModelSection) -> CLIPSeg:
                 f"model.init: {path} holds a model on {header.model.get('backbone')}, got model.backbone "
                 f"{section.backbone}; choose a start of the same backbone"
             )
-        start_from_checkpoint(model, tensors, path)
+        init_from_checkpoint(model, tensors, path)
     return model
 
 
-def open_model(checkpoint: Path, compute: Compute) -> tuple[Opened, Header]:
+def load_model(checkpoint: Path, compute: InferenceConfig) -> tuple[LoadedModel, Header]:
     """Build the model of a checkpoint, with the checkpoint's switches, in evaluation mode.
 
     Text embeddings are kept on disk from one command to the next.
@@ -139,11 +144,11 @@ def open_model(checkpoint: Path, compute: Compute) -> tuple[Opened, Header]:
     try:
         section = check_model(header.model, str(checkpoint))
         with torch.device("meta"):
-            model = construct(section)
+            model = build_model(section)
     except RecipeError as error:
         raise CheckpointError(f"{checkpoint}: names a model that this version cannot build ({error})") from error
-    load_fitting(model, tensors, path)
-    opened = Opened.ready(model, section, compute)
+    load_state_strict(model, tensors, path)
+    opened = LoadedModel.ready(model, section, compute)
     file = path.stat()  # a file that was edited by hand keeps its header's digest
-    model.text_cache.keep_on_disk(cache_folder() / "text", f"{header.digest} {file.st_size} {file.st_mtime_ns}")
+    model.text_cache.keep_on_disk(cache_dir() / "text", f"{header.digest} {file.st_size} {file.st_mtime_ns}")
     return opened, header

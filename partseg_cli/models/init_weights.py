@@ -20,16 +20,16 @@ FILM_GAIN = 4.0
 """On torch's default FiLM weights: prompts must differ from the first step on."""
 
 
-def start_decoder(model: CLIPSeg) -> None:
+def init_decoder(model: CLIPSeg) -> None:
     """Begin the decoder: layers as identities, heads kept in scale; and a second stage."""
     with torch.no_grad():
         _start_layers(model.decoder)
         _start_film(model.decoder.film)
         _start_head(model.head)
-    start_second_stage(model)
+    init_second_stage(model)
 
 
-def start_second_stage(model: CLIPSeg) -> None:
+def init_second_stage(model: CLIPSeg) -> None:
     """Begin a second stage, if there is one: part and object composed by their average, FiLM and head copied."""
     if isinstance(model, PartCLIPSeg):
         with torch.no_grad():
@@ -47,7 +47,7 @@ def copy_first_stage(model: CLIPSeg) -> None:
     model.pair_head.load_state_dict(model.head.state_dict())
 
 
-def start_clip(clip: Clip) -> None:
+def init_clip(clip: Clip) -> None:
     """Begin random towers: prompts differ by their words, tokens by their place.
 
     Start and end tokens are the same in every prompt, and the embedding is read at the end: they begin at 0.

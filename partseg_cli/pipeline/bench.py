@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from partseg_cli.config.recipe import Recipe
-from partseg_cli.data.loading.dataset import TrainSet
+from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.spec import open_data
 from partseg_cli.io.images import find_photos, open_photo
-from partseg_cli.models.clipseg.objective import PairLoss
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.clipseg.objective import CLIPSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline import predict as prediction
 from partseg_cli.pipeline.predict import Predictor, segment
 from partseg_cli.pipeline.train import build_loop, training_set
 from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
 from partseg_cli.runtime.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
-from partseg_cli.runtime.process_group import ALONE, Layout
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
 from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
@@ -46,7 +46,7 @@ Work = Callable[[int, str], None]
 """Does so many steps or photos, and tells what for."""
 
 
-class Pass(NamedTuple):
+class Timing(NamedTuple):
     """Some photos, and how long they took.
 
     Attributes:
@@ -64,7 +64,7 @@ class Pass(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Costs:
+class BenchmarkResult:
     """What training or predicting costs.
 
     Attributes:
@@ -80,7 +80,7 @@ class Costs:
     setting: dict[str, Any]
     per: str
     rounds: int
-    whole: Pass
+    whole: Timing
     memory: Memory
     busy: float | None
     split: tuple[Part, ...]
@@ -110,7 +110,7 @@ def split_json(split: tuple[Part, ...]) -> list[dict[str, Any]]:
 
 def bench_train(
     recipe: Recipe, *, steps: int = 20, warmup: int = 3, device: str = "auto", track: Track = silent
-) -> Costs:
+) -> BenchmarkResult:
     """Train for some steps, in this process alone, and throw the weights away.
 
     Args:
@@ -127,7 +127,7 @@ def bench_train(
     keep_freed_memory()
     with memory_watch(memory_advice(recipe)):
         store, division = open_data(recipe.data)
-        layout = layout_of(recipe, ALONE)
+        layout = layout_of(recipe, SINGLE_PROCESS)
         samples = training_set(recipe, store, division)
         loop = build_loop(recipe, samples, layout, place, None, Stop())
         watch = Stopwatch((DATA, TOWER, TEXT, DECODER, LOSS, BACKWARD, OPTIMIZER, REST), waiter(place))
@@ -144,7 +144,9 @@ def bench_train(
         "steps": steps,
         "warmup": warmup,
     }
-    return Costs(setting, "step", steps, Pass(steps * layout.batch, seconds), memory, busy, parts(watch.seconds, steps))
+    return BenchmarkResult(
+        setting, "step", steps, Timing(steps * layout.batch, seconds), memory, busy, parts(watch.seconds, steps)
+    )
 
 
 class _Steps:
@@ -177,7 +179,7 @@ def _training_hooks(loop: Loop[Batch]) -> tuple[Hook, ...]:
     )
     return (
         *_model_hooks(loop.model),
-        *(Hook(loss, "__call__", LOSS) for loss in (PartSegLoss, PairLoss)),
+        *(Hook(loss, "__call__", LOSS) for loss in (PartCLIPSegLoss, CLIPSegLoss)),
         Hook(Tensor, "backward", BACKWARD),
         *(Hook(owner, name, OPTIMIZER) for owner, name in optimizing),
     )
@@ -211,7 +213,7 @@ def _seconds(work: Work, rounds: int, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def data_setting(recipe: Recipe, store: Store, samples: TrainSet, layout: Layout) -> dict[str, Any]:
+def data_setting(recipe: Recipe, store: Store, samples: PartDataset, layout: Layout) -> dict[str, Any]:
     """Say what is trained on, and in which batches."""
     return {
         "recipe": recipe.name,
@@ -236,7 +238,7 @@ def _machine(device: torch.device, precision: str) -> dict[str, Any]:
 
 def bench_predict(
     predictor: Predictor, photos: Sequence[Path], *, images: int = 20, warmup: int = 1, track: Track = silent
-) -> Costs:
+) -> BenchmarkResult:
     """Predict photos, again and again if there are too few, and write nothing.
 
     Args:
@@ -277,4 +279,6 @@ def bench_predict(
         **_machine(device, model.compute.precision),
         "warmup": warmup,
     }
-    return Costs(setting, "photo", images, Pass(images, seconds), memory, busy, parts(watch.seconds, images))
+    return BenchmarkResult(
+        setting, "photo", images, Timing(images, seconds), memory, busy, parts(watch.seconds, images)
+    )

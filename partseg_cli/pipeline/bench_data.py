@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from partseg_cli.config.recipe import Recipe
-from partseg_cli.data.loading.dataset import TrainSet
+from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.spec import open_data
-from partseg_cli.pipeline.bench import Pass, data_setting, split_json
+from partseg_cli.pipeline.bench import Timing, data_setting, split_json
 from partseg_cli.pipeline.train import training_set
-from partseg_cli.runtime.process_group import ALONE
+from partseg_cli.runtime.process_group import SINGLE_PROCESS
 from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
 from partseg_cli.training.engine import layout_of
@@ -34,8 +34,8 @@ class Reading:
     """
 
     setting: dict[str, Any]
-    first: Pass
-    later: Pass
+    first: Timing
+    later: Timing
     split: tuple[Part, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
         DataError: fewer than two batches are there, or a photo cannot be read.
     """
     store, division = open_data(recipe.data)
-    layout, samples = layout_of(recipe, ALONE), training_set(recipe, store, division)
+    layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, division)
     least = 2 * layout.micro
     if images < least:
         raise UsageError(f"--images must be >= {least}, two batches of train.micro_batch {layout.micro}, got {images}")
@@ -76,16 +76,16 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
     return Reading(setting, first, later, _reading_split(samples, later, recipe.data.workers))
 
 
-def _two_passes(samples: TrainSet, images: int, micro: int, workers: int, track: Track) -> tuple[Pass, Pass]:
+def _two_passes(samples: PartDataset, images: int, micro: int, workers: int, track: Track) -> tuple[Timing, Timing]:
     """Read the first photos of a run twice, in one go as a run's epochs are."""
     numbers = [*range(images), *range(images)]
     batches = samples.batches(images=micro, numbers=numbers, workers=workers)
     half = images // micro
     ends = [time.perf_counter() for _ in track(batches, "reading", 2 * half)]
-    return Pass(images - micro, ends[half - 1] - ends[0]), Pass(images, ends[-1] - ends[half - 1])
+    return Timing(images - micro, ends[half - 1] - ends[0]), Timing(images, ends[-1] - ends[half - 1])
 
 
-def _reading_split(samples: TrainSet, later: Pass, workers: int) -> tuple[Part, ...]:
+def _reading_split(samples: PartDataset, later: Timing, workers: int) -> tuple[Part, ...]:
     """Say what a photo takes of a worker's time: its parts as measured in this process, and what is left to the pass.
 
     Joining, handing over and waiting for a turn on the processor are what is left.

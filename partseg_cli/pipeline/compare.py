@@ -15,7 +15,7 @@ import numpy as np
 
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.bootstrap import Difference, check_same_images, paired
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.metrics import ROUND_TRIP, formula_of, number
 from partseg_cli.evaluation.per_image import image_means
 from partseg_cli.evaluation.rules import RULES, field, score
@@ -44,7 +44,7 @@ class Evaluation:
 
     folder: Path
     document: dict[str, Any]
-    table: CountTable
+    table: ConfusionTable
 
     @property
     def is_seen(self) -> list[bool]:
@@ -146,7 +146,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         if path.is_file() and not is_zipfile(path):
             raise BadZipFile("no NPZ")  # NumPy takes it for pickled objects, and advises to load them
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            table = CountTable.from_arrays(dict(arrays))
+            table = ConfusionTable.from_arrays(dict(arrays))
         pixels = int(field(table.totals(), "target").sum())
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
         raise DataError(f"{path}: must hold the counts of an evaluation, got {_why(error)}; evaluate again") from error

@@ -10,23 +10,23 @@ import torch
 from PIL import Image
 
 from partseg_cli.config.recipe import Recipe, load_recipe
-from partseg_cli.data.converters.plan import Drawing
+from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
-from partseg_cli.evaluation.spec import open_trial
+from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.io.atomic import write_text
-from partseg_cli.io.paths import new_run, packaged_weights
-from partseg_cli.pipeline.evaluate import Evaluated, evaluate
+from partseg_cli.io.paths import create_run_dir, packaged_weights
+from partseg_cli.pipeline.evaluate import EvaluateResult, evaluate
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
 from partseg_cli.reports.demo_page import demo_page
 from partseg_cli.reports.overlay import contact_sheet, save_picture
-from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.progress import Track, silent
-from partseg_cli.training.engine import Options
+from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Step
 from partseg_cli.training.resume import check_free
 
@@ -47,7 +47,7 @@ SIZE = 192
 SHOWN = 8
 """Scenes on the pictures."""
 PROTOCOLS = ("oracle-obj", "pred-all")
-CPU = Compute(torch.device("cpu"))
+CPU = InferenceConfig(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Demonstrated:
     """
 
     folder: Path
-    evaluations: tuple[Evaluated, ...]
-    bundled: tuple[Evaluated, ...]
+    evaluations: tuple[EvaluateResult, ...]
+    bundled: tuple[EvaluateResult, ...]
     page: Path
 
 
@@ -79,10 +79,10 @@ def demo(
 ) -> Demonstrated:
     """Draw, prepare, split, train, evaluate and predict."""
     check_free(out)
-    folder = out or new_run("demo", "cartoon")
+    folder = out or create_run_dir("demo", "cartoon")
     data = folder / "data"
     on_stage(f"prepare: draw {images} cartoon scenes with exact part masks")
-    drawing = Drawing(images=images, seed=seed, size=SIZE)
+    drawing = CartoonOptions(images=images, seed=seed, size=SIZE)
     prepare("cartoon-part", out=data, preview=SHOWN, drawing=drawing, track=track)
     on_stage("split: bird, car, dog, motorbike and sheep stay unseen")
     divided = split(data)
@@ -90,7 +90,7 @@ def demo(
     recipe = load_recipe("cartoon", [*overrides, f"train.seed={seed}"])
     command = f"{iterations} steps of recipes/cartoon.yaml"
     on_stage(f"train: {command} on the seen objects, from the bundled start")
-    options = Options(out=folder / "train", device="cpu", command="partseg demo", on_step=on_step)
+    options = TrainOptions(out=folder / "train", device="cpu", command="partseg demo", on_step=on_step)
     trained = train(recipe, options)
     on_stage("evaluate: val scenes, told the object (oracle-obj) and told nothing (pred-all)")
     own = _evaluate(recipe, trained.checkpoint, folder / "evaluate", track)
@@ -110,10 +110,10 @@ def demo(
     return Demonstrated(folder, own, bundled, page)
 
 
-def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> tuple[Evaluated, ...]:
+def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> tuple[EvaluateResult, ...]:
     return tuple(
         evaluate(
-            open_trial(recipe, protocol=protocol),
+            build_eval_spec(recipe, protocol=protocol),
             checkpoint=checkpoint,
             name=recipe.name,
             out=folder / protocol,

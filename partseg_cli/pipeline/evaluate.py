@@ -11,27 +11,34 @@ from typing import Any
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.bootstrap import intervals
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.evaluator import Source, Tell, by_model, count_everywhere, find_source, open_job
-from partseg_cli.evaluation.metrics import Result, formula_of, summarise
-from partseg_cli.evaluation.samples import Counting
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.evaluator import (
+    Log,
+    PredictionSource,
+    by_model,
+    count_everywhere,
+    open_job,
+    resolve_predictions,
+)
+from partseg_cli.evaluation.metrics import EvalResult, compute_metrics, formula_of
+from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.shard_files import WrittenShard, refuse_other_shard, write_shard
 from partseg_cli.evaluation.shards import WHOLE, Shard
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import count_trial
 from partseg_cli.io.journal import clear_journals
-from partseg_cli.io.paths import new_run
-from partseg_cli.models.builder import Opened
+from partseg_cli.io.paths import create_run_dir
+from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.pages import Shown, showcase, write_pages
 from partseg_cli.reports.results import write_result
-from partseg_cli.runtime.devices import Compute
-from partseg_cli.runtime.processes import Plan, sum_up
+from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.processes import DevicePlan, gather_counts
 from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluateResult:
     """An evaluation that is done.
 
     Attributes:
@@ -43,30 +50,30 @@ class Evaluated:
     """
 
     folder: Path
-    result: Result
+    result: EvalResult
     about: dict[str, Any]
-    table: CountTable
+    table: ConfusionTable
     bounds: dict[str, dict[str, tuple[float, float] | None]] | None
 
 
-Draw = Callable[[CountTable], Shown]
+Draw = Callable[[ConfusionTable], Shown]
 """Draws the photos of the page."""
 
 
 def evaluate(
-    trial: Trial,
+    trial: EvalSpec,
     *,
     checkpoint: Path | None = None,
     model: str | None = None,
     predictions: Path | None = None,
     name: str,
     out: Path | None = None,
-    compute: Compute,
+    compute: InferenceConfig,
     draws: int = 1000,
     save: bool = False,
     track: Track = silent,
-    tell: Tell = lambda line: None,
-) -> Evaluated:
+    log: Log = lambda line: None,
+) -> EvaluateResult:
     """Score a checkpoint, or label maps that are there already, in this process.
 
     Which checkpoint `checkpoint` and `model` mean is told in `find_checkpoint`; its model and switches are its own.
@@ -82,27 +89,27 @@ def evaluate(
         draws: bootstrap draws for the intervals; 0: none.
         save: whether the predicted maps are written too.
         track: shows progress.
-        tell: is told in a line what else goes on.
+        log: Callback for one-line status messages.
     """
-    source = find_source(trial, checkpoint, model, predictions, tell)
-    job = open_job(trial, source, compute, out or new_run("evaluate", name), save=save, track=track, tell=tell)
+    source = resolve_predictions(trial, checkpoint, model, predictions, log)
+    job = open_job(trial, source, compute, out or create_run_dir("evaluate", name), save=save, track=track, log=log)
     return finish(trial, job.count(WHOLE, compute.device).table, source.about, job.folder, draws)
 
 
 def evaluate_everywhere(
-    trial: Trial,
-    source: Source,
+    trial: EvalSpec,
+    source: PredictionSource,
     *,
-    compute: Compute,
-    plan: Plan,
+    compute: InferenceConfig,
+    plan: DevicePlan,
     name: str,
     out: Path | None = None,
     draws: int = 1000,
     save: bool = False,
     pictures: int = 0,
     track: Track = silent,
-    tell: Tell = lambda line: None,
-) -> Evaluated | WrittenShard | None:
+    log: Log = lambda line: None,
+) -> EvaluateResult | WrittenShard | None:
     """Score as `evaluate`, in all processes of a plan; of a trial's shard write the counts alone.
 
     The page shows `pictures` of the worst photos, and as many of the best, which are predicted once more.
@@ -113,7 +120,7 @@ def evaluate_everywhere(
     if out is not None and trial.shard != WHOLE:
         refuse_other_shard(out, trial.shard)
     job, tally = count_everywhere(
-        trial, source, compute=compute, plan=plan, out=out, name=name, save=save, track=track, tell=tell
+        trial, source, compute=compute, plan=plan, out=out, name=name, save=save, track=track, log=log
     )
     if tally is None:
         return None
@@ -126,26 +133,26 @@ def evaluate_everywhere(
 
 
 def score(
-    model: Opened, store: Store, division: Split, protocol: str, split: str = "val", rank: Shard = WHOLE
-) -> Result | None:
+    model: LoadedModel, store: Store, division: Split, protocol: str, split: str = "val", rank: Shard = WHOLE
+) -> EvalResult | None:
     """Score a model, as training does now and then; of several connected processes each counts a share.
 
     Returns:
         None in processes other than the first.
     """
-    trial = Trial(store, division, split, protocol, Counting(store.info.sample))
-    whole = sum_up(count_trial(trial, by_model(model, trial), rank=rank), rank, model.compute.device)
-    return None if whole is None else summarise(whole.table, trial.vocabulary, protocol)
+    trial = EvalSpec(store, division, split, protocol, SampleConfig(store.info.sample))
+    whole = gather_counts(count_trial(trial, by_model(model, trial), rank=rank), rank, model.compute.device)
+    return None if whole is None else compute_metrics(whole.table, trial.vocabulary, protocol)
 
 
 def finish(
-    trial: Trial, table: CountTable, about: dict[str, Any], folder: Path, draws: int, draw: Draw | None = None
-) -> Evaluated:
+    trial: EvalSpec, table: ConfusionTable, about: dict[str, Any], folder: Path, draws: int, draw: Draw | None = None
+) -> EvaluateResult:
     """Turn the counts of a trial into scores, and write all results into the folder."""
     return conclude(trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, draws, draw)
 
 
-def describe(trial: Trial, about: dict[str, Any]) -> dict[str, Any]:
+def describe(trial: EvalSpec, about: dict[str, Any]) -> dict[str, Any]:
     """Say what was tested; `about` says what predicted."""
     return {
         "split": trial.split,
@@ -164,21 +171,21 @@ def conclude(
     vocabulary: Vocabulary,
     protocol: str,
     rule: str,
-    table: CountTable,
+    table: ConfusionTable,
     about: dict[str, Any],
     folder: Path,
     draws: int,
     draw: Draw | None = None,
-) -> Evaluated:
+) -> EvaluateResult:
     """Turn counts into scores, and write all results into the folder: only `draw` needs data and a model.
 
     Figures are written before photos are drawn for the page, which takes the longest.
     """
-    result = summarise(table, vocabulary, protocol, rule)
+    result = compute_metrics(table, vocabulary, protocol, rule)
     bounds = None
     if draws:
         bounds = intervals(table, formula_of(rule), protocol, vocabulary.is_seen, draws=draws)
     write_result(folder, result, about, bounds, table)
     write_pages(folder, result, about, bounds, table, vocabulary, draw(table) if draw else ((), ()))
     clear_journals(folder)
-    return Evaluated(folder, result, about, table, bounds)
+    return EvaluateResult(folder, result, about, table, bounds)

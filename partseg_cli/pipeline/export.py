@@ -22,8 +22,8 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Records, Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
-from partseg_cli.io.atomic import UNFINISHED, whole_file, write_json
-from partseg_cli.io.paths import data_folder
+from partseg_cli.io.atomic import UNFINISHED, atomic_write, write_json
+from partseg_cli.io.paths import data_dir
 from partseg_cli.reports.overlay import save_labels
 from partseg_cli.runtime.progress import Track, silent
 
@@ -56,7 +56,7 @@ LINKED, COPIED, LEFT, AMONG = "linked", "copied", "left where they are", "among 
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What an export wrote.
 
     Attributes:
@@ -109,7 +109,7 @@ def export(
     splits: Sequence[str] = (),
     copy: bool | None = None,
     track: Track = silent,
-) -> Exported:
+) -> ExportResult:
     """Write a data set in another format; a rerun gives the same bytes.
 
     Args:
@@ -129,7 +129,7 @@ def export(
     way = _photo_way(to, copy)
     store = find_store(dataset)
     chosen = _choose(store, splits)
-    folder = out or data_folder() / "export" / f"{store.info.name}-{to}"
+    folder = out or data_dir() / "export" / f"{store.info.name}-{to}"
     mark = {"name": store.info.name, "to": to, "state": _state(store)}
     _check_target(folder, store, mark)
     written = FORMATS[to](Watched(store.folder, store.info, track, f"{to}:"), folder, chosen)
@@ -144,7 +144,7 @@ def export(
         watched = Watched(store.folder, store.info, track, "photos:")
         _bring_photos(watched, chosen, folder, PLACES.get(to, _photo_place), copy=way == COPIED)
     size = sum(path.stat().st_size for path in paths)
-    return Exported(folder, store.info.name, to, images, len(paths), size, way, tuple(_notes(to, folder)))
+    return ExportResult(folder, store.info.name, to, images, len(paths), size, way, tuple(_notes(to, folder)))
 
 
 def _notes(to: str, folder: Path) -> Iterator[str]:
@@ -252,7 +252,7 @@ def _bring_photos(
             photo, path = store.photo(record), folder / place(split, record)
             if not copy and path.exists() and path.samefile(photo):
                 continue
-            with whole_file(path) as temporary:
+            with atomic_write(path) as temporary:
                 if copy:
                     shutil.copyfile(photo, temporary)
                 else:

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from partseg_cli.data.quality.quality_checks import Suspicions
+from partseg_cli.data.quality.quality_checks import QualityChecks
 from partseg_cli.data.quality.statistics import Statistics
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.io.atomic import write_json, write_text
-from partseg_cli.io.paths import new_run
+from partseg_cli.io.paths import create_run_dir
 from partseg_cli.reports.dataset_page import render
 from partseg_cli.reports.figures import Sample, choose, classes_of, draw
 from partseg_cli.reports.overlay import contact_sheet, save_picture
@@ -68,7 +68,7 @@ def inspect(
     chosen = [places[index] for index in choose(present, samples)]
     document["samples"] = [{"split": name, "image_id": store.records(name)[index].image_id} for name, index in chosen]
     shown, tiles = _draw(store, chosen, track)
-    folder = out or new_run("inspect", store.info.name)
+    folder = out or create_run_dir("inspect", store.info.name)
     return Inspected(folder, _write(folder, document, shown, tiles), document)
 
 
@@ -76,7 +76,7 @@ def _look_through(
     store: Store, splits: Sequence[str], images: int, track: Track
 ) -> tuple[dict[str, Any], list[Int[np.ndarray, "_"]]]:
     """Give the figures of all images, and the classes of each one."""
-    statistics, suspicions, present = Statistics(store.info, splits), Suspicions(store, splits), []
+    statistics, suspicions, present = Statistics(store.info, splits), QualityChecks(store, splits), []
     for split, record in track(iterate(store, splits), f"inspect {store.info.name}", images):
         statistics.add(split, record)
         suspicions.add(split, record)

@@ -10,8 +10,8 @@ from partseg_cli.errors import DataError
 from partseg_cli.evaluation.shard_files import ReadShard, read_shard
 from partseg_cli.evaluation.shards import Shard
 from partseg_cli.evaluation.tally import Tally
-from partseg_cli.io.paths import new_run
-from partseg_cli.pipeline.evaluate import Evaluated, conclude
+from partseg_cli.io.paths import create_run_dir
+from partseg_cli.pipeline.evaluate import EvaluateResult, conclude
 from partseg_cli.reports.results import PACKAGES, versions
 from partseg_cli.vocabulary import Vocabulary
 
@@ -19,7 +19,7 @@ PATHS = ("checkpoint", "predictions")
 """Of `about`: may differ, as shards may come from several machines; the digest tells what lies there."""
 
 
-def merge(folders: Sequence[Path], out: Path | None = None) -> Evaluated:
+def merge(folders: Sequence[Path], out: Path | None = None) -> EvaluateResult:
     """Put shards together; neither the data nor the model need to be there.
 
     Paths in results.json are those of the first shard.
@@ -43,7 +43,7 @@ def merge(folders: Sequence[Path], out: Path | None = None) -> Evaluated:
         first["rule"],
         tally.table,
         first["about"],
-        out or new_run("merge", str(first["about"]["dataset"])),
+        out or create_run_dir("merge", str(first["about"]["dataset"])),
         first["draws"],
     )
 

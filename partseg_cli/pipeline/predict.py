@@ -22,13 +22,13 @@ from partseg_cli.inference.query import Query, resolve
 from partseg_cli.inference.query_terms import read_words
 from partseg_cli.io.atomic import write_json
 from partseg_cli.io.images import find_photos, open_photo
-from partseg_cli.io.paths import new_run, packaged_weights
-from partseg_cli.models.builder import Opened, open_model
+from partseg_cli.io.paths import create_run_dir, packaged_weights
+from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
 from partseg_cli.models.checkpoints.resolver import BUNDLED, find_checkpoint
 from partseg_cli.reports.overlay import colour, palette, save_labels, save_picture, with_legend
-from partseg_cli.runtime.devices import Compute, memory_watch
-from partseg_cli.vocabulary import Pair, Vocabulary, Word
+from partseg_cli.runtime.devices import InferenceConfig, memory_watch
+from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
 
 CARTOON_WARNING = "this model, nano, knows cartoon pictures, not photos"
 
@@ -43,7 +43,7 @@ class Predictor:
         about: checkpoint and model, for the JSON.
     """
 
-    model: Opened
+    model: LoadedModel
     query: Query
     about: dict[str, Any]
 
@@ -54,14 +54,14 @@ class Predictor:
         return warning
 
 
-class Shot(NamedTuple):
+class InputImage(NamedTuple):
     """A photo that could be read."""
 
     path: Path
     picture: Image.Image
 
 
-class Segmented(NamedTuple):
+class Segmentation(NamedTuple):
     """What was found in a picture.
 
     Attributes:
@@ -96,8 +96,8 @@ def open_predictor(
     checkpoint: Path | None = None,
     model: str | None = None,
     context: str = "auto",
-    compute: Compute,
-    tell: Callable[[str], None] = lambda line: None,
+    compute: InferenceConfig,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Predictor:
     """Read the words, find the weights, and resolve what is asked.
 
@@ -108,16 +108,16 @@ def open_predictor(
             model.
         context: "auto", "none", or a file of pairs: which parts compete silently.
         compute: how to run the model.
-        tell: told what is copied to find weights.
+        log: Callback for one-line status messages.
 
     Raises:
         CheckpointError: the weights that are named are not there, or cannot be read.
         VocabularyError: the words are empty, doubled or unreadable, or the model has never seen them.
     """
     words = read_words(vocab)
-    path = find_checkpoint(checkpoint, model, tell)
+    path = find_checkpoint(checkpoint, model, log)
     if path is None:
-        tell(f"no other weights on this machine: the bundled model {BUNDLED} is used")
+        log(f"no other weights on this machine: the bundled model {BUNDLED} is used")
         path = packaged_weights(BUNDLED)
     opened, known, about = _open(path, compute)
     others = [load_manifest(name).vocabulary for name in manifest_names()]
@@ -136,10 +136,10 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
     """
     folder = out
     taken: set[str] = set()
-    group: list[Shot] = []
+    group: list[InputImage] = []
     for shot in _shots(photos):
-        if isinstance(shot, Shot):
-            folder = folder or new_run("predict", "photos")
+        if isinstance(shot, InputImage):
+            folder = folder or create_run_dir("predict", "photos")
             group.append(shot)
         if group and (isinstance(shot, Prediction) or len(group) == predictor.model.compute.batch):
             yield from _predict_group(predictor, group, folder, taken)
@@ -150,7 +150,7 @@ def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = Non
         yield from _predict_group(predictor, group, folder, taken)
 
 
-def _shots(photos: Sequence[Path]) -> Iterator[Shot | Prediction]:
+def _shots(photos: Sequence[Path]) -> Iterator[InputImage | Prediction]:
     """Open each photo once; one that cannot be read becomes a failed prediction."""
     seen: set[str] = set()
     for path in photos:
@@ -165,14 +165,14 @@ def _shots(photos: Sequence[Path]) -> Iterator[Shot | Prediction]:
                 continue
             seen.add(place)
             try:
-                yield Shot(photo, open_photo(photo, upright=True))
+                yield InputImage(photo, open_photo(photo, upright=True))
             except DataError as error:
                 yield Prediction(photo, error=error)
 
 
-def _open(path: Path, compute: Compute) -> tuple[Opened, Vocabulary, dict[str, Any]]:
+def _open(path: Path, compute: InferenceConfig) -> tuple[LoadedModel, Vocabulary, dict[str, Any]]:
     """Give a trained or imported model, the words that it knows, and what the JSON says of it."""
-    opened, header = open_model(path, compute)
+    opened, header = load_model(path, compute)
     about = {
         "checkpoint": str(checkpoint_file(path)),
         "model": header.model,
@@ -189,7 +189,7 @@ def _context(text: str) -> str | Vocabulary:
     return Vocabulary(tuple(_pair(word) for word in read_words([text])))
 
 
-def _pair(word: Word) -> Pair:
+def _pair(word: QueryTerm) -> Pair:
     if word.object is None or word.part is None:
         raise VocabularyError(
             f'--context: a file of pairs such as "cat\'s ear" is wanted, got {word.text!r}; complete it'
@@ -208,14 +208,14 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def _predict_group(
-    predictor: Predictor, shots: Sequence[Shot], folder: Path | None, taken: set[str]
+    predictor: Predictor, shots: Sequence[InputImage], folder: Path | None, taken: set[str]
 ) -> Iterator[Prediction]:
     """Predict photos in one forward pass, decide and write one after the other."""
     for shot, (labels, scores) in zip(shots, segment(predictor, [shot.picture for shot in shots]), strict=True):
         yield _write(predictor, shot, labels, scores, (folder or Path()) / _free_name(shot.path.stem, taken))
 
 
-def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[Segmented]:
+def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[Segmentation]:
     """Give labels and scores of pictures: one forward pass, then the decision for one after the other.
 
     Raises:
@@ -229,11 +229,11 @@ def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[S
         with torch.inference_mode():
             decision = pred_all(logits.image(index), query.vocabulary, (picture.height, picture.width))
             labels, scores = (plane.cpu() for plane in query.paint(decision))
-        yield Segmented(labels, scores)
+        yield Segmentation(labels, scores)
 
 
 def _write(
-    predictor: Predictor, shot: Shot, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"], stem: Path
+    predictor: Predictor, shot: InputImage, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"], stem: Path
 ) -> Prediction:
     """Write one photo's files, whose names begin with `stem`."""
     query, path, photo = predictor.query, shot.path, shot.picture
@@ -248,7 +248,9 @@ def _write(
     return Prediction(path, files, document)
 
 
-def _describe(word: Word, position: int, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"]) -> dict[str, Any]:
+def _describe(
+    word: QueryTerm, position: int, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"]
+) -> dict[str, Any]:
     """Give one word's record: pixels, mean score over them (null without any), mask."""
     inside = labels == position
     area = int(inside.sum())

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli import __version__
-from partseg_cli.data.converters.conversion import Conversion, Converted, Item, Outcome, Skipped
-from partseg_cli.data.converters.plan import OWN, Drawing, OwnSet, Plan, plan_own, plan_published
-from partseg_cli.data.quality.conversion_report import Line, Tally, audit, to_json
+from partseg_cli.data.converters.conversion import Conversion, Converted, Outcome, Skipped, SourceImage
+from partseg_cli.data.converters.plan import (
+    OWN,
+    CartoonOptions,
+    CocoOptions,
+    ConversionPlan,
+    plan_coco_conversion,
+    plan_published_conversion,
+)
+from partseg_cli.data.quality.conversion_report import ConversionStats, CountCheck, audit, to_json
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.io.atomic import whole_file, write_json
+from partseg_cli.io.atomic import atomic_write, write_json
 from partseg_cli.io.journal import Journal
 from partseg_cli.reports.figures import draw_tile
 from partseg_cli.reports.overlay import contact_sheet, save_picture
@@ -30,7 +37,7 @@ SAME_NAME = "another image has the same name"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PrepareResult:
     """What a conversion did.
 
     Attributes:
@@ -52,7 +59,7 @@ class Prepared:
     converted: dict[str, int]
     expected: dict[str, int]
     turned: int
-    lines: tuple[Line, ...]
+    lines: tuple[CountCheck, ...]
     notes: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     resumed: int
@@ -76,14 +83,14 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Work:
+class ConvertTask:
     """What a process does with one item: convert it, and copy its photo if that is wanted."""
 
     conversion: Conversion
     allow_resize: bool
     copy_to: Path | None
 
-    def __call__(self, item: Item) -> list[Outcome]:
+    def __call__(self, item: SourceImage) -> list[Outcome]:
         """Give the outcomes of the item."""
         outcomes = self.conversion.outcomes_of(item, allow_resize=self.allow_resize)
         if self.copy_to is not None:
@@ -104,12 +111,12 @@ def prepare(
     split_list: Path | None = None,
     preview: int = 0,
     workers: int = 1,
-    drawing: Drawing | None = None,
+    drawing: CartoonOptions | None = None,
     overwrite: bool = False,
-    own: OwnSet | None = None,
+    own: CocoOptions | None = None,
     track: Track = silent,
-    tell: Callable[[str], None] = lambda line: None,
-) -> Prepared:
+    log: Callable[[str], None] = lambda line: None,
+) -> PrepareResult:
     """Convert the data set `name` into a store; a run that was stopped goes on where it was.
 
     Args:
@@ -126,7 +133,7 @@ def prepare(
         overwrite: whether such a set may take the place of one that is there.
         own: for "coco".
         track: shows progress.
-        tell: is told in a line what else goes on.
+        log: Callback for one-line status messages.
 
     Raises:
         UsageError: an option belongs to another data set, or does not fit the source.
@@ -137,15 +144,15 @@ def prepare(
     if name == OWN:
         if split_list is not None:
             raise UsageError("--split-list is for sets whose val is a list, got coco; name the files with --as")
-        plan = plan_own(source, out, own or OwnSet())
-    elif own not in (None, OwnSet()):
+        plan = plan_coco_conversion(source, out, own or CocoOptions())
+    elif own not in (None, CocoOptions()):
         raise UsageError(f"--annotations, --as and --object belong to partseg prepare coco, got {name}; leave them out")
     else:
-        plan = plan_published(name, source, out, drawing=drawing or Drawing(), split_list=split_list)
-    if isinstance(plan.asked, Drawing):
+        plan = plan_published_conversion(name, source, out, drawing=drawing or CartoonOptions(), split_list=split_list)
+    if isinstance(plan.asked, CartoonOptions):
         _make_room(plan, overwrite)
     copy_to = plan.folder / COPIED if copy_images else None
-    prepared = _run(plan, Work(_light(plan.conversion), allow_resize, copy_to), strict, workers, track, tell)
+    prepared = _run(plan, ConvertTask(_light(plan.conversion), allow_resize, copy_to), strict, workers, track, log)
     write_json(plan.folder / "report.json", prepared.to_json())
     (plan.folder / PREVIEW).unlink(missing_ok=True)
     if preview:
@@ -153,7 +160,7 @@ def prepare(
     return prepared
 
 
-def _make_room(plan: Plan, overwrite: bool) -> None:
+def _make_room(plan: ConversionPlan, overwrite: bool) -> None:
     """Remove a drawn set that is to be replaced; one that is not whole is gone on with.
 
     Raises:
@@ -172,14 +179,16 @@ def _make_room(plan: Plan, overwrite: bool) -> None:
         shutil.rmtree(plan.conversion.photos, ignore_errors=True)
 
 
-def _run(plan: Plan, work: Work, strict: bool, workers: int, track: Track, tell: Callable[[str], None]) -> Prepared:
+def _run(
+    plan: ConversionPlan, work: ConvertTask, strict: bool, workers: int, track: Track, log: Callable[[str], None]
+) -> PrepareResult:
     """Convert what is not done yet into the journal, then write the store from it."""
     conversion = plan.conversion
     refuse_foreign(plan.folder, plan.info.name)
     with Journal(plan.folder, _about(plan, work)) as journal:
         resumed = journal.resume(conversion.items)
         if resumed:
-            tell(f"going on with a run that was stopped: {resumed:,} of {conversion.found:,} images are done")
+            log(f"going on with a run that was stopped: {resumed:,} of {conversion.found:,} images are done")
         numbers = [number for number in range(conversion.found) if number not in journal]
         items = [conversion.items[number] for number in numbers]
         results = track(in_order(work, items, workers), f"prepare {plan.info.name}", len(items))
@@ -190,11 +199,11 @@ def _run(plan: Plan, work: Work, strict: bool, workers: int, track: Track, tell:
     return prepared
 
 
-def _write(plan: Plan, work: Work, journal: Journal, strict: bool, resumed: int) -> Prepared:
+def _write(plan: ConversionPlan, work: ConvertTask, journal: Journal, strict: bool, resumed: int) -> PrepareResult:
     """Write the store."""
     conversion, manifest = plan.conversion, plan.manifest
     info = replace(plan.info, image_root=COPIED) if work.copy_to else plan.info
-    tally = Tally(Counter(dict.fromkeys(conversion.splits, 0)), skipped=list(conversion.left_out))
+    tally = ConversionStats(Counter(dict.fromkeys(conversion.splits, 0)), skipped=list(conversion.left_out))
     names: dict[str, str] = {}
     with StoreWriter(plan.folder, info, conversion.splits) as writer:
         for item, outcome in journal.outcomes(conversion.items):
@@ -205,7 +214,7 @@ def _write(plan: Plan, work: Work, journal: Journal, strict: bool, resumed: int)
         _check(info.name, conversion.found, tally, strict)
     lines = tuple(audit(tally, conversion, info.vocabulary, manifest))
     differs = any(line.difference for line in lines)
-    return Prepared(
+    return PrepareResult(
         folder=plan.folder,
         name=info.name,
         found=conversion.found,
@@ -224,7 +233,7 @@ def _light(conversion: Conversion) -> Conversion:
     return replace(conversion, items=(), left_out=(), lists=(), notes=())
 
 
-def _about(plan: Plan, work: Work) -> dict[str, Any]:
+def _about(plan: ConversionPlan, work: ConvertTask) -> dict[str, Any]:
     """Give all that decides the outcome of an item besides its files."""
     return {
         "version": __version__,
@@ -237,7 +246,7 @@ def _about(plan: Plan, work: Work) -> dict[str, Any]:
     }
 
 
-def _unique(item: Item, outcome: Outcome, names: dict[str, str]) -> Outcome:
+def _unique(item: SourceImage, outcome: Outcome, names: dict[str, str]) -> Outcome:
     """Let pass what has a name of its own, and remember it."""
     if isinstance(outcome, Skipped) or names.setdefault(outcome.record.image_id, item.name) == item.name:
         return outcome
@@ -248,11 +257,11 @@ def _copy(before: Path, after: Path, record: Record) -> None:
     """Copy one photo into the store; a drawn one is there already."""
     if before == after:
         return
-    with whole_file(after / record.file_name) as temporary:
+    with atomic_write(after / record.file_name) as temporary:
         shutil.copyfile(before / record.file_name, temporary)
 
 
-def _check(name: str, found: int, tally: Tally, strict: bool) -> None:
+def _check(name: str, found: int, tally: ConversionStats, strict: bool) -> None:
     defects = [item for item in tally.skipped if item.is_defect]
     if strict and defects:
         first = defects[0]

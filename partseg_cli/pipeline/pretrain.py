@@ -10,31 +10,31 @@ import torch
 from torch import nn
 
 from partseg_cli.config.recipe import CaptionRecipe, PhraseRecipe
-from partseg_cli.data.loading.captions import CaptionBatch, CaptionSet, CaptionViews
-from partseg_cli.data.loading.phrases import PhraseBatch, PhraseSet, PhraseViews
-from partseg_cli.data.loading.sampled import DrawnSet
+from partseg_cli.data.loading.captions import CaptionBatch, CaptionDataset, CaptionViews
+from partseg_cli.data.loading.phrases import PhraseBatch, PhraseDataset, PhraseViews
+from partseg_cli.data.loading.sampled import SampledDataset
 from partseg_cli.errors import RecipeError
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.builder import build_model, construct
-from partseg_cli.models.checkpoints.pretrained import load_fitting
+from partseg_cli.models.builder import build_model, init_model
+from partseg_cli.models.checkpoints.pretrained import load_state_strict
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clipseg.phrase_objective import phrase_losses
 from partseg_cli.models.losses.contrastive import contrastive_loss
 from partseg_cli.reports.training_report import write_run_page
 from partseg_cli.runtime.devices import autocast
-from partseg_cli.training.engine import Found, Options, follow, opened
+from partseg_cli.training.engine import TrainContext, TrainOptions, fit, training_context
 from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
-from partseg_cli.training.run_dir import Trained
+from partseg_cli.training.run_dir import TrainResult
 
 
-def train_captions(recipe: CaptionRecipe, options: Options) -> Trained:
+def train_captions(recipe: CaptionRecipe, options: TrainOptions) -> TrainResult:
     """Train a CLIP on captioned views."""
-    with opened(recipe, options) as found:
+    with training_context(recipe, options) as found:
         store, division, device, _ = found
         data = recipe.data
         views = CaptionViews(recipe.model.image_size, data.flip, data.objects, data.parts)
-        samples = CaptionSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        samples = CaptionDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
         torch.manual_seed(recipe.train.seed)
         model = _clip(recipe).to(device)
         precision = choose_precision(recipe.train.precision, device)
@@ -58,15 +58,15 @@ def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
     return model
 
 
-def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
+def train_phrases(recipe: PhraseRecipe, options: TrainOptions) -> TrainResult:
     """Train a decoder on phrases and masks."""
-    with opened(recipe, options) as found:
+    with training_context(recipe, options) as found:
         store, division, device, run = found
         data = recipe.data
         views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
-        samples = PhraseSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        samples = PhraseDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
         torch.manual_seed(recipe.train.seed)
-        model = (construct(recipe.model) if run.step else build_model(recipe.model)).to(device)
+        model = (build_model(recipe.model) if run.step else init_model(recipe.model)).to(device)
         precision = choose_precision(recipe.train.precision, device)
 
         def terms(batch: PhraseBatch) -> Terms:
@@ -79,17 +79,17 @@ def train_phrases(recipe: PhraseRecipe, options: Options) -> Trained:
 
 def _train(
     recipe: CaptionRecipe | PhraseRecipe,
-    found: Found,
+    found: TrainContext,
     model: nn.Module,
     terms: Callable[[AnyBatch], Terms],
-    samples: DrawnSet[Any, AnyBatch],
+    samples: SampledDataset[Any, AnyBatch],
     precision: str,
-    options: Options,
-) -> Trained:
+    options: TrainOptions,
+) -> TrainResult:
     """Bring the model to where the run goes on, and do the steps that are left."""
     train, (store, division, device, run) = recipe.train, found
     if run.weights is not None:
-        load_fitting(model, run.weights, run.folder)
+        load_state_strict(model, run.weights, run.folder)
     optimizer = build_optimizer(model, lr=train.lr, weight_decay=train.weight_decay)
     loop = Loop(
         model=model,
@@ -105,7 +105,7 @@ def _train(
     )
     if run.step:
         restore_loop(loop, run.state)
-    return follow(
+    return fit(
         run,
         loop,
         samples,

@@ -12,7 +12,7 @@ from partseg_cli.data.manifest import manifest_names
 from partseg_cli.data.resolver import MARK
 from partseg_cli.data.splits.split import PUBLISHED
 from partseg_cli.errors import CheckpointError, RecipeError
-from partseg_cli.io.paths import data_folder, packaged_weights
+from partseg_cli.io.paths import data_dir, packaged_weights
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
 from partseg_cli.models.checkpoints.hub import SOURCES, on_this_machine
 from partseg_cli.pipeline.recipes import packaged_recipes
@@ -65,7 +65,7 @@ def _check(name: str, processes: int) -> Checked:
 def _data(recipe: AnyRecipe, see: str) -> str | None:
     """Say which data set is missing; None: it is there."""
     data = recipe.data
-    folder = Path(data.root) if data.root else data_folder() / data.dataset
+    folder = Path(data.root) if data.root else data_dir() / data.dataset
     if (folder / MARK).is_file():
         return None
     known = data.dataset in manifest_names()

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.resolver import find_store
-from partseg_cli.data.splits.class_matching import Match, match, without_counterpart
+from partseg_cli.data.splits.class_matching import Match, match, unmatched_pairs
 from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage
 from partseg_cli.data.splits.split import Split, write_split
-from partseg_cli.data.splits.split_builder import draw_split, unseen_across, unseen_by_name
+from partseg_cli.data.splits.split_builder import build_split, unseen_across, unseen_by_name
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
 from partseg_cli.io.atomic import write_json
@@ -22,7 +22,7 @@ from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Crossed:
+class CrossDatasetMatch:
     """What a target has in common with the data set that a model was trained on.
 
     Attributes:
@@ -42,7 +42,7 @@ class Crossed:
 
 
 @dataclass(frozen=True)
-class Divided:
+class SplitResult:
     """A split that was written.
 
     Attributes:
@@ -57,7 +57,7 @@ class Divided:
     split: Split
     vocabulary: Vocabulary
     audit: Audit
-    crossed: Crossed | None = None
+    crossed: CrossDatasetMatch | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give all that was found, for a report."""
@@ -92,7 +92,7 @@ def split(
     test: str | None = None,
     seed: int = 0,
     track: Track = silent,
-) -> Divided:
+) -> SplitResult:
     """Make a split of a store and check it on what the loader would feed.
 
     Args:
@@ -102,10 +102,10 @@ def split(
         unseen: unseen objects; None = the published ones.
         unseen_parts: parts that are unseen whatever their object.
         trained_on: a manifest's name or a store: its pairs are seen, the others not.
-        val_fraction: as in `draw_split`.
-        shots: as in `draw_split`.
-        test: as in `draw_split`.
-        seed: as in `draw_split`.
+        val_fraction: as in `build_split`.
+        shots: as in `build_split`.
+        test: as in `build_split`.
+        seed: as in `build_split`.
         track: shows progress.
 
     Raises:
@@ -119,10 +119,10 @@ def split(
         _refuse_names(unseen, unseen_parts)
         crossed = _cross(store, trained_on)
         choice = unseen_across(crossed.matches, crossed.source)
-    made = draw_split(store, choice, val_fraction=val_fraction, shots=shots, seed=seed, test=test)
+    made = build_split(store, choice, val_fraction=val_fraction, shots=shots, seed=seed, test=test)
     checked = _check(store, made, crossed is not None, track)
     path = out or store.folder / "split.yaml"
-    divided = Divided(path, made, made.vocabulary(store), checked, crossed)
+    divided = SplitResult(path, made, made.vocabulary(store), checked, crossed)
     write_split(path, made)
     if report is not None:
         write_json(report, divided.to_json())
@@ -135,12 +135,12 @@ def _refuse_names(unseen: Sequence[str] | None, unseen_parts: Sequence[str]) -> 
         raise UsageError(f"--trained-on decides what is unseen, got {option} as well; leave one out")
 
 
-def _cross(store: Store, trained_on: str) -> Crossed:
+def _cross(store: Store, trained_on: str) -> CrossDatasetMatch:
     name, vocabulary = _source(trained_on)
     if name == store.info.name:
         raise UsageError(f"--trained-on must name another data set than {name}, got {trained_on}; leave it out")
     matches = match(store.info.vocabulary, vocabulary)
-    return Crossed(name, matches, without_counterpart(matches, vocabulary))
+    return CrossDatasetMatch(name, matches, unmatched_pairs(matches, vocabulary))
 
 
 def _source(text: str) -> tuple[str, Vocabulary]:
@@ -160,7 +160,7 @@ def _check(store: Store, made: Split, is_across: bool, track: Track) -> Audit:
     fed = Leakage()
     if made.train or not is_across:
         # Leakage is judged at native size, so the views of a recipe do not matter here.
-        views = Views(
+        views = ImageTransform(
             image_size=32,
             shortest_edge=None,
             longest_edge=1,
@@ -168,7 +168,7 @@ def _check(store: Store, made: Split, is_across: bool, track: Track) -> Audit:
             train_channel_order="rgb",
             unlabelled_objects="background",
         )
-        train = TrainSet(store, made.images("train"), vocabulary, views, made.seed)
+        train = PartDataset(store, made.images("train"), vocabulary, views, made.seed)
         fed = check_leakage(train, vocabulary, track)
     if fed.leaked:
         raise PartsegError(f"{store.folder}: training must be fed no label of an unseen pair, got {fed.leaked} pixels")

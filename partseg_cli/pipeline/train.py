@@ -5,31 +5,31 @@ from __future__ import annotations
 import torch
 
 from partseg_cli.config.recipe import AnyRecipe, CaptionRecipe, PhraseRecipe, Recipe
-from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import RecipeError
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.shards import Shard
-from partseg_cli.io.paths import cache_folder
-from partseg_cli.models.builder import Opened, build_model, construct
-from partseg_cli.models.checkpoints.pretrained import load_fitting
+from partseg_cli.io.paths import cache_dir
+from partseg_cli.models.builder import LoadedModel, build_model, init_model
+from partseg_cli.models.checkpoints.pretrained import load_state_strict
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.reports.training_report import write_run_page
-from partseg_cli.runtime.devices import Compute
+from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.process_group import Layout
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.structures import Batch
-from partseg_cli.training.engine import Options, follow, opened
-from partseg_cli.training.feature_cache import TapCache
+from partseg_cli.training.engine import TrainOptions, fit, training_context
+from partseg_cli.training.feature_cache import FeatureCache
 from partseg_cli.training.loop import Loop, choose_precision, restore_loop
 from partseg_cli.training.objective import objective
 from partseg_cli.training.optimizer import build_optimizer, poly_schedule
-from partseg_cli.training.run_dir import Run, Trained
+from partseg_cli.training.run_dir import RunDir, TrainResult
 
 
-def train_any(recipe: AnyRecipe, options: Options) -> Trained:
+def train_any(recipe: AnyRecipe, options: TrainOptions) -> TrainResult:
     """Train by a recipe of any task."""
     match recipe:
         case CaptionRecipe():
@@ -40,16 +40,16 @@ def train_any(recipe: AnyRecipe, options: Options) -> Trained:
             return train(recipe, options)
 
 
-def train(recipe: Recipe, options: Options) -> Trained:
+def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
     """Train by a recipe, in each process of a team alike; the first one tells and writes."""
-    with opened(recipe, options) as (store, division, device, run):
+    with training_context(recipe, options) as (store, division, device, run):
         team = run.setting.layout.team
         samples = training_set(recipe, store, division)
         loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
         protocol, group = recipe.train.best_by.split()
-        model = Opened(loop.model, recipe.model, Compute(device))
+        model = LoadedModel(loop.model, recipe.model, InferenceConfig(device))
 
-        def assess(step: int) -> Result | None:
+        def assess(step: int) -> EvalResult | None:
             if not _is_due(step, recipe):
                 return None
             model.model.eval()
@@ -59,13 +59,13 @@ def train(recipe: Recipe, options: Options) -> Trained:
             return result
 
         def paint() -> None:
-            if team.is_first:
+            if team.is_main:
                 write_run_page(run.folder, model=model, store=store, division=division)
 
-        return follow(run, loop, samples, options, assess=assess, paint=paint)
+        return fit(run, loop, samples, options, assess=assess, paint=paint)
 
 
-def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
+def training_set(recipe: Recipe, store: Store, division: Split) -> PartDataset:
     """Open what a recipe trains on.
 
     Raises:
@@ -73,7 +73,7 @@ def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
         PartsegError: the disk refuses to keep photos, where `data.cache` asks for it.
     """
     data = recipe.data
-    views = Views(
+    views = ImageTransform(
         image_size=recipe.model.image_size,
         shortest_edge=data.shortest_edge,
         longest_edge=data.longest_edge,
@@ -81,21 +81,21 @@ def training_set(recipe: Recipe, store: Store, division: Split) -> TrainSet:
         train_channel_order=data.train_channel_order,
         unlabelled_objects=data.unlabelled_objects,
     )
-    cache = cache_folder() / "photos" if data.cache == "photos" else None
-    return TrainSet(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed, cache)
+    cache = cache_dir() / "photos" if data.cache == "photos" else None
+    return PartDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed, cache)
 
 
 def build_loop(
-    recipe: Recipe, samples: TrainSet, layout: Layout, device: torch.device, run: Run | None, stop: Stop
+    recipe: Recipe, samples: PartDataset, layout: Layout, device: torch.device, run: RunDir | None, stop: Stop
 ) -> Loop[Batch]:
     """Build model, loss, optimizer and schedule, bring them to where the run goes on, and hand them to the loop."""
     torch.manual_seed(recipe.train.seed)
     try:
         if run is not None and run.weights is not None:
-            model = construct(recipe.model)
-            load_fitting(model, run.weights, run.folder)
-        else:
             model = build_model(recipe.model)
+            load_state_strict(model, run.weights, run.folder)
+        else:
+            model = init_model(recipe.model)
     except RecipeError as error:
         raise RecipeError(f"{recipe.name}: {error}") from error
     model.to(device)
@@ -103,7 +103,7 @@ def build_loop(
         model.compile_blocks()
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     precision = choose_precision(recipe.train.precision, device)
-    taps = TapCache(model.clip, samples, precision) if recipe.data.cache == "taps" else None
+    taps = FeatureCache(model.clip, samples, precision) if recipe.data.cache == "taps" else None
     network = layout.team.share(model, device, is_all_used=recipe.model.trained != "all")
     loop = Loop(
         model=model,

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.record import Record
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.rle import NONE
@@ -125,7 +125,7 @@ def _prediction(side: Side, record: Record, pairs: int) -> Int[np.ndarray, "H W"
     path = side.folder / PREDICTIONS / f"{record.image_id}.png"
     try:
         _, values = read_numbers(path, "PNG", "prediction")
-    except DefectError as error:
+    except InvalidAnnotationError as error:
         raise DataError(f"{path}: must be a saved prediction, got {error.detail}; evaluate again") from error
     labels = values.astype(np.int64)
     labels[labels == (NOTHING_8 if pairs < NOTHING_8 else NOTHING_16)] = -1

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Int
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.reports.error_analysis import FATES, Confusion, fates, largest_confusions, most_confused
 from partseg_cli.reports.html import bar, number, scroll, sortable
 from partseg_cli.vocabulary import Vocabulary
@@ -17,7 +17,7 @@ LISTED, SHOWN = 40, 14
 """Confusions by pixels, and as many by share; classes of the matrix."""
 
 
-def confusion_section(table: CountTable, vocabulary: Vocabulary) -> str:
+def confusion_section(table: ConfusionTable, vocabulary: Vocabulary) -> str:
     """Give what becomes of labelled pixels, the worst classes as a matrix, and a list that can be sorted."""
     matrix = table.confusion()
     confusions = largest_confusions(matrix, LISTED)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.rules import GROUPS
 from partseg_cli.reports.html import fill, table
 from partseg_cli.reports.results import percent
@@ -22,7 +22,7 @@ ABOUT = (
 def demo_page(
     *,
     command: str,
-    results: Mapping[str, Sequence[Result]],
+    results: Mapping[str, Sequence[EvalResult]],
     words: Sequence[str],
     preview: Path,
     predictions: Path,
@@ -54,7 +54,7 @@ def demo_page(
     return fill("demo_page", values)
 
 
-def _rows(results: Mapping[str, Sequence[Result]]) -> list[tuple[str, ...]]:
+def _rows(results: Mapping[str, Sequence[EvalResult]]) -> list[tuple[str, ...]]:
     return [
         (name, result.protocol, *(percent(result.miou[group]) for group in GROUPS))
         for name, each in results.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.metrics import DEFAULT_RULE
 from partseg_cli.evaluation.per_image import scored_images
 from partseg_cli.evaluation.rules import field
@@ -59,7 +59,7 @@ class Confusion:
 
 
 def worst_and_best(
-    table: CountTable, vocabulary: Vocabulary, count: int
+    table: ConfusionTable, vocabulary: Vocabulary, count: int
 ) -> tuple[tuple[ImageScore, ...], tuple[ImageScore, ...]]:
     """Give the `count` worst images, the worst first, and the best, the best first; no image is in both.
 
@@ -71,7 +71,7 @@ def worst_and_best(
     return tuple(low), tuple(rest[:count])
 
 
-def image_scores(table: CountTable, vocabulary: Vocabulary) -> Iterator[ImageScore]:
+def image_scores(table: ConfusionTable, vocabulary: Vocabulary) -> Iterator[ImageScore]:
     """Score each image by itself; those without a labelled pixel are left out."""
     # Of ref-v2 the IoU is the same under each protocol.
     for names, counts, scores in scored_images(table, DEFAULT_RULE, "pred-all", vocabulary.is_seen):
@@ -87,7 +87,7 @@ def largest_confusions(matrix: Int[np.ndarray, "K1 K1"], count: int) -> list[Con
     """Give the largest confusions of one part with another, by pixels and by share, sorted by pixels.
 
     Args:
-        matrix: pixels by (predicted, labelled) class, none last, as `CountTable.confusion` gives them.
+        matrix: pixels by (predicted, labelled) class, none last, as `ConfusionTable.confusion` gives them.
         count: how many to take by each measure.
     """
     labelled = matrix.sum(0)[:-1]

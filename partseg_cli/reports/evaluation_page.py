@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.metrics import SIZES
 from partseg_cli.evaluation.rules import GROUPS, RULES
 from partseg_cli.reports.confusions import confusion_section
 from partseg_cli.reports.html import bar, fill, number, options, sortable, swatch, text
-from partseg_cli.reports.prediction_cards import Compared
+from partseg_cli.reports.prediction_cards import PredictionCard
 from partseg_cli.reports.results import NAMES, interval, percent
 from partseg_cli.vocabulary import Vocabulary
 
@@ -35,9 +35,9 @@ SAID = {"dataset", "split", "protocol", "rule", "intervals", "rules", "sizes", "
 def page(
     document: Mapping[str, Any],
     vocabulary: Vocabulary,
-    table: CountTable | None,
-    worst: Sequence[Compared] = (),
-    best: Sequence[Compared] = (),
+    table: ConfusionTable | None,
+    worst: Sequence[PredictionCard] = (),
+    best: Sequence[PredictionCard] = (),
 ) -> str:
     """Give the page.
 
@@ -192,7 +192,7 @@ def part_gaps(classes: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> l
     return [None if seen is None or unseen is None else seen - unseen for seen, unseen in sides]
 
 
-def _images(worst: Sequence[Compared], best: Sequence[Compared]) -> str:
+def _images(worst: Sequence[PredictionCard], best: Sequence[PredictionCard]) -> str:
     if not (worst or best):
         return "<p>No image is shown.</p>"
     return "".join(
@@ -202,7 +202,7 @@ def _images(worst: Sequence[Compared], best: Sequence[Compared]) -> str:
     )
 
 
-def image_card(image: Compared) -> str:
+def image_card(image: PredictionCard) -> str:
     """Give one image: the photo, what is labelled, what was predicted, and the words for it."""
     width, height = image.size
     name = escape(image.score.image_id)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, Result
+from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, RULES
 from partseg_cli.reports.results import NAMES, Bounds, percent, versions, with_interval
 
@@ -17,7 +17,7 @@ SAMPLES = {"object": "photo, object by object", "image": "photo", "instance": "i
 """What there is one sample of, for each kind."""
 
 
-def markdown(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -> str:
+def markdown(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | None) -> str:
     """Give the means, the rules beside each other and the sizes as tables, and below what they were taken from.
 
     In percent with two decimals; "-" where there is nothing to be scored.
@@ -32,14 +32,14 @@ def markdown(result: Result, about: Mapping[str, Any], bounds: Bounds | None) ->
     return "\n\n".join([*blocks, _footnote(result, about, bounds)]) + "\n"
 
 
-def _means(result: Result, bounds: Bounds | None) -> str:
+def _means(result: EvalResult, bounds: Bounds | None) -> str:
     rows = (
         (name, *(with_interval(result, bounds, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
     )
     return _table(("%", *GROUPS), rows)
 
 
-def _rules(result: Result) -> str:
+def _rules(result: EvalResult) -> str:
     metrics = ("mIoU", "boundary_iou")
     header = (
         "rule",
@@ -61,7 +61,7 @@ def _rules(result: Result) -> str:
     return _table(header, rows)
 
 
-def _sizes(result: Result) -> str:
+def _sizes(result: EvalResult) -> str:
     rows = ((name, *(percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items())
     return _table(("mIoU of parts by size", *GROUPS), rows)
 
@@ -72,7 +72,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _footnote(result: Result, about: Mapping[str, Any], bounds: Bounds | None) -> str:
+def _footnote(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | None) -> str:
     medium, large = (SIZES[name][0] for name in ("medium", "large"))
     tells = ROUND_TRIP_TELLS if result.rule == ROUND_TRIP else RULES[result.rule].tells
     plain = {key: value for key, value in about.items() if key not in IN_WORDS and isinstance(value, str | int | float)}

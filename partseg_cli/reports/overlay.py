@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 
 GOLDEN_RATIO = 0.618034
 """Steps of this size around the colour circle keep neighbours apart, however many there are."""
@@ -89,7 +89,7 @@ def _fitted(tile: Image.Image, edge: int) -> Image.Image:
 
 def save_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.save(temporary, "PNG")
 
 

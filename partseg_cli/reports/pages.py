@@ -9,27 +9,27 @@ from typing import Any
 import torch
 
 from partseg_cli.data.splits.split import select
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import Job
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.io.atomic import write_text
 from partseg_cli.reports.error_analysis import ImageScore, worst_and_best
 from partseg_cli.reports.evaluation_page import page
 from partseg_cli.reports.markdown import markdown
-from partseg_cli.reports.prediction_cards import Compared, compare
+from partseg_cli.reports.prediction_cards import PredictionCard, compare
 from partseg_cli.reports.results import PAGE, TEXT, Bounds, result_json
 from partseg_cli.vocabulary import Vocabulary
 
-Shown = tuple[Sequence[Compared], Sequence[Compared]]
+Shown = tuple[Sequence[PredictionCard], Sequence[PredictionCard]]
 """The worst and the best photos."""
 
 
 def write_pages(
     folder: Path,
-    result: Result,
+    result: EvalResult,
     about: dict[str, Any],
     bounds: Bounds | None,
-    table: CountTable,
+    table: ConfusionTable,
     vocabulary: Vocabulary,
     shown: Shown = ((), ()),
 ) -> None:
@@ -39,7 +39,7 @@ def write_pages(
     write_text(folder / PAGE, page(document, vocabulary, table, *shown))
 
 
-def showcase(job: Job, table: CountTable, device: torch.device, number: int) -> Shown:
+def showcase(job: Job, table: ConfusionTable, device: torch.device, number: int) -> Shown:
     """Draw the worst and the best photos of a trial, each `number` at most; they are predicted once more."""
     trial, vocabulary = job.trial, job.trial.vocabulary
     groups = worst_and_best(table, vocabulary, number)
@@ -51,7 +51,7 @@ def showcase(job: Job, table: CountTable, device: torch.device, number: int) -> 
     wanted = [score.image_id for group in groups for score in group]
     found = {stored[split][index].image_id: (split, index) for split, index in select(trial.store, wanted)}
 
-    def draw(score: ImageScore) -> Compared:
+    def draw(score: ImageScore) -> PredictionCard:
         place = found[score.image_id]
         (counted,) = count([place], scored[place])
         record = stored[place[0]][place[1]]

@@ -20,7 +20,7 @@ PICTURE_SIZE = 60_000
 
 
 @dataclass(frozen=True)
-class Compared:
+class PredictionCard:
     """One image as a report shows it.
 
     Attributes:
@@ -54,7 +54,7 @@ def compare(
     vocabulary: Vocabulary,
     score: ImageScore,
     limit: int = PICTURE_SIZE,
-) -> Compared:
+) -> PredictionCard:
     """Draw one image.
 
     Args:
@@ -85,4 +85,4 @@ def compare(
     )
     ious = tuple(score.classes.get(index) for index in present.tolist())
     size = (record.width, record.height)
-    return Compared(split, size, score, photo, labelled, predicted, tuple(words), ious, painting.problem)
+    return PredictionCard(split, size, score, photo, labelled, predicted, tuple(words), ious, painting.problem)

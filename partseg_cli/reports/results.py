@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.metrics import SIZES, Result
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.metrics import SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES
-from partseg_cli.io.atomic import whole_file, write_json, write_text
+from partseg_cli.io.atomic import atomic_write, write_json, write_text
 
 COLUMNS = (
     "name",
@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def result_json(result: Result, about: dict[str, Any], bounds: Bounds | None = None) -> dict[str, Any]:
+def result_json(result: EvalResult, about: dict[str, Any], bounds: Bounds | None = None) -> dict[str, Any]:
     """Give the result as one JSON document; `about` names split, dataset, model and checkpoint."""
     return {
         "protocol": result.protocol,
@@ -71,7 +71,9 @@ def result_json(result: Result, about: dict[str, Any], bounds: Bounds | None = N
     }
 
 
-def write_result(folder: Path, result: Result, about: dict[str, Any], bounds: Bounds | None, table: CountTable) -> None:
+def write_result(
+    folder: Path, result: EvalResult, about: dict[str, Any], bounds: Bounds | None, table: ConfusionTable
+) -> None:
     """Write `results.json`, `results.csv` (a line for each pair) and `counts.npz` into `folder`."""
     write_json(folder / RESULTS, result_json(result, about, bounds))
     lines = io.StringIO()
@@ -79,11 +81,11 @@ def write_result(folder: Path, result: Result, about: dict[str, Any], bounds: Bo
     writer.writeheader()
     writer.writerows(result.per_class)
     write_text(folder / TABLE, lines.getvalue())
-    with whole_file(folder / COUNTS) as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **table.to_arrays())
 
 
-def summary_table(result: Result, title: str, bounds: Bounds | None = None) -> Table:
+def summary_table(result: EvalResult, title: str, bounds: Bounds | None = None) -> Table:
     """Give the means, with what they run over, and their 95 % intervals where there are some."""
     table = Table(title=title, caption=_caption(result), caption_justify="left")
     table.add_column("percent")
@@ -96,7 +98,7 @@ def summary_table(result: Result, title: str, bounds: Bounds | None = None) -> T
     return table
 
 
-def rules_table(result: Result) -> Table:
+def rules_table(result: EvalResult) -> Table:
     """Give the mean IoU by every rule, with the numbers of classes and pixels that it runs over."""
     table = Table(title="mIoU by counting rule")
     for name in ("rule", *GROUPS, "classes", "at 0", "pixels", "what counts"):
@@ -148,12 +150,12 @@ def interval(bounds: Bounds | None, metric: str, group: str) -> str:
     return "" if found is None else f"[{found[0]:.2f}, {found[1]:.2f}]"
 
 
-def with_interval(result: Result, bounds: Bounds | None, metric: str, group: str) -> str:
+def with_interval(result: EvalResult, bounds: Bounds | None, metric: str, group: str) -> str:
     """Write a mean, and its interval if there is one."""
     return f"{percent(result.means[metric][group])} {interval(bounds, metric, group)}".rstrip()
 
 
-def _caption(result: Result) -> str:
+def _caption(result: EvalResult) -> str:
     counted = {True: 0, False: 0}
     for row in result.per_class:
         counted[row["seen"]] += row["target_pixels"] > 0
@@ -164,7 +166,7 @@ def _caption(result: Result) -> str:
     )
 
 
-def class_table(result: Result) -> Table:
+def class_table(result: EvalResult) -> Table:
     """Give a line for each pair that has labelled pixels."""
     table = Table(title="by object-specific part")
     table.add_column("pair")

@@ -14,7 +14,7 @@ from partseg_cli.reports.curves.panels import panels
 from partseg_cli.reports.curves.svg import figure
 from partseg_cli.reports.evaluation_page import image_card
 from partseg_cli.reports.html import fill, table, text
-from partseg_cli.reports.prediction_cards import Compared
+from partseg_cli.reports.prediction_cards import PredictionCard
 from partseg_cli.reports.results import percent
 
 
@@ -39,7 +39,7 @@ class RunNotes:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_page(notes: RunNotes, curves: Curves, images: Sequence[Compared] = ()) -> str:
+def run_page(notes: RunNotes, curves: Curves, images: Sequence[PredictionCard] = ()) -> str:
     """Give the page.
 
     Args:
@@ -111,7 +111,7 @@ def _scores(scores: Sequence[Score]) -> str:
     return f'<div class="scroll">{table(("step", "protocol", *(f"mIoU {group}" for group in groups)), rows)}</div>'
 
 
-def _images(images: Sequence[Compared]) -> str:
+def _images(images: Sequence[PredictionCard]) -> str:
     if not images:
         return "<p>No photo is shown.</p>"
     told = (

@@ -16,25 +16,25 @@ from torch import nn
 from partseg_cli.data.splits.split import Split, select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import by_model
 from partseg_cli.evaluation.runner import Place
-from partseg_cli.evaluation.samples import Counting
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.samples import SampleConfig
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.atomic import write_text
-from partseg_cli.models.builder import Opened
+from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.curves.history import read_curves
 from partseg_cli.reports.curves.picture import loss_plot
 from partseg_cli.reports.error_analysis import ImageScore, image_scores
 from partseg_cli.reports.overlay import save_picture
-from partseg_cli.reports.prediction_cards import Compared, compare
+from partseg_cli.reports.prediction_cards import PredictionCard, compare
 from partseg_cli.reports.training_page import RunNotes, run_page
 
 PAGE, PICTURE = "run.html", "loss.png"
 
 
 def write_run_page(
-    folder: Path, *, model: Opened | None, store: Store, division: Split, number: int = 4
+    folder: Path, *, model: LoadedModel | None, store: Store, division: Split, number: int = 4
 ) -> tuple[Path, Path]:
     """Write `run.html` and `loss.png` into a run folder.
 
@@ -89,9 +89,9 @@ def _plain(value: object) -> object:
     return value if isinstance(value, int | str) else json.dumps(value)
 
 
-def _predicted(model: Opened, store: Store, division: Split, number: int) -> list[Compared]:
+def _predicted(model: LoadedModel, store: Store, division: Split, number: int) -> list[PredictionCard]:
     """Predict and draw some photos of val by Pred-All."""
-    trial = Trial(store, division, "val", "pred-all", Counting(store.info.sample))
+    trial = EvalSpec(store, division, "val", "pred-all", SampleConfig(store.info.sample))
     with _evaluating(model.model):
         return [_draw(model, trial, place) for place in _chosen(store, division, number)]
 
@@ -117,7 +117,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _draw(model: Opened, trial: Trial, place: Place) -> Compared:
+def _draw(model: LoadedModel, trial: EvalSpec, place: Place) -> PredictionCard:
     """Predict and draw one photo; one that cannot be read is shown as such."""
     split, index = place
     record = trial.store.records(split)[index]
@@ -127,7 +127,7 @@ def _draw(model: Opened, trial: Trial, place: Place) -> Compared:
     except DataError:  # `compare` says why, below the grey picture
         prediction = torch.full((record.height, record.width), -1)
     else:
-        prediction, table = counted.prediction, CountTable(len(trial.vocabulary.pairs))
+        prediction, table = counted.prediction, ConfusionTable(len(trial.vocabulary.pairs))
         for sample in counted.samples:
             table.add(counted.image_id, sample)
         score = next(image_scores(table, trial.vocabulary), score) if counted.samples else score

@@ -25,7 +25,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 @dataclass(frozen=True)
-class Compute:
+class InferenceConfig:
     """How a trained model is run.
 
     Attributes:

@@ -24,7 +24,7 @@ PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """Which of the processes this is; a team of one needs no connection.
 
     Attributes:
@@ -36,7 +36,7 @@ class Team:
     size: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process tells and writes."""
         return self.index == 0
 
@@ -89,7 +89,7 @@ class Team:
         """Give the first process's value to all."""
         if self.size == 1:
             return value
-        box: list[Any] = [value if self.is_first else None]
+        box: list[Any] = [value if self.is_main else None]
         dist.broadcast_object_list(box)
         first: Value = box[0]
         return first
@@ -103,7 +103,7 @@ class Team:
         return values
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def without_sync(network: nn.Module) -> AbstractContextManager[None]:
@@ -128,7 +128,7 @@ class Layout:
 
     batch: int
     micro: int
-    team: Team
+    team: ProcessGroup
 
     @property
     def share(self) -> int:
@@ -150,7 +150,7 @@ class Layout:
         return [number for start in starts for number in range(start, start + self.share)]
 
 
-def limit_threads(team: Team, cores: int) -> None:
+def limit_threads(team: ProcessGroup, cores: int) -> None:
     """Let the team's processes share this machine's cores, unless OMP_NUM_THREADS says how many each may take."""
     if team.size > 1 and "OMP_NUM_THREADS" not in os.environ:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", team.size))

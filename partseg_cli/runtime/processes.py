@@ -26,7 +26,7 @@ from partseg_cli.evaluation.shards import Shard
 from partseg_cli.evaluation.tally import Tally
 from partseg_cli.runtime.devices import choose_device
 from partseg_cli.runtime.pool import join_parent, usable_cores
-from partseg_cli.runtime.process_group import ALONE, Team, limit_threads
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, limit_threads
 
 Value = TypeVar("Value")
 
@@ -38,7 +38,7 @@ MOST = 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """Which processes there are.
 
     Attributes:
@@ -50,12 +50,12 @@ class Plan:
     rank: Shard | None = None
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process tells and writes."""
         return self.rank is None or self.rank.index == 0
 
 
-def plan_processes(device: str = "auto", gpus: str | None = None) -> Plan:
+def plan_devices(device: str = "auto", gpus: str | None = None) -> DevicePlan:
     """Read `--device`, `--gpus` and what torchrun has set.
 
     Args:
@@ -69,15 +69,15 @@ def plan_processes(device: str = "auto", gpus: str | None = None) -> Plan:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         return _of_torchrun(device, gpus)
     if gpus is None:
-        return Plan((choose_device(device),))
+        return DevicePlan((choose_device(device),))
     if device == "cpu":
-        return Plan((torch.device("cpu"),) * _cpu_processes(gpus))
+        return DevicePlan((torch.device("cpu"),) * _cpu_processes(gpus))
     if device not in {"auto", "cuda"}:
         raise UsageError(f"--gpus goes with --device auto, cuda or cpu, got {device}; leave one of them out")
-    return Plan(tuple(torch.device("cuda", index) for index in _cuda_devices(gpus)))
+    return DevicePlan(tuple(torch.device("cuda", index) for index in _cuda_devices(gpus)))
 
 
-def _of_torchrun(device: str, gpus: str | None) -> Plan:
+def _of_torchrun(device: str, gpus: str | None) -> DevicePlan:
     if gpus is not None:
         raise UsageError(f"--gpus: torchrun has started the processes already, got {gpus}; leave it out")
     rank = Shard(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
@@ -85,7 +85,7 @@ def _of_torchrun(device: str, gpus: str | None) -> Plan:
         raise UsageError(f"RANK and WORLD_SIZE {rank.of} need MASTER_ADDR and MASTER_PORT, got none; use torchrun")
     if device in {"auto", "cuda"} and torch.cuda.is_available():
         device = f"cuda:{os.environ.get('LOCAL_RANK', rank.index)}"
-    return Plan((choose_device(device),), rank)
+    return DevicePlan((choose_device(device),), rank)
 
 
 def _cpu_processes(gpus: str) -> int:
@@ -113,12 +113,12 @@ def _cuda_devices(gpus: str) -> list[int]:
     return wanted
 
 
-def team_of(rank: Shard | None) -> Team:
+def process_group_of(rank: Shard | None) -> ProcessGroup:
     """Give the team of a process by its rank; None: it is alone."""
-    return ALONE if rank is None else Team(rank.index, rank.of)
+    return SINGLE_PROCESS if rank is None else ProcessGroup(rank.index, rank.of)
 
 
-def sum_up(tally: Tally, rank: Shard, device: torch.device) -> Tally | None:
+def gather_counts(tally: Tally, rank: Shard, device: torch.device) -> Tally | None:
     """Bring the counts of all processes together: in the first one; None in the others.
 
     Raises:
@@ -180,10 +180,10 @@ def _run(
     join_parent()
     tqdm.set_lock(threading.RLock())  # its own is the system's, which would complain when this process is ended
     if device.type == "cpu":
-        limit_threads(team_of(rank), usable_cores())
+        limit_threads(process_group_of(rank), usable_cores())
     try:
         store = TCPStore("127.0.0.1", port, rank.of, is_master=False)
-        with team_of(rank).connected(device, store):
+        with process_group_of(rank).connected(device, store):
             wire.send(_try(work, rank, device))
             threading.Event().wait()
     except Exception:

@@ -16,27 +16,27 @@ from partseg_cli.data.fingerprint import fingerprint
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.spec import open_data
-from partseg_cli.io.paths import new_run
+from partseg_cli.io.paths import create_run_dir
 from partseg_cli.runtime.devices import keep_freed_memory, memory_watch
 from partseg_cli.runtime.pool import usable_cores
-from partseg_cli.runtime.process_group import Layout, Team, limit_threads
-from partseg_cli.runtime.processes import plan_processes, team_of
+from partseg_cli.runtime.process_group import Layout, ProcessGroup, limit_threads
+from partseg_cli.runtime.processes import plan_devices, process_group_of
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.training.batch_share import share_batch
 from partseg_cli.training.loggers import check_loggers, open_loggers
 from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
 from partseg_cli.training.resume import check_state, find_run
-from partseg_cli.training.run_dir import Onlooker, Run, Setting, Trained
+from partseg_cli.training.run_dir import ReadOnlyRunDir, RunDir, RunSignature, TrainResult
 
 ItsBatch = TypeVar("ItsBatch", covariant=True)
-Assess = Callable[[int], Result | None]
+Assess = Callable[[int], EvalResult | None]
 """Scores the model after a step where that is due; of several processes only the first one gets the result."""
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainOptions:
     """What the command line says of a run, and whom it asks to be told.
 
     Attributes:
@@ -49,7 +49,7 @@ class Options:
         on_start: told the run folder, the number of training images, and the step it goes on after.
         on_step: told of every step.
         on_score: told step, protocol and mIoU of every evaluation on val.
-        tell: told in a line what else goes on.
+        log: Callback for one-line status messages.
     """
 
     out: Path | None = None
@@ -61,10 +61,10 @@ class Options:
     on_start: Callable[[Path, int, int], None] = lambda folder, images, step: None
     on_step: Callable[[Step], None] = lambda step: None
     on_score: Callable[[int, str, dict[str, float | None]], None] = lambda step, protocol, miou: None
-    tell: Callable[[str], None] = lambda line: None
+    log: Callable[[str], None] = lambda line: None
 
 
-class Found(NamedTuple):
+class TrainContext(NamedTuple):
     """What a run works with, whatever its task.
 
     Attributes:
@@ -77,7 +77,7 @@ class Found(NamedTuple):
     store: Store
     division: Split
     device: torch.device
-    run: Run
+    run: RunDir
 
 
 @runtime_checkable
@@ -90,7 +90,7 @@ class Samples(Protocol[ItsBatch]):
 
 
 @contextmanager
-def opened(recipe: AnyRecipe, options: Options) -> Iterator[Found]:
+def training_context(recipe: AnyRecipe, options: TrainOptions) -> Iterator[TrainContext]:
     """Join the team that torchrun, if any, has put this process in, and find data and folder of the run.
 
     Nothing is written yet.
@@ -103,14 +103,14 @@ def opened(recipe: AnyRecipe, options: Options) -> Iterator[Found]:
         OutOfMemoryError: the block runs out of memory.
     """
     check_loggers(options.loggers)
-    plan = plan_processes(options.device)
-    team, device = team_of(plan.rank), plan.devices[0]
+    plan = plan_devices(options.device)
+    team, device = process_group_of(plan.rank), plan.devices[0]
     limit_threads(team, usable_cores())
     keep_freed_memory()
     with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
         store, division = open_data(recipe.data)
         layout = layout_of(recipe, team)
-        yield Found(store, division, device, _find(recipe, store, division, layout, device, options))
+        yield TrainContext(store, division, device, _find(recipe, store, division, layout, device, options))
 
 
 def memory_advice(recipe: AnyRecipe) -> str:
@@ -122,7 +122,7 @@ def memory_advice(recipe: AnyRecipe) -> str:
     return f"{recompute}lower train.micro_batch ({recipe.train.micro_batch}) or {size}"
 
 
-def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
+def layout_of(recipe: AnyRecipe, team: ProcessGroup) -> Layout:
     """Give how a recipe's steps are spread over a team.
 
     Raises:
@@ -132,31 +132,31 @@ def layout_of(recipe: AnyRecipe, team: Team) -> Layout:
 
 
 def _find(
-    recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: Options
-) -> Run:
+    recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: TrainOptions
+) -> RunDir:
     """Find the folder of a run and what it has done there."""
     vocabulary, images, team = division.vocabulary(store), division.images("train"), layout.team
-    setting = Setting(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
-    found = team.first(find_run(recipe, options.out, options.resume) if team.is_first else None)
-    kind = Run if team.is_first else Onlooker
+    setting = RunSignature(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
+    found = team.first(find_run(recipe, options.out, options.resume) if team.is_main else None)
+    kind = RunDir if team.is_main else ReadOnlyRunDir
     run = kind(found or options.out, recipe, setting)
     if found is not None:
         run.restore()
-        check_state(run, options.tell)
+        check_state(run, options.log)
         if run.step == recipe.train.iterations:
-            options.tell(f"{found}: all {run.step} steps are done already")
+            options.log(f"{found}: all {run.step} steps are done already")
     return run
 
 
-def follow(
-    run: Run,
+def fit(
+    run: RunDir,
     loop: Loop[AnyBatch],
     samples: Samples[AnyBatch],
-    options: Options,
+    options: TrainOptions,
     *,
     assess: Assess = lambda step: None,
     paint: Callable[[], object] = lambda: None,
-) -> Trained:
+) -> TrainResult:
     """Do all steps that are left, log and save them; end early where a process is asked to stop.
 
     Args:
@@ -177,7 +177,7 @@ def follow(
         numbers=layout.numbers(first=done + 1, last=train.iterations),
         workers=run.recipe.data.workers,
     )
-    names = options.loggers if layout.team.is_first else ()
+    names = options.loggers if layout.team.is_main else ()
     with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=done) as loggers:
         try:
             for step in loop.run(batches, first=done + 1, last=train.iterations):
@@ -201,12 +201,12 @@ def follow(
     is_done = done == train.iterations
     checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
     paint()
-    return Trained(run.folder, checkpoint, done, len(samples), is_done)
+    return TrainResult(run.folder, checkpoint, done, len(samples), is_done)
 
 
-def _begin(run: Run, images: int, options: Options) -> None:
+def _begin(run: RunDir, images: int, options: TrainOptions) -> None:
     """Make the folder, note there what is run, and tell; what was read of it is in the loop by now."""
-    run.place(partial(new_run, "train", run.recipe.name))
+    run.place(partial(create_run_dir, "train", run.recipe.name))
     run.open(options.command)
     run.forget()
     options.on_start(run.folder, images, run.step)

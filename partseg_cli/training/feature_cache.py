@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from partseg_cli.data.loading.dataset import TrainSet
+from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.loading.image_cache import stamp
-from partseg_cli.io.array_cache import RowFile
-from partseg_cli.io.paths import cache_folder
+from partseg_cli.io.array_cache import ArrayCache
+from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.checkpoints.checkpoint import weights_digest
 from partseg_cli.models.clip.model import Clip
-from partseg_cli.models.clipseg.model import Taps
+from partseg_cli.models.clipseg.model import LayerFeatures
 
 
-class TapCache:
+class FeatureCache:
     """The taps of photos that a tower sees always alike: without flips, at one size.
 
     Values are kept as float32. In float32 a run gives the same bits with the cache and without it, as long as a forward
@@ -33,7 +33,7 @@ class TapCache:
         PartsegError: the disk refuses.
     """
 
-    def __init__(self, clip: Clip, samples: TrainSet, precision: str) -> None:
+    def __init__(self, clip: Clip, samples: PartDataset, precision: str) -> None:
         records = [samples.record(place) for place in samples.places]
         self._clip, self._rows = clip, {record.image_id: row for row, record in enumerate(records)}
         views, device = samples.views, next(clip.parameters()).device
@@ -42,9 +42,9 @@ class TapCache:
         name = stamp(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
         tokens = (views.image_size // clip.patch_size) ** 2 + 1
         shape = (len(clip.taps), tokens, clip.width)
-        self.file = RowFile(cache_folder() / "taps" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
+        self.file = ArrayCache(cache_dir() / "taps" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
 
-    def __call__(self, image_ids: Sequence[str], images: Float[Tensor, "B 3 H W"]) -> Taps:
+    def __call__(self, image_ids: Sequence[str], images: Float[Tensor, "B 3 H W"]) -> LayerFeatures:
         """Give the taps of photos, and keep those that were not there.
 
         Raises:

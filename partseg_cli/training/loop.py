@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from partseg_cli.errors import PartsegError
 from partseg_cli.runtime.devices import autocast
-from partseg_cli.runtime.process_group import ALONE, Team, without_sync
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, without_sync
 from partseg_cli.structures import Batch, Labels, Logits
 from partseg_cli.training.gradients import GradientSum
 
@@ -91,7 +91,7 @@ class Loop(Generic[AnyBatch]):
     device: torch.device
     precision: str
     seed: int = 0
-    team: Team = ALONE
+    team: ProcessGroup = SINGLE_PROCESS
     network: nn.Module | None = None
     is_stop: Callable[[], bool] = _never
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from partseg_cli.config.recipe import Recipe
 from partseg_cli.config.sections import CLIPSegLossSection, LossSection, PartCLIPSegSection
 from partseg_cli.data.loading.transforms import normalise
-from partseg_cli.models.clipseg.objective import PairLoss
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.clipseg.objective import CLIPSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.structures import Batch, Labels, Logits
-from partseg_cli.training.feature_cache import TapCache
+from partseg_cli.training.feature_cache import FeatureCache
 from partseg_cli.training.loop import Terms, supervised
 from partseg_cli.vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ def objective(
     training: Vocabulary,
     device: torch.device,
     precision: str,
-    taps: TapCache | None = None,
+    taps: FeatureCache | None = None,
 ) -> Callable[[Batch], Terms]:
     """Give what turns a batch into the terms of its loss: all words are asked for, or those of few objects.
 
@@ -103,7 +103,7 @@ def _ask(
     *,
     device: torch.device,
     precision: str,
-    taps: TapCache | None,
+    taps: FeatureCache | None,
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
     ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
@@ -124,7 +124,7 @@ def _loss(
     """Build the loss of a recipe's `loss` section for a vocabulary."""
     match section:
         case CLIPSegLossSection():
-            return PairLoss(**asdict(section))
+            return CLIPSegLoss(**asdict(section))
         case LossSection():
             index = (torch.tensor(rows, device=device) for rows in (vocabulary.part_of, vocabulary.object_of))
-            return PartSegLoss(*index, **asdict(section))
+            return PartCLIPSegLoss(*index, **asdict(section))

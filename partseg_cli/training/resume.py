@@ -11,7 +11,7 @@ from typing import Any
 
 from partseg_cli.config.recipe import AnyRecipe, load_any_recipe
 from partseg_cli.errors import DataError, RecipeError, UsageError
-from partseg_cli.training.run_dir import Run
+from partseg_cli.training.run_dir import RunDir
 
 FREE = frozenset(
     {"data.root", "data.workers", "data.cache", "train.micro_batch", "train.compile", "train.save_every", "train.keep"}
@@ -121,7 +121,7 @@ def _name(folder: Path) -> str:
     return name
 
 
-def check_state(run: Run, tell: Callable[[str], None]) -> None:
+def check_state(run: RunDir, log: Callable[[str], None]) -> None:
     """Refuse to go on with other data, and tell where another machine gives other last bits.
 
     Raises:
@@ -137,4 +137,4 @@ def check_state(run: Run, tell: Callable[[str], None]) -> None:
         )
     then, here = run.state["machine"], run.setting.machine
     if changed := [f"{key} {then.get(key)} before, {here[key]} now" for key in here if then.get(key) != here[key]]:
-        tell(f"{run.folder}: goes on up to rounding, not bit for bit: {', '.join(changed)}")
+        log(f"{run.folder}: goes on up to rounding, not bit for bit: {', '.join(changed)}")

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from partseg_cli.config.recipe import AnyRecipe, Recipe
 from partseg_cli.errors import CheckpointError
-from partseg_cli.evaluation.metrics import Result
-from partseg_cli.io.atomic import disk_error, remove_leftovers, whole_file, write_json, write_text
+from partseg_cli.evaluation.metrics import EvalResult
+from partseg_cli.io.atomic import atomic_write, disk_error, remove_leftovers, write_json, write_text
 from partseg_cli.models.checkpoints.checkpoint import (
     Header,
     load_checkpoint,
@@ -38,7 +38,7 @@ STATE = re.compile(r"step-([0-9]+)\.state")
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """A run that is done, or was asked to stop.
 
     Attributes:
@@ -57,7 +57,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSignature:
     """What a run depends on besides its recipe.
 
     Attributes:
@@ -95,7 +95,7 @@ def newest_state(folder: Path) -> Path | None:
     return found[max(whole)] if whole else None
 
 
-class Run:
+class RunDir:
     """The folder of one run.
 
     Attributes:
@@ -105,7 +105,7 @@ class Run:
         state: what else it needs to go on.
     """
 
-    def __init__(self, folder: Path | None, recipe: AnyRecipe, setting: Setting) -> None:
+    def __init__(self, folder: Path | None, recipe: AnyRecipe, setting: RunSignature) -> None:
         self._folder, self.recipe, self.setting = folder, recipe, setting
         self.step = 0
         self.weights: dict[str, Tensor] | None = None
@@ -128,7 +128,7 @@ class Run:
     def place(self, new: Callable[[], Path]) -> None:
         """Take a new folder, which the first process makes, unless there is one already."""
         team = self.setting.layout.team
-        self._folder = self._folder or team.first(new() if team.is_first else Path())
+        self._folder = self._folder or team.first(new() if team.is_main else Path())
 
     def restore(self) -> None:
         """Read the weights and the state of the newest step, if there is one.
@@ -207,7 +207,7 @@ class Run:
                 if old.stem not in kept:
                     old.unlink()
 
-    def consider(self, loop: Loop[Any], step: int, result: Result, group: str) -> None:
+    def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
         """Note scores on val; keep the weights as `best` if their mIoU of `group` (else seen) is above any before."""
         _append(self.folder / SCORES, {"step": step, "protocol": result.protocol, "mIoU": result.miou})
         value = result.miou[group]
@@ -224,7 +224,7 @@ class Run:
         return path
 
 
-class Onlooker(Run):
+class ReadOnlyRunDir(RunDir):
     """The run as the processes see it that leave its folder to the first one."""
 
     def open(self, command: str) -> None:
@@ -237,7 +237,7 @@ class Onlooker(Run):
         """Write nothing."""
         return self.checkpoints / "last.safetensors"
 
-    def consider(self, loop: Loop[Any], step: int, result: Result, group: str) -> None:
+    def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
         """Note nothing."""
 
     def select(self) -> Path:
@@ -265,7 +265,7 @@ def _cut(path: Path, step: int) -> list[dict[str, Any]]:
 
 def _link(path: Path, alias: Path) -> None:
     """Give a file a second name, or a copy where the disk knows no such names."""
-    with whole_file(alias) as temporary:
+    with atomic_write(alias) as temporary:
         temporary.unlink()
         try:
             os.link(path, temporary)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from partseg_cli.data.cartoon.scene import draw_scene
-from partseg_cli.data.converters.plan import Drawing
+from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.pipeline.prepare import prepare
 
 SCENES = 2000
@@ -30,7 +30,7 @@ def draw_all(size: int, workers: int) -> None:
 
 def write_all(size: int, workers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        prepare("cartoon-part", out=Path(folder) / "set", drawing=Drawing(SCENES, 0, size), workers=workers)
+        prepare("cartoon-part", out=Path(folder) / "set", drawing=CartoonOptions(SCENES, 0, size), workers=workers)
 
 
 def rate(work: Callable[[int, int], None], size: int, workers: int) -> float:

@@ -22,8 +22,8 @@ from timing import rounds
 
 from partseg_cli.evaluation.bootstrap import intervals
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import FIELDS, SampleCounts, count
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, count
 
 CLASSES, SIZE, IMAGES, MANY = 116, (375, 500), 8, 10_000
 WIDTH = band_width(*SIZE)
@@ -80,9 +80,9 @@ def _band(mask: np.ndarray) -> np.ndarray:
     return (padded & ~binary_erosion(padded, np.ones((3, 3)), iterations=WIDTH))[1:-1, 1:-1]
 
 
-def check(prediction: np.ndarray, target: np.ndarray, found: SampleCounts) -> None:
+def check(prediction: np.ndarray, target: np.ndarray, found: ConfusionCounts) -> None:
     """Stop unless all three count the same."""
-    table = CountTable(CLASSES)
+    table = ConfusionTable(CLASSES)
     table.add("", found)
     totals = table.totals()
     confusion, borders = label_maps(prediction, target)
@@ -114,13 +114,13 @@ def compare(cases: list[tuple[np.ndarray, np.ndarray]]) -> None:
             print(f"  {name:15} {1e3 * seconds / len(cases):6.2f} ms an image; this / ours = {ratio:5.2f}")
 
 
-def keep_many(samples: list[SampleCounts]) -> None:
+def keep_many(samples: list[ConfusionCounts]) -> None:
     """Tell what the counts of many images take, and what scores of them cost."""
     before = resident()
-    table = CountTable(CLASSES)
+    table = ConfusionTable(CLASSES)
     for number in range(MANY):
         sample = samples[number % len(samples)]
-        table.add(f"image {number:05}", SampleCounts(*(values.copy() for values in vars(sample).values())))
+        table.add(f"image {number:05}", ConfusionCounts(*(values.copy() for values in vars(sample).values())))
     print(f"{MANY:,} images: {resident() - before:.0f} MB of counts")
     is_seen = [number % 3 > 0 for number in range(CLASSES)]
     jobs = {

@@ -119,7 +119,7 @@ def scores(run: Run, out: Path) -> dict[str, float] | None:
     return found
 
 
-def tell(values: list[float]) -> str:
+def log(values: list[float]) -> str:
     """Give a mean and its standard error, in percent."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.1f} ± {error:.1f}"
@@ -134,7 +134,7 @@ def table(group: str, out: Path) -> Iterator[str]:
     for name in dict.fromkeys(run.name for run in runs):
         done = [found for run in runs if run.name == name and (found := scores(run, out)) is not None]
         if done:
-            cells = (" / ".join(tell([one[f"{p} {m} {g}"] for one in done]) for g in GROUPS) for p, m in columns)
+            cells = (" / ".join(log([one[f"{p} {m} {g}"] for one in done]) for g in GROUPS) for p, m in columns)
             yield f"| {name} | {len(done)} | {' | '.join(cells)} |"
 
 
@@ -149,7 +149,7 @@ def differences(group: str, out: Path) -> Iterator[str]:
             gaps = [found[names[0], seed][key] - found[name, seed][key] for seed in seeds]
             if gaps:
                 each = ", ".join(f"{gap:+.1f}" for gap in gaps)
-                yield f"- {names[0]} minus {name}, {key}: {tell(gaps)} (by seed: {each})"
+                yield f"- {names[0]} minus {name}, {key}: {log(gaps)} (by seed: {each})"
 
 
 def write(given: argparse.Namespace) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.inference.protocols import pred_all, strongest
+from partseg_cli.inference.protocols import pred_all, upsampled_argmax
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.checkpoints.layouts import from_published
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
@@ -71,14 +71,17 @@ def main() -> None:
         times = rounds(
             {
                 "plain": lambda logits=logits: plain(logits),
-                "ours": lambda planes=planes: strongest(planes, SIZE),
+                "ours": lambda planes=planes: upsampled_argmax(planes, SIZE),
                 "gate and its parts": lambda logits=logits: pred_all(logits, WORDS, SIZE),
                 "only enlarging": lambda planes=planes: [enlarge(plane[None, None]) for plane in planes],
                 "only reading": planes.amax,
             },
             repeats=9,
         )
-        print(f"{kind}: labels {'equal' if torch.equal(strongest(planes, SIZE).labels, plain(logits)) else 'DIFFER'}")
+        print(
+            f"{kind}: labels "
+            f"{'equal' if torch.equal(upsampled_argmax(planes, SIZE).labels, plain(logits)) else 'DIFFER'}"
+        )
         for name, seconds in times.items():
             print(f"  {name:18} {1e3 * seconds:6.1f} ms; plain / this = {times['plain'] / seconds:5.2f}")
 

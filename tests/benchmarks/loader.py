@@ -24,7 +24,7 @@ from timing import rounds
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.loading.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -88,7 +88,7 @@ class Plain(Dataset[Tensor]):
 class Photos(Dataset[Tensor]):
     """The photos of our training samples, without labels."""
 
-    def __init__(self, samples: TrainSet) -> None:
+    def __init__(self, samples: PartDataset) -> None:
         self.samples = samples
 
     def __len__(self) -> int:
@@ -127,23 +127,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "store"
         folder.mkdir()
-        store, views = make_store(folder, count), Views(SIZE, None, 1333, 0.0, "rgb", "background")
+        store, views = make_store(folder, count), ImageTransform(SIZE, None, 1333, 0.0, "rgb", "background")
         files, ids = [folder / "images" / f"{n}.jpg" for n in range(count)], [str(n) for n in range(count)]
-        exact = TrainSet(store, ids, store.info.vocabulary, views, 0)
-        cached = TrainSet(store, ids, store.info.vocabulary, views, 0, Path(home) / "cache")
+        exact = PartDataset(store, ids, store.info.vocabulary, views, 0)
+        cached = PartDataset(store, ids, store.info.vocabulary, views, 0, Path(home) / "cache")
         numbers = [files.index(store.photo(exact.record(place))) for place in exact.places]
         assert all(normalise(Photos(cached)[i]).equal(Plain(files)[n]) for i, n in enumerate(numbers))
         for workers in (0, 1, 2):
             compare(files, exact, cached, workers)
 
 
-def compare(files: Sequence[Path], exact: TrainSet, cached: TrainSet, workers: int) -> None:
+def compare(files: Sequence[Path], exact: PartDataset, cached: PartDataset, workers: int) -> None:
     """Time the loaders with a number of workers, in turns."""
 
     def loaded(dataset: Dataset[Tensor]) -> Callable[[], Iterable[Tensor]]:
         return lambda: DataLoader(dataset, batch_size=BATCH, num_workers=workers)
 
-    def trained(samples: TrainSet) -> Callable[[], Iterable[Tensor]]:
+    def trained(samples: PartDataset) -> Callable[[], Iterable[Tensor]]:
         numbers = range(PASSES * len(samples))
         return lambda: (b.images for b in samples.batches(images=BATCH, numbers=numbers, workers=workers))
 

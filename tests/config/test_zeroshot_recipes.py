@@ -16,8 +16,8 @@ from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.models.checkpoints.checkpoint import read_header
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
-from partseg_cli.pipeline.train import Trained, train
-from partseg_cli.training.engine import Options
+from partseg_cli.pipeline.train import TrainResult, train
+from partseg_cli.training.engine import TrainOptions
 
 TINY = [
     *("model.backbone=tiny", "model.init=random", "model.image_size=48", "train.precision=fp32"),
@@ -25,8 +25,8 @@ TINY = [
 ]
 
 
-def trained(name: str, data: Path, out: Path, *overrides: str) -> tuple[Trained, list[dict[str, float]]]:
-    done = train(load_recipe(name, [f"data.root={data}", *TINY, *overrides]), Options(out=out, device="cpu"))
+def trained(name: str, data: Path, out: Path, *overrides: str) -> tuple[TrainResult, list[dict[str, float]]]:
+    done = train(load_recipe(name, [f"data.root={data}", *TINY, *overrides]), TrainOptions(out=out, device="cpu"))
     return done, [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from partseg_cli.data.source import check_links, content_of, folders_at, is_inside, read_json
+from partseg_cli.data.source import check_links, describe_folder, folders_at, is_inside, read_json
 from partseg_cli.errors import DataError
 
 
@@ -34,12 +34,12 @@ def test_a_source_in_a_hidden_folder_is_no_litter(tmp_path):
 def test_the_content_of_a_folder_is_told_in_a_few_words(tmp_path, names, said):
     for name in names:
         (tmp_path / name).touch()
-    assert content_of(tmp_path) == said
+    assert describe_folder(tmp_path) == said
 
 
 def test_what_is_no_folder_is_told(tmp_path):
     (tmp_path / "file").touch()
-    assert (content_of(tmp_path / "file"), content_of(tmp_path / "none")) == ("a file", "no such folder")
+    assert (describe_folder(tmp_path / "file"), describe_folder(tmp_path / "none")) == ("a file", "no such folder")
 
 
 @pytest.fixture

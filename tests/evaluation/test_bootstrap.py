@@ -9,8 +9,8 @@ import pytest
 from partseg_cli.errors import DataError
 from partseg_cli.evaluation import bootstrap
 from partseg_cli.evaluation.bootstrap import draw_means, intervals, paired
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import FIELDS, SampleCounts
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, score
 
 CLASSES = 7
@@ -18,7 +18,7 @@ IS_SEEN = [True, False, True, True, False, False, True]
 NOTHING = np.zeros(0, np.int64)
 
 
-def sample(rng: np.random.Generator, skill: float = 0.6) -> SampleCounts:
+def sample(rng: np.random.Generator, skill: float = 0.6) -> ConfusionCounts:
     """Counts of some classes that fit each other, none among them."""
     shown = np.append(np.sort(rng.permutation(CLASSES)[: rng.integers(1, 4)]), CLASSES)
     values = np.zeros((len(shown), len(FIELDS)), np.int64)
@@ -29,32 +29,32 @@ def sample(rng: np.random.Generator, skill: float = 0.6) -> SampleCounts:
         wrong, outside = rng.integers(0, 200, (2, len(shown)))
         values[:, first : first + 5] = np.stack([hit, target, missed, hit + wrong, hit + wrong + outside], 1)
     values[:, 5:10] = values[:, [5, 6, 8, 5, 9]]  # band: hit, target, predicted, hit and predicted of the whole map
-    return SampleCounts(shown, values, NOTHING, NOTHING)
+    return ConfusionCounts(shown, values, NOTHING, NOTHING)
 
 
-def random_table(seed: int, images: int = 23, skill: float = 0.6, ids: list[str] | None = None) -> CountTable:
+def random_table(seed: int, images: int = 23, skill: float = 0.6, ids: list[str] | None = None) -> ConfusionTable:
     """A table in which some photos have two samples."""
     rng = np.random.default_rng(seed)
-    table = CountTable(CLASSES)
+    table = ConfusionTable(CLASSES)
     for name in ids or [f"photo {number:03}" for number in range(images)]:
         for _ in range(rng.integers(1, 3)):
             table.add(name, sample(rng, skill))
     return table
 
 
-def one_class(hits: list[int], target: int = 100) -> CountTable:
+def one_class(hits: list[int], target: int = 100) -> ConfusionTable:
     """A photo for each entry, all of a single seen class and a single unseen one."""
-    table = CountTable(2)
+    table = ConfusionTable(2)
     for number, hit in enumerate(hits):
         values = np.zeros((2, len(FIELDS)), np.int64)
         values[:, :5] = (hit, target, target - hit, hit, hit)
         values[:, 5:10] = (hit, target, hit, hit, hit)
         values[:, 10:] = values[:, :5]
-        table.add(f"{number:04}", SampleCounts(np.arange(2), values, NOTHING, NOTHING))
+        table.add(f"{number:04}", ConfusionCounts(np.arange(2), values, NOTHING, NOTHING))
     return table
 
 
-def plain_draws(table: CountTable, draws: int, seed: int) -> list[np.ndarray]:
+def plain_draws(table: ConfusionTable, draws: int, seed: int) -> list[np.ndarray]:
     """Sum up, photo by photo, what each draw takes."""
     names = sorted(set(table.images))
     dense = {name: np.zeros((table.classes + 1, len(FIELDS)), np.int64) for name in names}
@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_does_not():
 def test_the_order_of_samples_changes_nothing():
     table = random_table(5)
     order = np.random.default_rng(0).permutation(len(table))
-    turned = CountTable(CLASSES, [table.images[i] for i in order], [table.samples[i] for i in order])
+    turned = ConfusionTable(CLASSES, [table.images[i] for i in order], [table.samples[i] for i in order])
     arguments = ("ovparts", "oracle-obj", IS_SEEN, 60)
     assert intervals(turned, *arguments) == intervals(table, *arguments)
 
@@ -183,7 +183,7 @@ def test_a_draw_without_the_group_is_left_out_and_counted():
     # The unseen class is in one of three photos: (2/3)^3 of the draws miss it.
     table = one_class([10, 70, 40])
     table.samples[:2] = [
-        SampleCounts(each.classes[:1], each.values[:1], NOTHING, NOTHING) for each in table.samples[:2]
+        ConfusionCounts(each.classes[:1], each.values[:1], NOTHING, NOTHING) for each in table.samples[:2]
     ]
     arguments = ("ref-v2", "pred-all", [True, False], 1000)
     missing = int(np.isnan(draw_means(table, *arguments)["recall"]["unseen"]).sum())

@@ -7,7 +7,7 @@ from label_maps import CLASSES, counted, draw_pair, eroded_away, table_of, total
 from scipy.ndimage import minimum_filter
 
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS, count
 
 TARGET = np.array([[0, 0, 1, 1, -1], [0, 2, 2, 1, -1], [2, 2, 2, -1, -1], [0, -1, 2, 1, 0]])
@@ -60,7 +60,7 @@ def test_the_width_of_the_band_can_be_chosen():
     prediction, target = draw_pair(6)
     maps = torch.from_numpy(prediction), torch.from_numpy(target)
     found = count(*maps, CLASSES, ratio=0.1)
-    table = CountTable(CLASSES)
+    table = ConfusionTable(CLASSES)
     table.add("a", found)
     np.testing.assert_array_equal(table.totals()[:CLASSES], plain_counts(prediction, target, 0.1)[:CLASSES])
 
@@ -141,9 +141,9 @@ def test_a_label_outside_the_classes_is_refused_not_wrapped(wrong, place):
 
 
 @pytest.fixture(scope="module")
-def table() -> CountTable:
+def table() -> ConfusionTable:
     """Seven samples of five images."""
-    made = CountTable(CLASSES)
+    made = ConfusionTable(CLASSES)
     for seed in range(7):
         made.add(f"image {seed % 5}", counted(*draw_pair(seed)))
     return made
@@ -164,14 +164,14 @@ def test_images_sum_up_to_the_totals(table):
 
 
 def test_images_are_sorted_however_they_came(table):
-    back = CountTable(CLASSES, table.images[::-1], table.samples[::-1])
+    back = ConfusionTable(CLASSES, table.images[::-1], table.samples[::-1])
     (names, matrix), (names_back, matrix_back) = table.by_image(), back.by_image()
     assert names == names_back
     np.testing.assert_array_equal(matrix.toarray(), matrix_back.toarray())
 
 
 def test_a_table_comes_back_from_its_arrays(table):
-    again = CountTable.from_arrays(table.to_arrays())
+    again = ConfusionTable.from_arrays(table.to_arrays())
     assert (again.classes, again.images, len(again)) == (CLASSES, table.images, 7)
     for before, after in zip(table.samples, again.samples, strict=True):
         for name, values in vars(before).items():
@@ -179,13 +179,13 @@ def test_a_table_comes_back_from_its_arrays(table):
 
 
 def test_an_empty_table_comes_back_from_its_arrays():
-    again = CountTable.from_arrays(CountTable(CLASSES).to_arrays())
+    again = ConfusionTable.from_arrays(ConfusionTable(CLASSES).to_arrays())
     assert (len(again), again.classes, again.totals().sum()) == (0, CLASSES, 0)
     assert again.by_image()[0] == []
 
 
 def test_tables_are_joined_in_order(table):
-    both = CountTable.joined([table, table])
+    both = ConfusionTable.joined([table, table])
     assert both.images == table.images * 2
     np.testing.assert_array_equal(both.totals(), 2 * table.totals())
 
@@ -193,10 +193,10 @@ def test_tables_are_joined_in_order(table):
 def test_arrays_of_another_version_are_refused(table):
     arrays = {**table.to_arrays(), "fields": np.array(["hit", "target"])}
     with pytest.raises(ValueError, match=rf"^fields must be {', '.join(FIELDS)}, got hit, target$"):
-        CountTable.from_arrays(arrays)
+        ConfusionTable.from_arrays(arrays)
 
 
 def test_arrays_with_a_sample_too_many_are_refused(table):
     arrays = table.to_arrays()
     with pytest.raises(ValueError, match=r"^each sample must have an image, got 7 and 6$"):
-        CountTable.from_arrays({**arrays, "images": arrays["images"][:-1]})
+        ConfusionTable.from_arrays({**arrays, "images": arrays["images"][:-1]})

@@ -96,8 +96,8 @@ def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, t
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jsonl"]
     ended = partseg(*words(trained, tmp_path / "out"))
     assert ended.code == 0, ended.err
-    told = f"going on with an evaluation that was stopped: {DONE} of {PHOTOS} photos are counted"
-    assert ended.err.splitlines()[0] == told
+    oracle_object = f"going on with an evaluation that was stopped: {DONE} of {PHOTOS} photos are counted"
+    assert ended.err.splitlines()[0] == oracle_object
     assert read_photos == [2, 3, 4, 5, 6]  # a group goes through the model as a whole
     assert partseg(*words(trained, tmp_path / "undisturbed")).code == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")

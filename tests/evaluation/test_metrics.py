@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from label_maps import CLASSES, draw_pair, table_of
 
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.metrics import Result, summarise
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, score
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -19,18 +19,18 @@ PREDICTION = np.array([[0, 0, 1, 0, -1], [4, 4, 4, 1, 4], [4, 0, -1, -1, 5], [4,
 
 
 @pytest.fixture(scope="module")
-def table() -> CountTable:
+def table() -> ConfusionTable:
     return table_of(draw_pair(seed) for seed in range(6))
 
 
-def of_hand(rule: str = "ref-v2", protocol: str = "pred-all") -> Result:
-    return summarise(table_of([(PREDICTION, TARGET)]), WORDS, protocol, rule)
+def of_hand(rule: str = "ref-v2", protocol: str = "pred-all") -> EvalResult:
+    return compute_metrics(table_of([(PREDICTION, TARGET)]), WORDS, protocol, rule)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("protocol", ["pred-all", "oracle-obj"])
 def test_the_means_are_those_of_the_rule(table, rule, protocol):
-    result = summarise(table, WORDS, protocol, rule)
+    result = compute_metrics(table, WORDS, protocol, rule)
     scores = score(table.totals(), rule, protocol, WORDS.is_seen)
     for metric in METRICS:
         assert result.means[metric] == {group: float(scores.means[metric][group]) for group in GROUPS}
@@ -41,7 +41,7 @@ def test_the_means_are_those_of_the_rule(table, rule, protocol):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_stands_beside_the_one_that_was_asked_for(table, rule):
-    result = summarise(table, WORDS, "pred-all", rule)
+    result = compute_metrics(table, WORDS, "pred-all", rule)
     assert list(result.rules) == list(RULES)
     own = result.rules[rule]
     assert (own.means, own.classes_counted, own.classes_at_zero) == (
@@ -49,7 +49,7 @@ def test_every_rule_stands_beside_the_one_that_was_asked_for(table, rule):
         result.classes_counted,
         result.classes_at_zero,
     )
-    assert result.rules == summarise(table, WORDS, "pred-all").rules
+    assert result.rules == compute_metrics(table, WORDS, "pred-all").rules
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_cannot_be_scored_is_none():
 
 @pytest.mark.parametrize("rule", [*RULES, "ref-bug"])
 def test_a_table_without_a_sample_gives_none_everywhere_and_no_error(rule):
-    result = summarise(CountTable(CLASSES), WORDS, "pred-all", rule)
+    result = compute_metrics(ConfusionTable(CLASSES), WORDS, "pred-all", rule)
     assert result.means == {metric: dict.fromkeys(GROUPS) for metric in METRICS}
     assert (result.classes_counted, result.classes_at_zero, result.pixels, result.samples) == (0, 0, 0, 0)
     assert result.sizes == {size: dict.fromkeys(GROUPS) for size in ("small", "medium", "large")}
@@ -120,18 +120,18 @@ def test_a_table_without_a_sample_gives_none_everywhere_and_no_error(rule):
 
 def test_a_harmonic_mean_is_0_where_a_side_is_0_and_none_where_a_side_has_no_class():
     unseen_missed = table_of([(np.array([[0, 0]]), np.array([[0, 4]]))])
-    assert summarise(unseen_missed, WORDS, "pred-all").miou == {"seen": 50, "unseen": 0, "harmonic": 0}
+    assert compute_metrics(unseen_missed, WORDS, "pred-all").miou == {"seen": 50, "unseen": 0, "harmonic": 0}
     only_seen = table_of([(np.array([[0, 0]]), np.array([[0, 0]]))])
-    assert summarise(only_seen, WORDS, "pred-all").miou == {"seen": 100, "unseen": None, "harmonic": None}
+    assert compute_metrics(only_seen, WORDS, "pred-all").miou == {"seen": 100, "unseen": None, "harmonic": None}
 
 
 def test_a_result_is_plain_enough_for_json(table):
     for rule in (*RULES, "ref-bug"):
-        json.dumps(asdict(summarise(table, WORDS, "oracle-obj", rule)), allow_nan=False)
+        json.dumps(asdict(compute_metrics(table, WORDS, "oracle-obj", rule)), allow_nan=False)
 
 
 def test_the_rule_ref_bug_is_partclipseg_on_the_counts_given_and_has_no_other_beside_it(table):
-    found, plain = (summarise(table, WORDS, "oracle-obj", rule) for rule in ("ref-bug", "partclipseg"))
+    found, plain = (compute_metrics(table, WORDS, "oracle-obj", rule) for rule in ("ref-bug", "partclipseg"))
     assert (found.means, found.per_class, found.sizes) == (plain.means, plain.per_class, plain.sizes)
     assert (found.rule, found.rules) == ("ref-bug", {})
 
@@ -149,7 +149,7 @@ def strip(labels: dict[int, int], guess: int | None = None) -> tuple[np.ndarray,
     ("pixels", "size"), [(1, "small"), (1023, "small"), (1024, "medium"), (9215, "medium"), (9216, "large")]
 )
 def test_the_size_of_a_part_is_its_pixels_in_the_sample(pixels, size):
-    sizes = summarise(table_of([strip({0: pixels})]), WORDS, "pred-all").sizes
+    sizes = compute_metrics(table_of([strip({0: pixels})]), WORDS, "pred-all").sizes
     assert {name: means["seen"] for name, means in sizes.items()} == {
         name: 100 if name == size else None for name in ("small", "medium", "large")
     }
@@ -157,7 +157,7 @@ def test_the_size_of_a_part_is_its_pixels_in_the_sample(pixels, size):
 
 def test_a_class_is_scored_at_each_size_over_the_samples_where_it_has_that_size():
     right_when_large = table_of([strip({0: 20000}), strip({0: 500, 1: 100}, 1), strip({0: 300, 1: 100})])
-    sizes = summarise(right_when_large, WORDS, "pred-all").sizes
+    sizes = compute_metrics(right_when_large, WORDS, "pred-all").sizes
     assert sizes["large"]["seen"] == 100
     # class 0: 300 hits of 500 + 300 pixels; class 1: 200 hits, predicted on 500 more; both are small in both samples
     assert sizes["small"]["seen"] == pytest.approx((100 * 300 / 800 + 100 * 200 / 700) / 2)
@@ -169,7 +169,7 @@ def test_the_rules_of_the_published_evaluator_give_all_of_its_figures(rule, has_
     perfect = np.array([[0, 0, 1, 1]] * 4)
     table = table_of([(perfect, perfect)], 2)
     words = Vocabulary((Pair("cat", "ear"), Pair("dog", "tail", is_seen=False)))
-    published = summarise(table, words, "oracle-obj", rule).published
+    published = compute_metrics(table, words, "oracle-obj", rule).published
     assert (published is not None) == has_figures
     if published is not None:
         assert (published["h-IoU"], published["Recall-dog's tail"], published["mIoU-unbase"]) == (100, 100, 100)

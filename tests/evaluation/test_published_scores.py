@@ -7,7 +7,7 @@ import pytest
 from partseg_cli.data.manifest import manifest_names
 from partseg_cli.errors import UsageError
 from partseg_cli.evaluation import published_scores as against
-from partseg_cli.evaluation.metrics import Result, RuleResult
+from partseg_cli.evaluation.metrics import EvalResult, RuleResult
 from partseg_cli.evaluation.published_scores import CAVEATS, UNREAD, Published, rows, systems, table_rows
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES
 
@@ -24,11 +24,11 @@ def means(seen: float, unseen: float, harmonic: float) -> dict[str, dict[str, fl
     return {metric: dict(zip(GROUPS, (seen, unseen, harmonic), strict=True)) for metric in METRICS}
 
 
-def result(rule: str = "ref-v2") -> Result:
+def result(rule: str = "ref-v2") -> EvalResult:
     by_rule = {
         name: RuleResult(means(10 + place, 20 + place, 30 + place), 5, 1, 90) for place, name in enumerate(RULES)
     }
-    return Result("pred-all", rule, means(1, 2, 3), 5, 1, 900, 4, (), {} if rule == "ref-bug" else by_rule)
+    return EvalResult("pred-all", rule, means(1, 2, 3), 5, 1, 900, 4, (), {} if rule == "ref-bug" else by_rule)
 
 
 def test_every_row_of_the_file_is_found_by_its_data_set_and_protocol():

@@ -15,14 +15,14 @@ from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import FIELDS, SampleCounts
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
 from partseg_cli.evaluation.rules import RULES, field, score
-from partseg_cli.evaluation.runner import Counted, Model, count_images, count_maps
-from partseg_cli.evaluation.samples import Counting
+from partseg_cli.evaluation.runner import ImageCounts, Model, evaluate_images, evaluate_label_maps
+from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.inference.protocols import oracle_obj, pred_all
-from partseg_cli.models.builder import open_model
-from partseg_cli.runtime.devices import Compute
+from partseg_cli.models.builder import load_model
+from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
 
@@ -70,28 +70,28 @@ def object_map(store: Store, photo: Record) -> Tensor:
     return torch.tensor([*numbers, -1])[np.where(labels == NONE, -1, labels)]
 
 
-def images(store: Store, model: Model | None = None, **options) -> list[Counted]:
-    choices = {"places": every(store), "protocol": "pred-all", "counting": Counting(), "image_size": 32, **options}
-    return list(count_images(model or Looks(), store, vocabulary=store.info.vocabulary, **choices))
+def images(store: Store, model: Model | None = None, **options) -> list[ImageCounts]:
+    choices = {"places": every(store), "protocol": "pred-all", "counting": SampleConfig(), "image_size": 32, **options}
+    return list(evaluate_images(model or Looks(), store, vocabulary=store.info.vocabulary, **choices))
 
 
-def table(found: list[Counted], classes: int) -> CountTable:
-    made = CountTable(classes)
+def table(found: list[ImageCounts], classes: int) -> ConfusionTable:
+    made = ConfusionTable(classes)
     for counted in found:
         for sample in counted.samples:
             made.add(counted.image_id, sample)
     return made
 
 
-def totals(store: Store, found: list[Counted]) -> np.ndarray:
+def totals(store: Store, found: list[ImageCounts]) -> np.ndarray:
     return table(found, len(store.info.vocabulary.pairs)).totals()
 
 
-def equal(one: SampleCounts, other: SampleCounts) -> bool:
+def equal(one: ConfusionCounts, other: ConfusionCounts) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in vars(one))
 
 
-def all_equal(one: list[Counted], other: list[Counted]) -> bool:
+def all_equal(one: list[ImageCounts], other: list[ImageCounts]) -> bool:
     return all(
         a.image_id == b.image_id
         and torch.equal(a.prediction, b.prediction)
@@ -108,7 +108,7 @@ def all_equal(one: list[Counted], other: list[Counted]) -> bool:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
     words = small_store.info.vocabulary
-    found = list(count_maps(flat, small_store, every(small_store), words, counting=Counting(kind)))
+    found = list(evaluate_label_maps(flat, small_store, every(small_store), words, counting=SampleConfig(kind)))
     scores = score(totals(small_store, found), rule, "pred-all", words.is_seen)
     for metric in ("mIoU", "recall", "precision", "pixel_accuracy", "boundary_iou"):
         assert [float(mean) for mean in scores.means[metric].values()] == pytest.approx([100] * 3), metric
@@ -116,16 +116,18 @@ def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
 
 
 def test_maps_count_as_the_model_that_they_came_from(small_store):
-    by_model = images(small_store, counting=Counting("image"))
+    by_model = images(small_store, counting=SampleConfig("image"))
     saved = {photo.image_id: photo.prediction for photo in by_model}
     places, words = every(small_store), small_store.info.vocabulary
-    again = count_maps(lambda photo: saved[photo.image_id], small_store, places, words, counting=Counting("image"))
+    again = evaluate_label_maps(
+        lambda photo: saved[photo.image_id], small_store, places, words, counting=SampleConfig("image")
+    )
     assert all_equal(by_model, list(again))
 
 
 def test_photos_are_counted_in_the_order_of_places_with_their_own_size(small_store):
     places = every(small_store)[::-1]
-    found = list(count_maps(flat, small_store, places, small_store.info.vocabulary, counting=Counting()))
+    found = list(evaluate_label_maps(flat, small_store, places, small_store.info.vocabulary, counting=SampleConfig()))
     records = [small_store.records(split)[index] for split, index in places]
     assert [counted.image_id for counted in found] == [record.image_id for record in records]
     assert [tuple(counted.prediction.shape) for counted in found] == [(r.height, r.width) for r in records]
@@ -161,7 +163,7 @@ def records(store: Store) -> list[Record]:
 
 def test_pred_all_is_decided_once_and_counted_everywhere(small_store):
     words = small_store.info.vocabulary
-    for photo, counted in zip(records(small_store), images(small_store, counting=Counting("image")), strict=True):
+    for photo, counted in zip(records(small_store), images(small_store, counting=SampleConfig("image")), strict=True):
         if counted.samples:
             logits = logits_of(small_store, Looks(), photo)
             expected = pred_all(logits, words, (photo.height, photo.width)).pairs.labels
@@ -183,7 +185,7 @@ def test_oracle_obj_of_the_kind_object_is_one_decision_for_each_object_cut_to_it
 
 def test_oracle_obj_of_the_kind_image_lets_the_parts_of_all_its_objects_compete(small_store):
     words = small_store.info.vocabulary
-    found = images(small_store, protocol="oracle-obj", counting=Counting("image"))
+    found = images(small_store, protocol="oracle-obj", counting=SampleConfig("image"))
     for photo, counted in zip(records(small_store), found, strict=True):
         shown = {words.object_of[pair] for pair in flat(photo).unique().tolist() if pair >= 0}
         if shown:
@@ -194,7 +196,7 @@ def test_oracle_obj_of_the_kind_image_lets_the_parts_of_all_its_objects_compete(
 @pytest.mark.parametrize("kind", KINDS)
 def test_oracle_obj_never_predicts_a_part_of_an_object_that_is_not_told(small_store, kind):
     words = small_store.info.vocabulary
-    found = images(small_store, Likes(), protocol="oracle-obj", counting=Counting(kind))
+    found = images(small_store, Likes(), protocol="oracle-obj", counting=SampleConfig(kind))
     for photo, counted in zip(records(small_store), found, strict=True):
         shown = {small_store.info.objects[thing.category] for thing in photo.objects}
         assert {words.pairs[pair].object for pair in counted.prediction.unique().tolist() if pair >= 0} <= shown
@@ -202,10 +204,10 @@ def test_oracle_obj_never_predicts_a_part_of_an_object_that_is_not_told(small_st
 
 def test_pred_obj_with_the_labelled_objects_is_oracle_obj_at_the_labelled_pixels(small_store):
     maps = {photo.image_id: object_map(small_store, photo) for photo in records(small_store)}
-    told = images(small_store, protocol="pred-obj", objects=lambda photo: maps[photo.image_id])
+    oracle_object = images(small_store, protocol="pred-obj", objects=lambda photo: maps[photo.image_id])
     oracle = images(small_store, protocol="oracle-obj")
     compared = 0
-    for photo, one, other in zip(records(small_store), told, oracle, strict=True):
+    for photo, one, other in zip(records(small_store), oracle_object, oracle, strict=True):
         labels = flat(photo)
         same = (labels >= 0) & (
             maps[photo.image_id] == torch.tensor([*small_store.info.vocabulary.object_of, -1])[labels]
@@ -237,7 +239,7 @@ def test_pred_obj_needs_maps_of_objects(small_store):
 def test_pixels_of_other_pairs_do_not_count(small_store, protocol, kind):
     options = {
         "protocol": protocol,
-        "counting": Counting(kind),
+        "counting": SampleConfig(kind),
         "places": select(small_store, ["photo_03", "photo_04"]),
     }
     whole = totals(small_store, images(small_store, Likes(), **options))
@@ -270,8 +272,8 @@ def test_a_guess_where_nothing_is_known_is_no_mistake_under_full(rest, small_dat
     found = {}
     for name, made in (("known", photo), ("unsure", dataclasses.replace(photo, **{rest: unsure}))):
         store = small_data._replace(records={"val": [made]}, photos=photos).write(tmp_path / name)
-        maps = count_maps(
-            lambda record: torch.full((20, 30), 1), store, every(store), store.info.vocabulary, counting=Counting()
+        maps = evaluate_label_maps(
+            lambda record: torch.full((20, 30), 1), store, every(store), store.info.vocabulary, counting=SampleConfig()
         )
         found[name] = score(totals(store, list(maps)), "full", "pred-all", store.info.vocabulary.is_seen).iou[1]
     assert found == {"known": pytest.approx(100 * 12 / 30), "unsure": 100}
@@ -289,7 +291,7 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
     )
     words = store.info.vocabulary
     guess = torch.arange(600).view(20, 30) * 7 % 6
-    (counted,) = count_maps(lambda record: guess, store, every(store), words, counting=Counting())
+    (counted,) = evaluate_label_maps(lambda record: guess, store, every(store), words, counting=SampleConfig())
     alone = [(guess.numpy(), np.where(flat(photo) == pair, pair, -1)) for pair in (1, 2)]
     wanted, found = table_of(alone, len(words.pairs)).totals(), totals(store, [counted])
     np.testing.assert_array_equal(found[:, PUBLISHED_BOUNDARY:], wanted[:, PUBLISHED_BOUNDARY:])
@@ -304,7 +306,7 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
 @pytest.mark.usefixtures("one_thread")
 def test_photos_in_one_forward_pass_or_each_in_its_own_give_the_same_counts(trained: Trained):
     store = Store.open(trained.data)
-    model, _ = open_model(trained.run, Compute(torch.device("cpu")))
+    model, _ = load_model(trained.run, InferenceConfig(torch.device("cpu")))
     places = every(store)[:10]
     for protocol in ("pred-all", "oracle-obj"):
         options = {"places": places, "protocol": protocol, "image_size": 48}

@@ -11,10 +11,10 @@ from torch import Tensor
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import Store
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.rules import score
-from partseg_cli.evaluation.runner import Place, count_maps
-from partseg_cli.evaluation.samples import Counting, Sample, round_trip, samples
+from partseg_cli.evaluation.runner import Place, evaluate_label_maps
+from partseg_cli.evaluation.samples import Sample, SampleConfig, round_trip, samples
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -39,7 +39,7 @@ def record(objects: list[tuple[str, Mask]], parts: list[tuple[int, int, Mask]], 
 
 
 def cut(photo: Record, kind: str, scored: list[bool] | None = None) -> list[Sample]:
-    return list(samples(photo, NAMES, WORDS, Counting(kind), scored))
+    return list(samples(photo, NAMES, WORDS, SampleConfig(kind), scored))
 
 
 def pixels(labels: Tensor, value: int) -> int:
@@ -57,7 +57,7 @@ def overlapping() -> Record:
 
 def test_of_the_kind_image_a_photo_is_one_sample_and_all_its_objects_are_told_at_once(overlapping):
     (sample,) = cut(overlapping, "image")
-    assert sample.told is None
+    assert sample.oracle_object is None
     assert sample.objects == (CAT, DOG)
     assert sample.inside.all()
     assert [pixels(sample.target, pair) for pair in (-1, DOG_HEAD, DOG_TAIL, CAT_EAR)] == [48 - 15, 9, 2, 4]
@@ -68,8 +68,8 @@ def test_of_the_kind_object_each_labelled_pixel_is_told_its_own_object(overlappi
     (whole,) = cut(overlapping, "image")
     assert torch.equal(sample.target, whole.target)
     expected = torch.tensor([*WORDS.object_of, -1])[sample.target]
-    assert torch.equal(sample.told, expected)
-    assert [pixels(sample.told, index) for index in (-1, CAT, DOG)] == [48 - 15, 4, 11]
+    assert torch.equal(sample.oracle_object, expected)
+    assert [pixels(sample.oracle_object, index) for index in (-1, CAT, DOG)] == [48 - 15, 4, 11]
     assert sample.objects == (CAT, DOG)
 
 
@@ -84,7 +84,7 @@ def test_a_part_of_another_object_inside_an_instance_is_a_target_that_the_told_o
     dog = cut(overlapping, "instance")[0]
     on_the_ear = dog.target == CAT_EAR
     assert on_the_ear.any()
-    assert (dog.told[on_the_ear] == DOG).all()
+    assert (dog.oracle_object[on_the_ear] == DOG).all()
 
 
 def test_an_instance_is_told_and_counted_inside_its_mask_alone(overlapping):
@@ -92,7 +92,7 @@ def test_an_instance_is_told_and_counted_inside_its_mask_alone(overlapping):
     for sample, mask in ((dog, box((0, 6), (0, 5))), (cat, box((0, 6), (3, 8)))):
         inside = torch.from_numpy(mask.decode(*SIZE).copy())
         assert torch.equal(sample.inside, inside)
-        assert torch.equal(sample.told >= 0, inside)
+        assert torch.equal(sample.oracle_object >= 0, inside)
         assert (sample.target[~inside] == -1).all()
 
 
@@ -188,12 +188,12 @@ def test_scaled_targets_are_cut_by_scaled_instances_and_predictions_count_there(
     )
     labels = round_trip(torch.from_numpy(photo.flat_pairs().astype("int64")))
     for thing, sample in zip(
-        photo.objects, samples(photo, NAMES, WORDS, Counting("instance", round_trip=True), None), strict=True
+        photo.objects, samples(photo, NAMES, WORDS, SampleConfig("instance", round_trip=True), None), strict=True
     ):
         mask = round_trip(torch.from_numpy(thing.mask.decode(*SIZE).astype("int64"))) > 0
         assert torch.equal(sample.target, torch.where(mask & (labels != NONE), labels, -1))
         assert torch.equal(sample.inside, sample.target >= 0)  # all the rest is ignored
-        assert torch.equal(sample.told >= 0, mask)
+        assert torch.equal(sample.oracle_object >= 0, mask)
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +218,9 @@ def flat_maps(store: Store) -> Iterator[Tensor]:
         yield flat(store.records(split)[index])
 
 
-def count_perfect(store: Store, counting: Counting) -> np.ndarray:
-    table = CountTable(len(store.info.vocabulary.pairs))
-    for counted in count_maps(flat, store, places(store), store.info.vocabulary, counting=counting):
+def count_perfect(store: Store, counting: SampleConfig) -> np.ndarray:
+    table = ConfusionTable(len(store.info.vocabulary.pairs))
+    for counted in evaluate_label_maps(flat, store, places(store), store.info.vocabulary, counting=counting):
         for sample in counted.samples:
             table.add(counted.image_id, sample)
     return table.totals()
@@ -228,7 +228,7 @@ def count_perfect(store: Store, counting: Counting) -> np.ndarray:
 
 def test_a_perfect_prediction_of_real_photos_scores_87_1_against_scaled_targets(pascal):
     """Small parts lose most: eyes and eyebrows about half (only the cat's eye is large), the whole mean 13 points."""
-    counts = count_perfect(pascal, Counting("object", round_trip=True))
+    counts = count_perfect(pascal, SampleConfig("object", round_trip=True))
     scores = score(counts, "partclipseg", "oracle-obj", pascal.info.vocabulary.is_seen)
     assert np.nanmean(scores.iou) == pytest.approx(87.1, abs=0.05)
     by_name = {pair.name: float(iou) for pair, iou in zip(pascal.info.vocabulary.pairs, scores.iou, strict=True)}
@@ -245,7 +245,7 @@ def test_scaling_changes_pixels_as_many_as_5_7_percent_of_those_labelled(pascal)
 
 @pytest.mark.parametrize("kind", ["object", "image", "instance"])
 def test_a_perfect_prediction_of_real_photos_scores_100_against_targets_as_they_are(pascal, kind):
-    counts = count_perfect(pascal, Counting(kind))
+    counts = count_perfect(pascal, SampleConfig(kind))
     for rule in ("ref-v2", "full", "partclipseg", "ovparts", "partcatseg"):
         scores = score(counts, rule, "pred-all", pascal.info.vocabulary.is_seen)
         assert set(scores.iou[~np.isnan(scores.iou)].tolist()) == {100.0}

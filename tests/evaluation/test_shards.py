@@ -13,15 +13,15 @@ from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.errors import DataError, PartsegError, UsageError
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import SampleCounts
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import ConfusionCounts
 from partseg_cli.evaluation.shards import Shard, groups, parse_shard
-from partseg_cli.evaluation.spec import open_trial
+from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.evaluation.tally import Tally
 from partseg_cli.pipeline.evaluate import evaluate
 from partseg_cli.runtime import processes
-from partseg_cli.runtime.devices import Compute
-from partseg_cli.runtime.processes import launch, plan_processes
+from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.processes import launch, plan_devices
 
 CPU = torch.device("cpu")
 PHOTOS = 7
@@ -38,9 +38,9 @@ def _alike(monkeypatch, one_thread) -> None:
 
 def alone(trained, out: Path, batch: int = 1, **options) -> Path:
     """Evaluate in this process."""
-    trial = open_trial(load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split="train", limit=PHOTOS)
+    trial = build_eval_spec(load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split="train", limit=PHOTOS)
     options = options or {"checkpoint": trained.run}
-    evaluate(trial, name="x", out=out, compute=Compute(CPU, batch=batch), draws=DRAWS, **options)
+    evaluate(trial, name="x", out=out, compute=InferenceConfig(CPU, batch=batch), draws=DRAWS, **options)
     return out
 
 
@@ -83,10 +83,10 @@ def test_a_shard_that_is_none_is_refused(text):
 
 
 def tally(*numbers: int) -> Tally:
-    table, ones = CountTable(2), np.ones((1, 15), np.int64)
+    table, ones = ConfusionTable(2), np.ones((1, 15), np.int64)
     for number in numbers:
         one = np.array([number % 2])
-        table.add(f"photo {number}", SampleCounts(one, number * ones, one, one))
+        table.add(f"photo {number}", ConfusionCounts(one, number * ones, one, one))
     return Tally(table, list(numbers), len(set(numbers)))
 
 
@@ -110,13 +110,13 @@ def test_a_photo_in_two_shares_is_refused():
 @pytest.mark.parametrize(("gpus", "number"), [("1", 1), ("4", 4), ("all", 3)])
 def test_gpus_on_a_cpu_is_a_number_of_processes(monkeypatch, gpus, number):
     monkeypatch.setattr(processes, "usable_cores", lambda: 3)
-    assert plan_processes("cpu", gpus).devices == (CPU,) * number
+    assert plan_devices("cpu", gpus).devices == (CPU,) * number
 
 
 @pytest.mark.parametrize(("gpus", "indices"), [("1", [0]), ("2", [0, 1]), ("all", [0, 1, 2]), ("0,2", [0, 2])])
 def test_gpus_name_devices(monkeypatch, gpus, indices):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert plan_processes("auto", gpus).devices == tuple(torch.device("cuda", index) for index in indices)
+    assert plan_devices("auto", gpus).devices == tuple(torch.device("cuda", index) for index in indices)
 
 
 PRESENT = "ask for what is there, or --device cpu"
@@ -140,7 +140,7 @@ PRESENT = "ask for what is there, or --device cpu"
 def test_gpus_that_are_not_there_are_refused(monkeypatch, device, gpus, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     with pytest.raises(UsageError) as caught:
-        plan_processes(device, gpus)
+        plan_devices(device, gpus)
     assert str(caught.value) == message
 
 
@@ -154,10 +154,10 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    plan = plan_processes("cpu")
-    assert (plan.devices, plan.rank, plan.is_first) == ((CPU,), Shard(2, 3), False)
+    plan = plan_devices("cpu")
+    assert (plan.devices, plan.rank, plan.is_main) == ((CPU,), Shard(2, 3), False)
     with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):
-        plan_processes("cpu", "2")
+        plan_devices("cpu", "2")
 
 
 # processes that are started here
@@ -223,9 +223,9 @@ def test_processes_of_torchrun_give_the_same_bytes_and_only_the_first_tells(trai
         subprocess.Popen(command, env={**common, "RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for rank in "01"
     ]
-    (first, told), (other, silent) = (process.communicate() for process in started)
+    (first, oracle_object), (other, silent) = (process.communicate() for process in started)
     assert [process.returncode for process in started] == [0, 0], silent
     assert (other, silent) == (b"", b"")
-    assert b"results.json" in told
+    assert b"results.json" in oracle_object
     assert contents(tmp_path / "many") == expected
     assert first == expected["results.json"]

@@ -12,11 +12,11 @@ from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits.split import Split, published_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.metrics import Result, summarise
-from partseg_cli.evaluation.runner import count_maps
-from partseg_cli.evaluation.samples import Counting
-from partseg_cli.evaluation.spec import Trial
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
+from partseg_cli.evaluation.runner import evaluate_label_maps
+from partseg_cli.evaluation.samples import SampleConfig
+from partseg_cli.evaluation.spec import EvalSpec
 
 FOX = ("fox's ear", "fox's tail")
 
@@ -26,18 +26,20 @@ def flat(photo: Record) -> torch.Tensor:
     return labels.masked_fill(labels == NONE, -1)
 
 
-def perfect(store: Store, division: Split, split: str = "val", limit: int | None = None) -> Result:
+def perfect(store: Store, division: Split, split: str = "val", limit: int | None = None) -> EvalResult:
     """Count the labelled maps of what a trial takes against themselves."""
-    trial = Trial(store, division, split, "pred-all", Counting(), limit=limit)
-    table = CountTable(len(trial.vocabulary.pairs))
+    trial = EvalSpec(store, division, split, "pred-all", SampleConfig(), limit=limit)
+    table = ConfusionTable(len(trial.vocabulary.pairs))
     for places, scored in trial.parts:
-        for counted in count_maps(flat, store, places, trial.vocabulary, counting=trial.counting, scored=scored):
+        for counted in evaluate_label_maps(
+            flat, store, places, trial.vocabulary, counting=trial.counting, scored=scored
+        ):
             for sample in counted.samples:
                 table.add(counted.image_id, sample)
-    return summarise(table, trial.vocabulary, trial.protocol)
+    return compute_metrics(table, trial.vocabulary, trial.protocol)
 
 
-def pixels(result: Result) -> dict[str, int]:
+def pixels(result: EvalResult) -> dict[str, int]:
     return {row["name"]: row["target_pixels"] for row in result.per_class}
 
 

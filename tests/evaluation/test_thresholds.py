@@ -6,12 +6,12 @@ import re
 import pytest
 
 from partseg_cli.errors import BoundError, UsageError
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.rules import GROUPS, METRICS
 from partseg_cli.evaluation.thresholds import below, parse_bounds
 
 MEANS = {metric: dict(zip(GROUPS, (40.0, 20.0, 26.6666666), strict=True)) for metric in METRICS}
-RESULT = Result("pred-all", "ref-v2", MEANS, 5, 1, 900, 4, ())
+RESULT = EvalResult("pred-all", "ref-v2", MEANS, 5, 1, 900, 4, ())
 FORM = (
     "--fail-under: must read [METRIC.]GROUP=NUMBER, ... with a metric of mIoU, recall, precision, boundary_iou, "
     "pixel_accuracy and a group of seen, unseen, harmonic, got "

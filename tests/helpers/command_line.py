@@ -56,16 +56,16 @@ def partseg(monkeypatch, capsys) -> Callable[..., Ended]:
 def trained(tmp_path_factory) -> Trained:
     """Draw 20 scenes of 64 pixels and train two steps on them."""
     from partseg_cli.config.recipe import load_recipe
-    from partseg_cli.data.converters.plan import Drawing
+    from partseg_cli.data.converters.plan import CartoonOptions
     from partseg_cli.pipeline import prepare, split, train
-    from partseg_cli.training.engine import Options
+    from partseg_cli.training.engine import TrainOptions
 
     home = tmp_path_factory.mktemp("trained")
     data = home / "cartoon-part"
-    prepare.prepare("cartoon-part", out=data, drawing=Drawing(images=20, seed=0, size=64))
+    prepare.prepare("cartoon-part", out=data, drawing=CartoonOptions(images=20, seed=0, size=64))
     split.split(data)
     with _threads(1):
-        train.train(load_recipe("tiny", tiny(data)), Options(out=home / "run", device="cpu"))
+        train.train(load_recipe("tiny", tiny(data)), TrainOptions(out=home / "run", device="cpu"))
     return Trained(data, home / "run", sorted((data / "images").glob("*.png")))
 
 

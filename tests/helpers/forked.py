@@ -7,7 +7,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.training.engine import Options
+from partseg_cli.training.engine import TrainOptions
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["partseg_cli.pipeline.train"])
@@ -38,4 +38,4 @@ def _train(overrides: list[str], out: Path, rank: int, processes: int, port: int
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     story.write_run_page = lambda *args, **kwargs: None  # the page has tests of its own
-    story.train(load_recipe("tiny", overrides), Options(out=out, resume="auto", device="cpu"))
+    story.train(load_recipe("tiny", overrides), TrainOptions(out=out, resume="auto", device="cpu"))

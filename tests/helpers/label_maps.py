@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion
 
-from partseg_cli.evaluation.confusion_table import CountTable
-from partseg_cli.evaluation.counts import SampleCounts, count
+from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import ConfusionCounts, count
 
 CLASSES = 6
 
@@ -34,13 +34,13 @@ def draw_pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return prediction, target
 
 
-def counted(prediction: np.ndarray, target: np.ndarray, classes: int = CLASSES) -> SampleCounts:
+def counted(prediction: np.ndarray, target: np.ndarray, classes: int = CLASSES) -> ConfusionCounts:
     return count(torch.from_numpy(prediction), torch.from_numpy(target), classes)
 
 
-def table_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int = CLASSES) -> CountTable:
+def table_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int = CLASSES) -> ConfusionTable:
     """Count pairs of a prediction and a target, each an image of its own."""
-    table = CountTable(classes)
+    table = ConfusionTable(classes)
     for number, (prediction, target) in enumerate(pairs):
         table.add(f"image {number}", counted(prediction, target, classes))
     return table

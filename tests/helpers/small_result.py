@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
-from partseg_cli.evaluation.metrics import Result, summarise
+from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
 from partseg_cli.reports import results as report
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -22,8 +22,8 @@ PREDICTED = ([[0, 0, 0, 1, 3], [0, 0, -1, 1, -1]], [[2, 2, -1, 3], [-1, -1, 2, 0
 
 class Small(NamedTuple):
     vocabulary: Vocabulary
-    table: CountTable
-    result: Result
+    table: ConfusionTable
+    result: EvalResult
     about: dict[str, Any]
 
     def document(self, bounds: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,8 +33,8 @@ class Small(NamedTuple):
 def small_result(object_name: str = "cat", about: str = "set", rule: str = "ref-v2") -> Small:
     """Give the result; cat's tail is never labelled, and the dog is unseen."""
     pairs = (Pair(object_name, "ear"), Pair(object_name, "head"), Pair("dog", "ear", False), Pair(object_name, "tail"))
-    vocabulary, table = Vocabulary(pairs), CountTable(4)
+    vocabulary, table = Vocabulary(pairs), ConfusionTable(4)
     for name, labelled, predicted in zip(("one", "two"), LABELLED, PREDICTED, strict=True):
         table.add(name, count(torch.tensor(predicted), torch.tensor(labelled), 4))
     words = {"split": "val", "dataset": about, "checkpoint": about, "samples": "object", "images": 2, "step": 7}
-    return Small(vocabulary, table, summarise(table, vocabulary, "pred-all", rule), words)
+    return Small(vocabulary, table, compute_metrics(table, vocabulary, "pred-all", rule), words)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partseg_cli.inference import protocols as inference
-from partseg_cli.inference.protocols import oracle_obj, parts_of, pred_all, strongest
+from partseg_cli.inference.protocols import oracle_obj, pred_all, segment_parts, upsampled_argmax
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -135,7 +135,7 @@ KINDS = ["smooth", "patches", "noise", "saturated", "whole numbers", "all equal"
 def test_the_strongest_channel_is_the_first_that_argmax_over_the_stack_finds(kind, size):
     for channels in (1, 2, 11):
         drawn = draw_planes(kind, channels)
-        best, choice = scores(drawn, size), strongest(drawn[0], size)
+        best, choice = scores(drawn, size), upsampled_argmax(drawn[0], size)
         assert torch.equal(choice.labels, best.argmax(0))
         torch.testing.assert_close(choice.scores, best.amax(0), rtol=0, atol=1e-6)
 
@@ -160,7 +160,7 @@ def test_the_parts_of_the_gate_are_those_of_masking_the_whole_stack(kind, size):
 
 def test_more_channels_than_a_byte_counts_keep_their_numbers():
     drawn = draw_planes("noise", 300, 6, 5)
-    labels = strongest(drawn[0], (7, 9)).labels
+    labels = upsampled_argmax(drawn[0], (7, 9)).labels
     assert torch.equal(labels, scores(drawn, (7, 9)).argmax(0))
     assert labels.max() > 255
 
@@ -170,9 +170,9 @@ def test_more_channels_than_a_byte_counts_keep_their_numbers():
 def test_planes_that_are_enlarged_in_turns_give_the_same(kind, at_once, monkeypatch):
     size = (83, 97)
     drawn, logits = draw_planes(kind), Logits(draw_planes(kind, K + 1), draw_planes("smooth", O + 1))
-    whole, decision = strongest(drawn[0], size), pred_all(logits, WORDS, size)
+    whole, decision = upsampled_argmax(drawn[0], size), pred_all(logits, WORDS, size)
     monkeypatch.setattr(inference, "SCORES_AT_ONCE", at_once * size[0] * size[1])
-    assert torch.equal(strongest(drawn[0], size).labels, whole.labels)
+    assert torch.equal(upsampled_argmax(drawn[0], size).labels, whole.labels)
     assert torch.equal(pred_all(logits, WORDS, size).pairs.labels, decision.pairs.labels)
 
 
@@ -238,7 +238,7 @@ def test_oracle_obj_without_any_object_gives_none():
 
 
 def test_strongest_without_any_plane_gives_none():
-    choice = strongest(torch.zeros(0, 2, 3), (4, 5))
+    choice = upsampled_argmax(torch.zeros(0, 2, 3), (4, 5))
     assert torch.equal(choice.labels, torch.full((4, 5), -1))
     assert torch.equal(choice.scores, torch.zeros(4, 5))
 
@@ -256,7 +256,7 @@ def test_parts_of_told_objects_agree_with_masking_the_whole_stack_pixel_by_pixel
         logits, told = draw_logits(seed), told_objects(seed, size)
         allowed = torch.stack([told == owner for owner in WORDS.object_of])
         expected = scores(logits.pairs, size)[:-1].masked_fill(~allowed, -1).argmax(0)
-        assert torch.equal(parts_of(logits, WORDS, told), torch.where(told < 0, -1, expected))
+        assert torch.equal(segment_parts(logits, WORDS, told), torch.where(told < 0, -1, expected))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -264,32 +264,32 @@ def test_parts_of_the_models_own_gate_are_pred_all(size):
     logits = draw_logits(6)
     decision = pred_all(logits, WORDS, size)
     assert decision.objects is not None
-    assert torch.equal(parts_of(logits, WORDS, decision.objects.labels), decision.pairs.labels)
+    assert torch.equal(segment_parts(logits, WORDS, decision.objects.labels), decision.pairs.labels)
 
 
 @pytest.mark.parametrize("owner", range(O))
 def test_parts_of_one_object_told_everywhere_are_oracle_obj(owner):
     logits = draw_logits(7)
     told = torch.full((11, 17), owner)
-    assert torch.equal(parts_of(logits, WORDS, told), oracle_obj(logits, WORDS, (11, 17), [owner]))
+    assert torch.equal(segment_parts(logits, WORDS, told), oracle_obj(logits, WORDS, (11, 17), [owner]))
 
 
 def test_parts_of_told_objects_ask_neither_the_gate_nor_the_background():
     logits, told = draw_logits(8), told_objects(8, (11, 17))
     louder = logits.pairs.clone()
     louder[:, -1] += 100
-    assert torch.equal(parts_of(logits, WORDS, told), parts_of(Logits(louder), WORDS, told))
+    assert torch.equal(segment_parts(logits, WORDS, told), segment_parts(Logits(louder), WORDS, told))
 
 
 def test_a_told_pixel_gets_a_part_of_its_object_even_where_its_scores_vanish():
     pairs = planes([9], [-200], [9], [-200], [9], [9])
-    assert parts_of(Logits(pairs), WORDS, torch.tensor([[1]])).tolist() == [[1]]
+    assert segment_parts(Logits(pairs), WORDS, torch.tensor([[1]])).tolist() == [[1]]
 
 
 def test_where_no_object_or_one_without_pairs_is_told_there_is_no_part():
     words = Vocabulary((Pair("cat", "ear"),), ("apple",))
     pairs = planes([9, 9, 9], [0, 0, 0])
-    assert parts_of(Logits(pairs), words, torch.tensor([[0, 1, -1]])).tolist() == [[-1, 0, -1]]
+    assert segment_parts(Logits(pairs), words, torch.tensor([[0, 1, -1]])).tolist() == [[-1, 0, -1]]
 
 
 # ---- properties

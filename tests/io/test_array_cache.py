@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.io.array_cache import RowFile
+from partseg_cli.io.array_cache import ArrayCache
 
 COUNT, SHAPE, DTYPE = 5, (3, 4), np.dtype(np.uint16)
 
 
-def opened(folder: Path) -> RowFile:
-    return RowFile(folder / "a.rows", COUNT, SHAPE, DTYPE)
+def opened(folder: Path) -> ArrayCache:
+    return ArrayCache(folder / "a.rows", COUNT, SHAPE, DTYPE)
 
 
 def row(number: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.io.atomic import remove_leftovers, whole_file, write_json, write_text
+from partseg_cli.io.atomic import atomic_write, remove_leftovers, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -18,7 +18,7 @@ def names(folder: Path) -> list[str]:
 
 
 def fail_half_way(path: Path, error: BaseException) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         raise error
 
@@ -32,7 +32,7 @@ def old(tmp_path) -> Path:
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "new" / "folder" / "notes.txt"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
         assert temporary.parent == path.parent
@@ -41,7 +41,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 
 
 def test_the_old_content_stays_until_the_block_ends(old):
-    with whole_file(old) as temporary:
+    with atomic_write(old) as temporary:
         temporary.write_text("new")
         assert old.read_text() == "old"
     assert (old.read_text(), names(old.parent)) == ("new", ["notes.txt"])

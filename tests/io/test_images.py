@@ -7,7 +7,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import SUFFIXES, check_photo, find_photos, looks_like, open_photo, photo_size
+from partseg_cli.io.images import SUFFIXES, check_photo, describe_file, find_photos, open_photo, photo_size
 
 FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
 
@@ -178,7 +178,7 @@ def test_a_folder_is_no_photo(tmp_path):
 def test_what_is_no_photo_is_described(tmp_path, content, what):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    assert looks_like(path) == what
+    assert describe_file(path) == what
     message = f"{path}: must be a photo ({FORMATS}), got {what}; get or convert it again"
     with pytest.raises(DataError, match=exactly(message)):
         photo_size(path)

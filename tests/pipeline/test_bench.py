@@ -9,8 +9,8 @@ from command_line import tiny
 from torch import nn
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.models.clipseg.objective import PairLoss
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.clipseg.objective import CLIPSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline import bench
 from partseg_cli.pipeline.bench import bench_train
 from partseg_cli.pipeline.bench_data import bench_data
@@ -87,7 +87,7 @@ def test_training_is_told_in_tables(partseg, trained):
 
 def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, monkeypatch):
     recipe = load_recipe("tiny", [*tiny(trained.data), "train.iterations=9"])
-    functions = PartSegLoss.__call__, PairLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_
+    functions = PartCLIPSegLoss.__call__, CLIPSegLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_
     loops = []
 
     def build(*arguments):
@@ -99,7 +99,9 @@ def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, mon
         monkeypatch.setattr(bench, "_training_hooks", watch)
         bench_train(recipe, steps=3, warmup=0, device="cpu")
     watched, plain = (loop.model for loop in loops)
-    assert functions == (*(PartSegLoss.__call__, PairLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_),)
+    assert functions == (
+        *(PartCLIPSegLoss.__call__, CLIPSegLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_),
+    )
     for one, other in ((watched, plain), (watched.clip, plain.clip)):
         assert vars(one).keys() == vars(other).keys()
     for name in ("scaler", "optimizer", "schedule"):

@@ -14,7 +14,7 @@ from PIL import Image
 from partseg_cli.data.store import iterate
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.bootstrap import paired
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.rules import GROUPS, METRICS, field, score
 from partseg_cli.pipeline.compare import compare, read_evaluation
@@ -31,7 +31,7 @@ def target_of(record) -> np.ndarray:
 def write(folder: Path, store, *, noise: float, seed: int = 0, rule: str = "ref-v2", save: bool = True) -> Path:
     """Write what evaluate leaves of predictions that are wrong on a share `noise` of the pixels."""
     rng = np.random.default_rng(seed)
-    table = CountTable(PAIRS)
+    table = ConfusionTable(PAIRS)
     for _, record in iterate(store):
         target = target_of(record)
         guess = np.where(rng.random(target.shape) < noise, rng.integers(-1, PAIRS, target.shape), target)
@@ -44,7 +44,7 @@ def write(folder: Path, store, *, noise: float, seed: int = 0, rule: str = "ref-
     return folder
 
 
-def write_files(folder: Path, table: CountTable, store, rule: str) -> None:
+def write_files(folder: Path, table: ConfusionTable, store, rule: str) -> None:
     totals, words = table.totals(), store.info.vocabulary
     iou = score(totals, "partclipseg" if rule == "ref-bug" else rule, "pred-all", words.is_seen).iou
     document = {
@@ -200,7 +200,7 @@ def test_other_pairs_are_refused(pair):
 
 def test_other_images_are_refused(pair, small_store):
     table = read_evaluation(pair[1]).table
-    write_files(pair[1], CountTable(PAIRS, table.images[1:], table.samples[1:]), small_store, "ref-v2")
+    write_files(pair[1], ConfusionTable(PAIRS, table.images[1:], table.samples[1:]), small_store, "ref-v2")
     refused(
         *pair,
         "images: both evaluations must be of the same images, got 11 and 10, of which 10 are in both "

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from partseg_cli.data.catalogue import explain
-from partseg_cli.data.converters.plan import Drawing, OwnSet
+from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError, UsageError
@@ -212,7 +212,7 @@ def test_another_out_folder_gives_the_same_bytes(release, tmp_path):
 
 def test_drawing_again_gives_the_same_bytes(tmp_path):
     for name in ("one", "another"):
-        prepare("cartoon-part", out=tmp_path / name, preview=3, drawing=Drawing(images=6, seed=3, size=64))
+        prepare("cartoon-part", out=tmp_path / name, preview=3, drawing=CartoonOptions(images=6, seed=3, size=64))
     before = contents(tmp_path / "one")
     assert len(before) == len(FILES) + 6
     assert contents(tmp_path / "another") == before
@@ -222,14 +222,14 @@ def test_drawing_again_gives_the_same_bytes(tmp_path):
 
 
 def test_a_drawn_set_is_replaced_on_demand_alone(tmp_path):
-    prepare("cartoon-part", out=tmp_path, preview=2, drawing=Drawing(images=5, seed=1, size=64))
+    prepare("cartoon-part", out=tmp_path, preview=2, drawing=CartoonOptions(images=5, seed=1, size=64))
     before = contents(tmp_path)
     message = f"--out must not hold a drawn set already, got {tmp_path}; replace it with --overwrite, or name another"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64))
+        prepare("cartoon-part", out=tmp_path, drawing=CartoonOptions(images=3, seed=2, size=64))
     assert contents(tmp_path) == before
-    prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64), overwrite=True)
-    prepare("cartoon-part", out=tmp_path / "other", drawing=Drawing(images=3, seed=2, size=64))
+    prepare("cartoon-part", out=tmp_path, drawing=CartoonOptions(images=3, seed=2, size=64), overwrite=True)
+    prepare("cartoon-part", out=tmp_path / "other", drawing=CartoonOptions(images=3, seed=2, size=64))
     assert contents(tmp_path / "other").items() <= contents(tmp_path).items()
     assert len(list((tmp_path / "images").iterdir())) == 3
 
@@ -237,7 +237,7 @@ def test_a_drawn_set_is_replaced_on_demand_alone(tmp_path):
 def test_replacing_leaves_the_files_of_others_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(DataError, match=r"must be empty or hold cartoon-part, got thesis\.txt"):
-        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, seed=2, size=64), overwrite=True)
+        prepare("cartoon-part", out=tmp_path, drawing=CartoonOptions(images=3, seed=2, size=64), overwrite=True)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
@@ -259,7 +259,7 @@ def test_a_store_with_copies_needs_no_source_and_may_move(release, tmp_path):
 
 
 def test_a_drawn_store_may_be_asked_for_copies_too(tmp_path):
-    prepare("cartoon-part", out=tmp_path / "store", copy_images=True, drawing=Drawing(images=3, seed=0, size=64))
+    prepare("cartoon-part", out=tmp_path / "store", copy_images=True, drawing=CartoonOptions(images=3, seed=0, size=64))
     store = Store.open(tmp_path / "store")
     sizes = [open_photo(store.photo(record), upright=False).size for _, record in iterate(store)]
     assert sizes == [(64, 64)] * 3
@@ -301,7 +301,7 @@ def test_a_former_contact_sheet_does_not_outlive_its_store(release, tmp_path):
 # a user's own set
 
 
-OWN = OwnSet((Path("train.json"), Path("val.json")), ("train", "val"), "car")
+OWN = CocoOptions((Path("train.json"), Path("val.json")), ("train", "val"), "car")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import Conversion, Converted, Item, Outcome, Skipped
-from partseg_cli.data.converters.plan import Drawing, OwnSet
+from partseg_cli.data.converters.conversion import Conversion, Converted, Outcome, Skipped, SourceImage
+from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import Store, iterate
@@ -25,7 +25,7 @@ from partseg_cli.runtime.pool import in_order
 
 IMAGES = 60
 KILLED_AFTER = 23
-DRAWN = Drawing(images=IMAGES, seed=1, size=64)
+DRAWN = CartoonOptions(images=IMAGES, seed=1, size=64)
 
 KILLED = f"""
 import os, signal, sys
@@ -84,7 +84,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_leaves_the_same_bytes(tmp_path, 
     out = kill_in_the_middle(tmp_path, workers)
     assert not (out / "dataset.json").exists()
     told: list[str] = []
-    prepared = prepare("cartoon-part", out=out, workers=workers, drawing=DRAWN, tell=told.append)
+    prepared = prepare("cartoon-part", out=out, workers=workers, drawing=DRAWN, log=told.append)
     assert prepared.resumed == KILLED_AFTER
     assert told == [f"going on with a run that was stopped: {KILLED_AFTER} of {IMAGES} images are done"]
     assert contents(out) == undisturbed
@@ -95,7 +95,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     converted: list[str] = []
     convert = Conversion.outcomes_of
 
-    def watched(self: Conversion, item: Item, *, allow_resize: bool = False) -> list[Outcome]:
+    def watched(self: Conversion, item: SourceImage, *, allow_resize: bool = False) -> list[Outcome]:
         converted.append(item.name)
         return convert(self, item, allow_resize=allow_resize)
 
@@ -106,7 +106,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
 
 def test_another_conversion_into_the_same_folder_starts_anew(tmp_path):
     out = kill_in_the_middle(tmp_path, 1)
-    other = Drawing(images=4, seed=2, size=64)
+    other = CartoonOptions(images=4, seed=2, size=64)
     assert prepare("cartoon-part", out=out, drawing=other).resumed == 0
     assert list(out.glob(".unfinished-*")) == []
 
@@ -125,7 +125,7 @@ def stop_after_one(monkeypatch) -> None:
     """Let the next run be interrupted as soon as one image is done."""
     add = Journal.add
 
-    def add_and_stop(self: Journal, number: int, item: Item, outcomes: list[Outcome]) -> None:
+    def add_and_stop(self: Journal, number: int, item: SourceImage, outcomes: list[Outcome]) -> None:
         monkeypatch.setattr(Journal, "add", add)
         add(self, number, item, outcomes)
         raise KeyboardInterrupt
@@ -143,16 +143,16 @@ def test_another_split_of_a_set_of_ones_own_starts_anew(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text(json.dumps(value))
     stop_after_one(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        prepare("coco", source=tmp_path, out=tmp_path / "out", own=OwnSet(splits=("train",)))
-    prepared = prepare("coco", source=tmp_path, out=tmp_path / "out", own=OwnSet(splits=("val",)))
+        prepare("coco", source=tmp_path, out=tmp_path / "out", own=CocoOptions(splits=("train",)))
+    prepared = prepare("coco", source=tmp_path, out=tmp_path / "out", own=CocoOptions(splits=("val",)))
     assert (prepared.resumed, prepared.converted) == (0, {"train": 0, "val": 1})
 
 
 def test_another_size_of_a_drawn_set_starts_anew(tmp_path, monkeypatch):
     stop_after_one(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, size=64))
-    assert prepare("cartoon-part", out=tmp_path, drawing=Drawing(images=3, size=128)).resumed == 0
+        prepare("cartoon-part", out=tmp_path, drawing=CartoonOptions(images=3, size=64))
+    assert prepare("cartoon-part", out=tmp_path, drawing=CartoonOptions(images=3, size=128)).resumed == 0
     assert {record.width for _, record in iterate(Store.open(tmp_path))} == {128}
 
 
@@ -176,13 +176,13 @@ DONE: list[Outcome] = [Skipped("a.json", "has no words", is_defect=False), Conve
 
 
 @pytest.fixture
-def item(tmp_path) -> Item:
+def item(tmp_path) -> SourceImage:
     path = tmp_path / "a.json"
     path.write_text("{}")
-    return Item("a.json", None, (path,))
+    return SourceImage("a.json", None, (path,))
 
 
-def written(folder: Path, item: Item, outcomes: list[Outcome]) -> None:
+def written(folder: Path, item: SourceImage, outcomes: list[Outcome]) -> None:
     with Journal(folder, "about") as journal:
         journal.add(0, item, outcomes)
 
@@ -297,7 +297,7 @@ def test_a_photo_that_only_its_exif_data_turn_to_its_masks_is_read_upright(tmp_p
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (3, 4), "red").save(tmp_path / "a.png", exif=exif)
-    conversion = Conversion(tmp_path, [Item("a", None)], lambda _: [Converted("train", RECORD)], "photos")
+    conversion = Conversion(tmp_path, [SourceImage("a", None)], lambda _: [Converted("train", RECORD)], "photos")
     (outcome,) = conversion.outcomes
     assert isinstance(outcome, Converted)
     assert outcome.record.upright

@@ -14,7 +14,7 @@ def chain(cartoon_store, tmp_path_factory):
     """Run folders of two steps each, and the tensors that they ended with."""
     from partseg_cli.config.recipe import load_any_recipe
     from partseg_cli.pipeline.train import train_any
-    from partseg_cli.training.engine import Options
+    from partseg_cli.training.engine import TrainOptions
 
     folder, root = tmp_path_factory.mktemp("chain"), f"data.root={cartoon_store.folder}"
     steps = (
@@ -27,7 +27,7 @@ def chain(cartoon_store, tmp_path_factory):
         losses = []
         done = train_any(
             load_any_recipe(name, [root, *overrides]),
-            Options(
+            TrainOptions(
                 out=folder / name,
                 device="cpu",
                 on_step=lambda step, losses=losses: losses.append(step.losses["total"]),

@@ -145,7 +145,7 @@ def test_the_mapping_is_the_same_twice(split, data):
 def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
     from partseg_cli.data.loading import dataset as loader
 
-    monkeypatch.setattr(loader.LabelTables, "pairs", lambda self, labels: labels.astype("int64"))
+    monkeypatch.setattr(loader.LabelMapper, "pairs", lambda self, labels: labels.astype("int64"))
     code, _, err, file = split()
     assert (code, file) == (1, None)
     assert re.fullmatch(r"error: .*: training must be fed no label of an unseen pair, got \d+ pixels\n", err)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_result import LABELLED, PREDICTED, small_result
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.per_image import CHUNK
 from partseg_cli.reports.error_analysis import (
@@ -39,9 +39,9 @@ def test_an_image_scores_the_mean_of_the_parts_labelled_in_it():
         assert found[name].pixels == 8
 
 
-def shifted(number: int) -> CountTable:
+def shifted(number: int) -> ConfusionTable:
     """Give images that are hit on 0, 1, 2, 3 or 4 of 4 pixels in turn."""
-    table = CountTable(1)
+    table = ConfusionTable(1)
     for index in range(number):
         hit = torch.full((1, 4), -1)
         hit[0, : index % 5] = 0
@@ -77,14 +77,14 @@ def test_few_images_are_shown_once(images, low, high):
 
 
 def test_of_equal_images_the_one_with_more_labelled_pixels_comes_first():
-    table = CountTable(1)
+    table = ConfusionTable(1)
     for name, width in (("a", 2), ("b", 5)):
         table.add(name, count(torch.full((1, width), -1), torch.zeros(1, width, dtype=torch.long), 1))
     assert worst_and_best(table, WORDS, 1)[0][0].image_id == "b"
 
 
 def test_samples_of_one_image_are_scored_together():
-    table = CountTable(1)
+    table = ConfusionTable(1)
     for guess in (0, -1):
         table.add("a", count(torch.full((1, 4), guess), torch.zeros(1, 4, dtype=torch.long), 1))
     assert [image.mean for image in image_scores(table, WORDS)] == [50.0]

@@ -15,13 +15,13 @@ from page_elements import EVIL, Elements
 from PIL import Image
 from small_result import BOUNDS, small_result
 
-from partseg_cli.evaluation.confusion_table import CountTable
+from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.reports import evaluation_page as report_page
 from partseg_cli.reports.error_analysis import ImageScore
 from partseg_cli.reports.evaluation_page import page, part_gaps
 from partseg_cli.reports.figures import Word
 from partseg_cli.reports.overlay import palette
-from partseg_cli.reports.prediction_cards import Compared, compare
+from partseg_cli.reports.prediction_cards import PredictionCard, compare
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 PICTURE = "data:image/png;base64,AAAA"
@@ -29,10 +29,10 @@ SMALL = small_result()
 SCORE = ImageScore("one", 12.5, {0: 50.0}, 8)
 
 
-def compared(name: str = "one", **fields: object) -> Compared:
+def compared(name: str = "one", **fields: object) -> PredictionCard:
     words = (Word(name, "ear", f"{name}'s ear", True, (255, 0, 16)), Word("dog", "ear", "dog's ear", False, (0, 0, 9)))
     score = replace(SCORE, image_id=name)
-    return Compared("val", (500, 375), score, PICTURE, PICTURE, PICTURE, words, (50.0, None), **fields)
+    return PredictionCard("val", (500, 375), score, PICTURE, PICTURE, PICTURE, words, (50.0, None), **fields)
 
 
 def full_page(name: str = "cat", about: str = "set") -> str:
@@ -153,7 +153,7 @@ def test_a_row_of_the_matrix_adds_up_to_all_labelled_pixels():
 
 
 def test_a_perfect_result_has_no_confusion():
-    table = CountTable(4)
+    table = ConfusionTable(4)
     sample = small_result().table.samples[0]
     hit = np.array([0, 6])
     table.add("one", replace(sample, cells=hit, pixels=np.array([4, 4])))

@@ -18,7 +18,7 @@ from partseg_cli.cli.train import _without_gpus
 from partseg_cli.errors import DataError
 from partseg_cli.runtime import launcher as launch
 from partseg_cli.runtime.launcher import FOLDER, LaunchError, _environment, _first_complaint, report, stop_request
-from partseg_cli.runtime.processes import plan_processes
+from partseg_cli.runtime.processes import plan_devices
 
 PARTSEG = [sys.executable, "-m", "partseg_cli"]
 PATIENCE = 120
@@ -89,7 +89,7 @@ def test_a_team_that_nobody_has_connected_is_refused(monkeypatch):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     message = r"^RANK and WORLD_SIZE 2 need MASTER_ADDR and MASTER_PORT, got none; use torchrun$"
     with pytest.raises(launch.PartsegError, match=message):
-        plan_processes("cpu")
+        plan_devices("cpu")
 
 
 @pytest.mark.parametrize("given", [["--gpus", "2"], ["--gpus=2"]])

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from partseg_cli.runtime.process_group import ALONE, Layout, Team, limit_threads
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout, ProcessGroup, limit_threads
 
 BATCH = 12
 
@@ -22,7 +22,7 @@ def steps_of(layouts: list[Layout], first: int, last: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 6, 12])
 def test_each_step_reads_the_same_samples_whatever_the_layout(processes):
-    layouts = [Layout(BATCH, 1, Team(index, processes)) for index in range(processes)]
+    layouts = [Layout(BATCH, 1, ProcessGroup(index, processes)) for index in range(processes)]
     assert steps_of(layouts, 3, 5) == [list(range(step * BATCH, (step + 1) * BATCH)) for step in (2, 3, 4)]
     for layout in layouts:
         assert layout.micro * layout.accumulate * processes == BATCH
@@ -30,10 +30,10 @@ def test_each_step_reads_the_same_samples_whatever_the_layout(processes):
 
 def test_a_team_of_one_needs_no_other():
     values, model = torch.tensor([1.0, 3.0]), torch.nn.Linear(2, 2)
-    with ALONE.connected(torch.device("cpu")):
-        assert ALONE.mean(values).equal(values)
-        assert (ALONE.first("a"), ALONE.gather("a")) == ("a", ["a"])
-        assert ALONE.share(model, torch.device("cpu"), is_all_used=True) is model
+    with SINGLE_PROCESS.connected(torch.device("cpu")):
+        assert SINGLE_PROCESS.mean(values).equal(values)
+        assert (SINGLE_PROCESS.first("a"), SINGLE_PROCESS.gather("a")) == ("a", ["a"])
+        assert SINGLE_PROCESS.share(model, torch.device("cpu"), is_all_used=True) is model
     assert not torch.distributed.is_initialized()
 
 
@@ -48,7 +48,7 @@ def test_processes_of_a_machine_share_its_cores_unless_told(monkeypatch, local, 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        limit_threads(Team(0, 4), 8)
+        limit_threads(ProcessGroup(0, 4), 8)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -9,11 +9,11 @@ from command_line import tiny
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluation.spec import open_data
-from partseg_cli.models.builder import build_model
+from partseg_cli.models.builder import init_model
 from partseg_cli.models.clip.model import Clip
 from partseg_cli.pipeline.train import train, training_set
-from partseg_cli.training.engine import Options
-from partseg_cli.training.feature_cache import TapCache
+from partseg_cli.training.engine import TrainOptions
+from partseg_cli.training.feature_cache import FeatureCache
 
 STEPS = 2
 
@@ -28,7 +28,7 @@ def settings(trained, tmp_path, monkeypatch, one_thread) -> list[str]:
 
 def losses(settings: list[str], out: Path, cache: str) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
-    options = Options(out=out, device="cpu", on_step=lambda step: found.append(step.losses))
+    options = TrainOptions(out=out, device="cpu", on_step=lambda step: found.append(step.losses))
     train(load_recipe("tiny", [*settings, f"data.cache={cache}"]), options)
     return found
 
@@ -58,7 +58,7 @@ def test_other_weights_have_a_cache_of_their_own(settings):
     names = set()
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        names.add(TapCache(build_model(recipe.model).clip, samples, "fp32").file.path.name)
+        names.add(FeatureCache(init_model(recipe.model).clip, samples, "fp32").file.path.name)
     assert len(names) == 2
 
 

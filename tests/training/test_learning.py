@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.data.converters.plan import Drawing
+from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.data.splits.split import published_split
 from partseg_cli.data.store import Store
-from partseg_cli.models.builder import open_model
+from partseg_cli.models.builder import load_model
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.train import train
-from partseg_cli.runtime.devices import Compute
-from partseg_cli.training.engine import Options
+from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.training.engine import TrainOptions
 
-CPU = Compute(torch.device("cpu"))
+CPU = InferenceConfig(torch.device("cpu"))
 
 
 def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
@@ -25,15 +25,15 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
     scores = []
     for name, more in (("before", ["train.iterations=1", "train.lr=1e-9"]), ("after", [])):
         recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
-        trained = train(recipe, Options(out=out / name, device="cpu"))
-        model, _ = open_model(trained.checkpoint, CPU)
+        trained = train(recipe, TrainOptions(out=out / name, device="cpu"))
+        model, _ = load_model(trained.checkpoint, CPU)
         result = score(model, store, published_split(store), "oracle-obj", split="train")
         scores.append(result.miou["seen"])
     return scores[0], scores[1]
 
 
 def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_thread):
-    prepare("cartoon-part", out=tmp_path / "data", drawing=Drawing(images=2, seed=3, size=96))
+    prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=2, seed=3, size=96))
     overrides = ["train.iterations=150", "train.batch_size=1", "train.micro_batch=1"]
     before, after = overfit(tmp_path / "data", tmp_path, overrides)
     assert before < 10
@@ -42,12 +42,12 @@ def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_threa
 
 def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(tmp_path, one_thread):
     """From the bundled start against the same model before it learned anything."""
-    prepare("cartoon-part", out=tmp_path / "data", drawing=Drawing(images=160, seed=11, size=96))
+    prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=160, seed=11, size=96))
     store, scores = Store.open(tmp_path / "data"), {}
     for name, overrides in (("before", ["model.init=random", "train.iterations=1", "train.lr=1e-9"]), ("after", [])):
         recipe = load_recipe("cartoon", [f"data.root={store.folder}", "train.iterations=50", *overrides])
-        trained = train(recipe, Options(out=tmp_path / name, device="cpu"))
-        model, _ = open_model(trained.checkpoint, CPU)
+        trained = train(recipe, TrainOptions(out=tmp_path / name, device="cpu"))
+        model, _ = load_model(trained.checkpoint, CPU)
         scores[name] = score(model, store, published_split(store), "oracle-obj").miou
     print(f"Oracle-Obj mIoU on val: {scores['before']} before, {scores['after']} after")
     assert scores["before"]["unseen"] < 6

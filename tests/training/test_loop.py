@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.models.partclipseg.objective import PartSegLoss
-from partseg_cli.runtime.process_group import Team
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
+from partseg_cli.runtime.process_group import ProcessGroup
 from partseg_cli.structures import Batch, Labels, Logits
 from partseg_cli.training.loop import Loop, NotFiniteError, Step, choose_precision, loop_state, restore_loop, supervised
 from partseg_cli.training.optimizer import poly_schedule
@@ -35,7 +35,7 @@ class Tiny(nn.Module):
         return Logits(self.pairs(mixed), self.objects(mixed), self.parts(mixed))
 
 
-def build_model() -> Tiny:
+def init_model() -> Tiny:
     torch.manual_seed(0)
     return Tiny().double()
 
@@ -57,10 +57,10 @@ def cut(batch: Batch, size: int) -> Iterator[Batch]:
         yield Batch(batch.images[rows], Labels(*(plane[rows] for plane in batch.labels)), batch.image_ids[rows])
 
 
-def objective(loss_mean: str = "image") -> PartSegLoss:
+def objective(loss_mean: str = "image") -> PartCLIPSegLoss:
     weights = {"lambda_obj": 0.7, "lambda_part": 0.4, "lambda_sep": 0.0, "lambda_enh": 0.0, "background_weight": 0.05}
     switches = {"mask_mean": "paper", "separation": "soft", "parts_per_object": "own", "loss_mean": loss_mean}
-    return PartSegLoss(PART_OF, OBJECT_OF, **weights, **switches, gamma=0.3, tau=0.05)
+    return PartCLIPSegLoss(PART_OF, OBJECT_OF, **weights, **switches, gamma=0.3, tau=0.05)
 
 
 def build_loop(
@@ -97,7 +97,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def after_one_step(micro: int, loss_mean: str = "image") -> tuple[dict[str, Tensor], Step]:
-    model, batch = build_model(), draw(4)
+    model, batch = init_model(), draw(4)
     loop = build_loop(model, loss=objective(loss_mean), accumulate=4 // micro, clip_norm=0.05)
     (step,) = run(loop, list(cut(batch, micro)), last=1)
     return weights(model), step
@@ -121,7 +121,7 @@ def test_a_pooled_loss_would_not_give_the_same_step():
 
 
 def test_a_step_is_what_it_is_by_hand():
-    model, other, batches = build_model(), build_model(), [draw(2, seed) for seed in (1, 2, 3, 4)]
+    model, other, batches = init_model(), init_model(), [draw(2, seed) for seed in (1, 2, 3, 4)]
     loop = build_loop(model, accumulate=2, clip_norm=0.02, lr=0.5)
     steps = run(loop, batches, last=2)
     trained = [p for p in other.parameters() if p.requires_grad]
@@ -143,7 +143,7 @@ def test_a_step_is_what_it_is_by_hand():
 
 
 def test_a_small_gradient_is_not_enlarged():
-    model = build_model()
+    model = init_model()
     before = weights(model)
     (step,) = run(build_loop(model, clip_norm=1e3, lr=1e-3), [draw(2)], last=1)
     moved = math.sqrt(sum(float(((weights(model)[name] - before[name]) ** 2).sum()) for name in before))
@@ -151,7 +151,7 @@ def test_a_small_gradient_is_not_enlarged():
 
 
 def test_a_clipped_step_is_as_long_as_the_limit():
-    model = build_model()
+    model = init_model()
     before = weights(model)
     (step,) = run(build_loop(model, clip_norm=0.01, lr=1.0), [draw(2)], last=1)
     moved = math.sqrt(sum(float(((weights(model)[name] - before[name]) ** 2).sum()) for name in before))
@@ -160,7 +160,7 @@ def test_a_clipped_step_is_as_long_as_the_limit():
 
 
 def test_frozen_parameters_stay_and_all_others_move():
-    model = build_model()
+    model = init_model()
     before = weights(model)
     run(build_loop(model), [draw(2, seed) for seed in range(3)], last=3)
     changed = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}
@@ -168,7 +168,7 @@ def test_frozen_parameters_stay_and_all_others_move():
 
 
 def test_steps_are_done_when_they_are_asked_for_and_numbered_from_the_first():
-    model = build_model()
+    model = init_model()
     loop = build_loop(model)
     steps = loop.run(iter([draw(2, seed) for seed in range(3)]), first=4, last=6)
     before = weights(model)
@@ -182,7 +182,7 @@ def test_steps_are_done_when_they_are_asked_for_and_numbered_from_the_first():
 
 
 def test_every_step_sets_training_mode():
-    model = build_model().eval()
+    model = init_model().eval()
     for _ in build_loop(model).run(iter([draw(1), draw(1)]), first=1, last=2):
         assert model.training
         model.eval()  # as an evaluation between two steps does
@@ -190,7 +190,7 @@ def test_every_step_sets_training_mode():
 
 def test_the_loss_falls():
     batch = draw(4)
-    totals = [step.losses["total"] for step in run(build_loop(build_model(), lr=0.3), [batch] * 8, last=8)]
+    totals = [step.losses["total"] for step in run(build_loop(init_model(), lr=0.3), [batch] * 8, last=8)]
     assert all(later < earlier for earlier, later in pairwise(totals))
 
 
@@ -215,7 +215,7 @@ class Breaking:
 @pytest.mark.parametrize("term", ["object", "part"])
 @pytest.mark.parametrize(("value", "got"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_a_loss_that_is_not_finite_stops_naming_step_term_and_images(term, value, got):
-    model = build_model()
+    model = init_model()
     loop = build_loop(model, loss=Breaking(term, value, at=6), accumulate=2)
     steps = loop.run(iter([draw(2, seed) for seed in range(8)]), first=1, last=4)
     next(steps), next(steps)
@@ -243,7 +243,7 @@ class FlatRoot(torch.autograd.Function):
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights():
-    model = build_model()
+    model = init_model()
     before = weights(model)
     loop = build_loop(model, loss=lambda logits, labels: {"total": FlatRoot.apply(logits.pairs)})
     with pytest.raises(PartsegError, match=r"^step 1: .*gradient"):
@@ -256,7 +256,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights():
 
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_bf16_computes_the_model_in_half_precision_and_the_loss_in_full(precision, kind):
-    model = build_model().float()
+    model = init_model().float()
     seen = []
 
     def loss(logits: Logits, labels: Labels) -> dict[str, Tensor]:
@@ -281,7 +281,7 @@ def test_auto_is_full_precision_on_a_cpu():
 
 def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped():
     batches = [draw(2, seed) for seed in range(6)]
-    whole, first, second = build_model(), build_model(), build_model()
+    whole, first, second = init_model(), init_model(), init_model()
     whole_steps = run(build_loop(whole), batches, last=6)
     loop = build_loop(first)
     run(loop, batches[:3], last=3)
@@ -297,7 +297,7 @@ def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped():
 
 def test_the_state_of_fp16_comes_back_too():
     batches = [draw(2, seed)._replace(images=draw(2, seed).images.float()) for seed in range(4)]
-    whole, first, second = (build_model().float() for _ in range(3))
+    whole, first, second = (init_model().float() for _ in range(3))
     whole_loop = build_loop(whole, precision="fp16")
     run(whole_loop, batches, last=4)
     loop = build_loop(first, precision="fp16")
@@ -338,7 +338,7 @@ def test_what_a_step_draws_follows_its_number_whatever_went_before():
 
 
 @dataclass(frozen=True)
-class WithOther(Team):
+class WithOther(ProcessGroup):
     """A team whose other process gives these means, and these complaints."""
 
     other: float = 0.0
@@ -352,13 +352,13 @@ class WithOther(Team):
 
 
 def test_losses_are_means_over_the_team():
-    (alone,) = run(build_loop(build_model()), [draw(2)], last=1)
-    (step,) = run(replace(build_loop(build_model()), team=WithOther(0, 2, other=1.0)), [draw(2)], last=1)
+    (alone,) = run(build_loop(init_model()), [draw(2)], last=1)
+    (step,) = run(replace(build_loop(init_model()), team=WithOther(0, 2, other=1.0)), [draw(2)], last=1)
     assert step.losses == pytest.approx({name: (value + 1) / 2 for name, value in alone.losses.items()})
 
 
 def test_a_wish_to_stop_of_any_process_reaches_all():
-    loops = [build_loop(build_model()) for _ in range(3)]
+    loops = [build_loop(init_model()) for _ in range(3)]
     asked = replace(loops[1], is_stop=lambda: True)
     other = replace(loops[2], team=WithOther(0, 2, other=1.0))
     assert [run(loop, [draw(2)], last=1)[0].is_stop for loop in (loops[0], asked, other)] == [False, True, True]
@@ -368,4 +368,4 @@ def test_a_loss_that_breaks_elsewhere_is_named_here():
     team = WithOther(0, 2, other=math.nan, complaints=(("part", math.nan, ("their photo",)),))
     message = r"^step 1: the loss term part must be finite, got nan on images their photo; lower train.lr or "
     with pytest.raises(NotFiniteError, match=message):
-        run(replace(build_loop(build_model()), team=team), [draw(2)], last=1)
+        run(replace(build_loop(init_model()), team=team), [draw(2)], last=1)

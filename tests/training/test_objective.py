@@ -5,7 +5,7 @@ import torch
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.splits.split import published_split
-from partseg_cli.models.builder import build_model
+from partseg_cli.models.builder import init_model
 from partseg_cli.pipeline.train import training_set
 from partseg_cli.structures import Batch, Labels
 from partseg_cli.training.objective import FewObjects, objective
@@ -68,7 +68,7 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     division = published_split(cartoon_store)
     words = division.vocabulary(cartoon_store)
     torch.manual_seed(0)
-    model = build_model(recipe.model)
+    model = init_model(recipe.model)
     one = training_set(recipe, cartoon_store, division)[3]
     terms = [
         objective(model, each, words.seen(), torch.device("cpu"), "fp32")(one) for each in (whole, everything, recipe)

@@ -8,14 +8,14 @@ import torch
 from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.evaluation.metrics import Result
+from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.pipeline.train import train
 from partseg_cli.reports.curves.history import read_lines
-from partseg_cli.runtime.process_group import ALONE, Layout
-from partseg_cli.training.engine import Options
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
+from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Loop
 from partseg_cli.training.optimizer import poly_schedule
-from partseg_cli.training.run_dir import Run, Setting
+from partseg_cli.training.run_dir import RunDir, RunSignature
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 WORDS = Vocabulary((Pair("cat", "ear"),))
@@ -29,16 +29,16 @@ def a_loop() -> Loop:
     return Loop(model, lambda batch: {}, optimizer, schedule, 1, 1.0, torch.device("cpu"), "fp32")
 
 
-def result_of(miou: dict) -> Result:
-    return Result("pred-all", "ref-v2", {"mIoU": miou}, 0, 0, 0, 0, ())
+def result_of(miou: dict) -> EvalResult:
+    return EvalResult("pred-all", "ref-v2", {"mIoU": miou}, 0, 0, 0, 0, ())
 
 
 def considered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, scores: list[dict]) -> list[int]:
     """Give the steps after which the best weights were written."""
     written: list[int] = []
-    monkeypatch.setattr(Run, "_write", lambda self, path, loop, step: written.append(step))
-    setting = Setting(WORDS, "x", "0", Layout(1, 1, ALONE), "cpu")
-    run = Run(tmp_path, load_recipe("tiny"), setting)
+    monkeypatch.setattr(RunDir, "_write", lambda self, path, loop, step: written.append(step))
+    setting = RunSignature(WORDS, "x", "0", Layout(1, 1, SINGLE_PROCESS), "cpu")
+    run = RunDir(tmp_path, load_recipe("tiny"), setting)
     for step, score in enumerate(scores, start=1):
         run.consider(a_loop(), step, result_of({**NOWHERE, **score}), group)
     assert [line["mIoU"] for line in read_lines(tmp_path / "val.jsonl")] == [{**NOWHERE, **score} for score in scores]
@@ -74,7 +74,7 @@ def test_a_compiled_model_trains_alike(trained, tmp_path):
     found = {}
     for name in ("false", "true"):
         recipe = load_recipe("tiny", [*tiny(trained.data), f"train.compile={name}", "train.lr=1e-4"])
-        train(recipe, Options(out=tmp_path / name, device="cpu"))
+        train(recipe, TrainOptions(out=tmp_path / name, device="cpu"))
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         found[name] = torch.tensor([json.loads(line)["total"] for line in lines])
     torch.testing.assert_close(found["true"], found["false"], rtol=1e-5, atol=1e-5)
@@ -88,5 +88,5 @@ def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkey
 
     monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", count)
     recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.evaluate_every=1"])
-    train(recipe, Options(out=tmp_path / "run", device="cpu"))
+    train(recipe, TrainOptions(out=tmp_path / "run", device="cpu"))
     assert drawn == [1, 2]

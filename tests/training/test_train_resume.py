@@ -20,9 +20,9 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.models.checkpoints.checkpoint import load_state, read_header
 from partseg_cli.pipeline.train import train
 from partseg_cli.runtime.signals import Stop
-from partseg_cli.training.engine import Options
+from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Loop
-from partseg_cli.training.run_dir import Run
+from partseg_cli.training.run_dir import RunDir
 
 STEPS, KILLS, EVERY = 40, 10, 3
 PATIENCE = 60
@@ -236,16 +236,16 @@ def test_another_layout_goes_on_and_says_that_bits_may_differ(partseg, trained, 
 
 def test_a_full_disk_keeps_the_state_before(trained, tmp_path, file_size_limit):
     run, given = tmp_path / "run", [*tiny(trained.data), "train.iterations=3", "train.save_every=1"]
-    save = Run.save
+    save = RunDir.save
 
     def run_on(stop_at: int) -> None:
-        def save_some(self: Run, loop: Loop, step: int) -> Path:
+        def save_some(self: RunDir, loop: Loop, step: int) -> Path:
             with file_size_limit(100_000 if step == stop_at else 10**9):
                 return save(self, loop, step)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Run, "save", save_some)
-            train(load_recipe("tiny", given), Options(out=run, resume="auto", device="cpu"))
+            patch.setattr(RunDir, "save", save_some)
+            train(load_recipe("tiny", given), TrainOptions(out=run, resume="auto", device="cpu"))
 
     with pytest.raises(PartsegError, match=r"step-000002\.safetensors: cannot be written \("):
         run_on(2)
@@ -313,5 +313,5 @@ def test_weights_without_a_state_are_removed_when_a_later_step_is_whole(trained,
     (run / "checkpoints").mkdir(parents=True)
     (run / "recipe.yaml").write_text(load_recipe("tiny", tiny(trained.data)).to_yaml())
     (run / "checkpoints/step-000001.safetensors").write_bytes(b"as a kill between weights and state leaves them")
-    train(load_recipe("tiny", tiny(trained.data)), Options(out=run, resume="auto", device="cpu"))
+    train(load_recipe("tiny", tiny(trained.data)), TrainOptions(out=run, resume="auto", device="cpu"))
     assert {path.stem for path in (run / "checkpoints").glob("step-*")} == {"step-000002"}

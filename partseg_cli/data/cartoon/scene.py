@@ -25,12 +25,12 @@ from partseg_cli.data.cartoon.people import person
 from partseg_cli.data.cartoon.scenery import paint_backdrop, relight
 from partseg_cli.data.cartoon.transport import aeroplane, train
 from partseg_cli.data.cartoon.vehicles import bus, car
-from partseg_cli.data.converters.conversion import Conversion, Converted, Item
+from partseg_cli.data.converters.conversion import Conversion, Converted, SourceImage
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.errors import UsageError
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 
 Figure = Callable[[Pen, np.random.Generator], None]
 
@@ -186,7 +186,7 @@ def convert(folder: Path, manifest: Manifest, *, images: int, seed: int, size: i
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"cartoon: size must be from {SIZES[0]} to {SIZES[1]} pixels, got {size}; 128 is a good one")
     photos = folder / IMAGE_ROOT
-    items = [Item(f"cartoon seed {seed} image {index}", index) for index in range(images)]
+    items = [SourceImage(f"cartoon seed {seed} image {index}", index) for index in range(images)]
     return Conversion(photos, items, partial(_draw, photos, manifest, seed, size), IMAGE_ROOT)
 
 
@@ -195,7 +195,7 @@ def _draw(photos: Path, manifest: Manifest, seed: int, size: int, index: int) ->
     scene = draw_scene(seed, index, size)
     image_id = f"cartoon_{index:05d}"
     file_name = f"{image_id}.png"
-    with whole_file(photos / file_name, is_durable=False) as temporary:
+    with atomic_write(photos / file_name, is_durable=False) as temporary:
         scene.image.save(temporary, "PNG", compress_level=1)
     objects, parts = _annotations(scene, manifest)
     source = f"cartoon seed {seed} image {index}"

@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import DefectError
-from partseg_cli.data.source import absolute, check_links, content_of, folders_at, is_litter
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
+from partseg_cli.data.source import absolute, check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import looks_like
+from partseg_cli.io.images import describe_file
 from partseg_cli.io.label_maps import read_numbers
 
 FOLDERS = ("images/ADE", "ADE20K_2021_17_01/images/ADE", "*/ADE20K_2021_17_01/images/ADE")
@@ -132,14 +132,16 @@ class Release:
         """
         path = self.annotation(image)
         if not path.is_file():
-            raise DefectError(NO_JSON, path.name)
+            raise InvalidAnnotationError(NO_JSON, path.name)
         try:
             content = path.read_bytes()
             if not content.lstrip().startswith(b"{"):
-                raise DefectError(NOT_JSON, looks_like(path))
+                raise InvalidAnnotationError(NOT_JSON, describe_file(path))
             return _things(content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise DefectError(BROKEN_JSON, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise InvalidAnnotationError(
+                BROKEN_JSON, f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
 
     def mask_path(self, image: Path, thing: Thing) -> Path:
         """Give the path of the mask of a thing.
@@ -156,7 +158,7 @@ class Release:
         if os.path.lexists(path):
             check_links(self.source, (), (path,))
         if not os.path.isfile(path):  # noqa: PTH113 - takes a name that no system allows as missing
-            raise DefectError(NO_MASK, thing.mask)
+            raise InvalidAnnotationError(NO_MASK, thing.mask)
         return path
 
 
@@ -173,7 +175,7 @@ def visible_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
     """
     mode, values = read_numbers(path, "PNG", BROKEN_MASK)
     if mode != "L":
-        raise DefectError(BROKEN_MASK, f"{path.name}: must be grey of 8 bits (mode L), got mode {mode}")
+        raise InvalidAnnotationError(BROKEN_MASK, f"{path.name}: must be grey of 8 bits (mode L), got mode {mode}")
     return np.asarray(values == VISIBLE)
 
 
@@ -211,10 +213,10 @@ def _whole_number(value: Any) -> int:  # noqa: ANN401 - a JSON value
 def _images(source: Path, folder: Path) -> Iterator[Path]:
     """Walk through the images below `folder`, past their folders of masks and what macOS leaves in archives."""
     for place, folders, files in os.walk(folder, onerror=_refuse):
-        seen = (name for name in files if not is_litter(name))
+        seen = (name for name in files if not is_ignored_file(name))
         stems = {Path(name).stem for name in seen if name.endswith((".jpg", ".json"))}
         check_links(source, (Path(place),), (Path(place, name) for name in folders))
-        folders[:] = [name for name in folders if name not in stems and not is_litter(name)]
+        folders[:] = [name for name in folders if name not in stems and not is_ignored_file(name)]
         yield from (Path(place, stem) for stem in stems)
 
 
@@ -256,7 +258,7 @@ def _content(folder: Path) -> str:
     for pattern, name in OTHER_RELEASES.items():
         if any(folder.glob(pattern)) or any(folder.glob(f"*/{pattern}")):
             return name
-    return content_of(folder)
+    return describe_folder(folder)
 
 
 def _beside(image: Path, ending: str) -> Path:

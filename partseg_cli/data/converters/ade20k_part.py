@@ -25,10 +25,10 @@ from partseg_cli.data.converters.conversion import (
     MASKS_DIFFER,
     Conversion,
     Converted,
-    DefectError,
-    Item,
+    InvalidAnnotationError,
     Outcome,
     Skipped,
+    SourceImage,
 )
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -88,7 +88,7 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     """
     release = Release.find(source)
     items = [
-        Item(release.item(image), image, (release.annotation(image), release.mask_folder(image)))
+        SourceImage(release.item(image), image, (release.annotation(image), release.mask_folder(image)))
         for image in release.images()
     ]
     return Conversion(
@@ -145,7 +145,7 @@ class Masks:
         found = (pixels.shape[1], pixels.shape[0])
         self.size = found if self.size == (0, 0) else self.size
         if found != self.size:
-            raise DefectError(MASKS_DIFFER, "{}: {}x{}, others {}x{}".format(thing.mask, *found, *self.size))
+            raise InvalidAnnotationError(MASKS_DIFFER, "{}: {}x{}, others {}x{}".format(thing.mask, *found, *self.size))
         return Mask.encode(pixels)
 
 
@@ -179,8 +179,8 @@ def find_wholes(thing: Thing, things: Mapping[int, Thing]) -> list[Thing]:
     chain = [thing]
     while (whole := chain[-1].whole) is not None:
         if whole not in things:
-            raise DefectError(NO_WHOLE, f"object {chain[-1].id} is part of {whole}")
+            raise InvalidAnnotationError(NO_WHOLE, f"object {chain[-1].id} is part of {whole}")
         if things[whole] in chain:
-            raise DefectError(CIRCLE, " in ".join(str(link.id) for link in (*chain, things[whole])))
+            raise InvalidAnnotationError(CIRCLE, " in ".join(str(link.id) for link in (*chain, things[whole])))
         chain.append(things[whole])
     return chain[1:]

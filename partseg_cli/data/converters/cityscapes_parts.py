@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from partseg_cli.data.converters.conversion import Conversion, Converted, Item, Outcome, Skipped
+from partseg_cli.data.converters.conversion import Conversion, Converted, Outcome, Skipped, SourceImage
 from partseg_cli.data.converters.panoptic_ids import CLASSES, PARTS, Digits, Runs, read_ids
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.source import check_links, content_of, folders_at, is_litter, some
+from partseg_cli.data.source import check_links, describe_folder, folders_at, format_list, is_ignored_file
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 
@@ -100,7 +100,7 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     photos = _find_folder(source, PHOTO_FOLDERS, f"{PHOTOS}_trainvaltest.zip")
     images = list(_images(source, labels))
     _check_images(source, labels, photos, images)
-    items = [Item(image.item, image, (image.path,)) for image in images]
+    items = [SourceImage(image.item, image, (image.path,)) for image in images]
     return Conversion(photos, items, partial(convert_image, Table.of(manifest)), image_root(photos), SPLITS)
 
 
@@ -170,7 +170,7 @@ def _strange(item: str, runs: Runs, digits: Digits, table: Table) -> Iterator[Sk
     ):
         if chosen.any():
             numbers = [str(number) for number in np.unique(runs.ids[chosen]).tolist()]
-            detail = f"{some(numbers)}: {runs.pixels(chosen)} pixels"
+            detail = f"{format_list(numbers)}: {runs.pixels(chosen)} pixels"
             yield Skipped(item, reason, is_defect=reason != ARTEFACT, detail=detail)
 
 
@@ -178,7 +178,7 @@ def _images(source: Path, labels: Path) -> Iterator[Labelled]:
     """Walk through the annotated images, in order, without what macOS leaves in archives."""
     for split in SPLITS:
         for path in sorted((labels / split).glob(f"*/*{LABEL_ENDING}")):
-            if not is_litter(path.name):
+            if not is_ignored_file(path.name):
                 stem = path.name.removesuffix(LABEL_ENDING)
                 photo = f"{split}/{path.parent.name}/{stem}{PHOTO_ENDING}"
                 yield Labelled(path.relative_to(source).as_posix(), path, photo, split, stem)
@@ -215,5 +215,5 @@ def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
             return folder
     raise DataError(
         f"{source}: must hold the folder {places[0]} with train/ or val/ (looked for {', '.join(places)}), "
-        f"got {content_of(source)}; unpack {archive} there"
+        f"got {describe_folder(source)}; unpack {archive} there"
     )

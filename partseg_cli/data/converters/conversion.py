@@ -18,7 +18,7 @@ MASKS_DIFFER = "masks of one photo differ in size"
 SIZES_DIFFER = "mask and photo differ in size"
 
 
-class DefectError(Exception):
+class InvalidAnnotationError(Exception):
     """One image cannot be converted: the reason, and what exactly was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -60,7 +60,7 @@ Outcome = Converted | Skipped
 
 
 @dataclass(frozen=True)
-class Item:
+class SourceImage:
     """One annotated image, with all that its conversion reads, so that any process can do it.
 
     Attributes:
@@ -83,7 +83,7 @@ class Conversion:
         photos: folder of the photos; records name theirs below it.
         items: the annotated images, in the order of the store.
         convert: gives the outcomes of one item, in the size of the masks: one for the image, and one for each of its
-            annotations that is left out. It may raise a `DefectError`, must be picklable, and depend on nothing else.
+            annotations that is left out. It may raise `InvalidAnnotationError` and must be picklable.
         image_root: how the store is to name the folder of the photos.
         splits: that the store is to have.
         left_out: what is no image and does not come into the store, such as whole categories.
@@ -93,7 +93,7 @@ class Conversion:
     """
 
     photos: Path
-    items: Sequence[Item]
+    items: Sequence[SourceImage]
     convert: Callable[[Any], Sequence[Outcome]]
     image_root: str
     splits: tuple[str, ...] = ("train", "val")
@@ -114,7 +114,7 @@ class Conversion:
         for item in self.items:
             yield from self.outcomes_of(item)
 
-    def outcomes_of(self, item: Item, *, allow_resize: bool = False) -> list[Outcome]:
+    def outcomes_of(self, item: SourceImage, *, allow_resize: bool = False) -> list[Outcome]:
         """Convert one item, and check and measure its photo.
 
         Args:
@@ -123,16 +123,16 @@ class Conversion:
         """
         try:
             outcomes = list(self.convert(item.content))
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             return [Skipped(item.name, defect.reason, is_defect=True, detail=defect.detail)]
         return [self._on_photo(item, outcome, allow_resize) for outcome in outcomes]
 
-    def _on_photo(self, item: Item, outcome: Outcome, allow_resize: bool) -> Outcome:
+    def _on_photo(self, item: SourceImage, outcome: Outcome, allow_resize: bool) -> Outcome:
         if isinstance(outcome, Skipped):
             return outcome
         try:
             record = fit_photo(outcome.record, self.photos / outcome.record.file_name, allow_resize=allow_resize)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             return Skipped(item.name, defect.reason, is_defect=True, detail=defect.detail)
         return replace(outcome, record=record)
 
@@ -155,7 +155,7 @@ def fit_photo(record: Record, path: Path, *, allow_resize: bool = False) -> Reco
         return replace(record, upright=True)
     if not allow_resize:
         swapped = ", swapped" if size == stored[::-1] else ""
-        raise DefectError(SIZES_DIFFER, "mask {}x{}, photo {}x{}{}".format(*size, *stored, swapped))
+        raise InvalidAnnotationError(SIZES_DIFFER, "mask {}x{}, photo {}x{}{}".format(*size, *stored, swapped))
     return _resized(record, *stored)
 
 
@@ -171,11 +171,11 @@ def measure_photo(path: Path, name: str | None = None) -> tuple[int, int]:
     """
     name = name or path.name
     if not path.is_file():
-        raise DefectError(NO_PHOTO, name)
+        raise InvalidAnnotationError(NO_PHOTO, name)
     try:
         return check_photo(path)
     except DataError as error:
-        raise DefectError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
+        raise InvalidAnnotationError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
 
 
 def _resized(record: Record, width: int, height: int) -> Record:

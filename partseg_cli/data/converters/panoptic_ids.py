@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from pycocotools import mask as coco
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.rle import Mask
 from partseg_cli.io.label_maps import read_numbers
 
@@ -34,7 +34,7 @@ def read_ids(path: Path) -> Int[np.ndarray, "H W"]:
     """
     mode, values = read_numbers(path, "TIFF", BROKEN_IDS)
     if mode != "I":
-        raise DefectError(WRONG_KIND, f"{path.name}: must be of mode I, got mode {mode}")
+        raise InvalidAnnotationError(WRONG_KIND, f"{path.name}: must be of mode I, got mode {mode}")
     ids: Int[np.ndarray, "H W"] = values
     return ids
 

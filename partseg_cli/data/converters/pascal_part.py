@@ -22,18 +22,18 @@ from partseg_cli.data.converters.conversion import (
     MASKS_DIFFER,
     Conversion,
     Converted,
-    DefectError,
-    Item,
+    InvalidAnnotationError,
     Outcome,
     Skipped,
+    SourceImage,
 )
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.source import check_links, content_of, folders_at, is_litter
+from partseg_cli.data.source import check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import looks_like
+from partseg_cli.io.images import describe_file
 
 ANNOTATION_FOLDERS = (
     "Annotations_Part",
@@ -110,7 +110,7 @@ class Translation:
             DefectError: there is no such object.
         """
         if name not in self.categories:
-            raise DefectError(UNKNOWN_OBJECT, name)
+            raise InvalidAnnotationError(UNKNOWN_OBJECT, name)
         return self.categories[name]
 
     def pair(self, name: str, code: str) -> int:
@@ -121,7 +121,7 @@ class Translation:
         """
         key = (self.category(name), COUNTER.sub("_N", code))
         if key not in self.pairs:
-            raise DefectError(UNKNOWN_CODE, f"{name}: {code}")
+            raise InvalidAnnotationError(UNKNOWN_CODE, f"{name}: {code}")
         return self.pairs[key]
 
 
@@ -161,7 +161,7 @@ class Release:
         Raises:
             DataError: there is no annotation, or none of them has its photo.
         """
-        stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not is_litter(path.name))
+        stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not is_ignored_file(path.name))
         if not stems:
             raise DataError(f"{self.annotations}: must hold .mat files, got none; unpack trainval.tar.gz again")
         if not any(self.photo(stem).is_file() for stem in stems):
@@ -192,7 +192,9 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     release = Release.find(source)
     val = manifest.val_stems()
     items = [
-        Item(release.item(stem), (stem, "val" if stem in val else "train"), (release.annotations / f"{stem}.mat",))
+        SourceImage(
+            release.item(stem), (stem, "val" if stem in val else "train"), (release.annotations / f"{stem}.mat",)
+        )
         for stem in release.stems()
     ]
     translate = partial(convert_image, release, Translation.of(manifest))
@@ -232,14 +234,14 @@ def read_annotation(path: Path) -> tuple[RawObject, ...]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DefectError(BROKEN_MAT, error.strerror or str(error)) from error
+        raise InvalidAnnotationError(BROKEN_MAT, error.strerror or str(error)) from error
     if not content.startswith(MAT_SIGNATURE):
-        raise DefectError(NOT_MAT, looks_like(path))
+        raise InvalidAnnotationError(NOT_MAT, describe_file(path))
     try:
         (anno,) = _structs(loadmat(io.BytesIO(content), variable_names=["anno"])["anno"])
         return tuple(_raw_object(thing) for thing in _structs(anno["objects"]))
     except Exception as error:  # the reader raises whatever broken bytes lead it to
-        raise DefectError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise InvalidAnnotationError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def common_size(things: Sequence[RawObject]) -> tuple[int, int]:
@@ -251,7 +253,7 @@ def common_size(things: Sequence[RawObject]) -> tuple[int, int]:
     sizes = {pixels.shape for thing in things for pixels in (thing.pixels, *(part.pixels for part in thing.parts))}
     if len(sizes) > 1:
         shown = ", ".join(f"{columns}x{rows}" for rows, columns in sorted(sizes))
-        raise DefectError(MASKS_DIFFER, f"got {shown}")
+        raise InvalidAnnotationError(MASKS_DIFFER, f"got {shown}")
     height, width = sizes.pop()
     return height, width
 
@@ -287,5 +289,5 @@ def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
 def _content(folder: Path) -> str:
     """Say what `folder` holds instead."""
     if any(folder.glob(REPACK_FOLDER)) or any(folder.glob(f"*/{REPACK_FOLDER}")):
-        return f"the OV-PARTS repack ({content_of(folder)})"
-    return content_of(folder)
+        return f"the OV-PARTS repack ({describe_folder(folder)})"
+    return describe_folder(folder)

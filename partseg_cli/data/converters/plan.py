@@ -18,14 +18,14 @@ from partseg_cli.data.converters.partimagenet import converter as partimagenet
 from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
 from partseg_cli.data.store import DatasetInfo, image_root
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.io.paths import data_folder
+from partseg_cli.io.paths import data_dir
 
 OWN = "coco"
 """Stands where the name of a published data set does, for a user's own set."""
 
 
 @dataclass(frozen=True)
-class Drawing:
+class CartoonOptions:
     """How a drawn data set is to be: number of images, seed and size in pixels."""
 
     images: int = 200
@@ -34,7 +34,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class OwnSet:
+class CocoOptions:
     """What is to be known of a user's own set; see `coco.convert`."""
 
     annotations: tuple[Path, ...] = ()
@@ -43,7 +43,7 @@ class OwnSet:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """A conversion about to run.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
     info: DatasetInfo
     conversion: Conversion
     manifest: Manifest | None = None
-    asked: Drawing | OwnSet | None = None
+    asked: CartoonOptions | CocoOptions | None = None
 
 
 Convert = Callable[[Path, Manifest], Conversion]
@@ -90,9 +90,9 @@ CONVERTERS: dict[str, Convert] = {
 """What reads the sources of the data set of a manifest."""
 
 
-def plan_published(
-    name: str, source: Path | None, out: Path | None, *, drawing: Drawing, split_list: Path | None = None
-) -> Plan:
+def plan_published_conversion(
+    name: str, source: Path | None, out: Path | None, *, drawing: CartoonOptions, split_list: Path | None = None
+) -> ConversionPlan:
     """Start the converter of a published or drawn data set.
 
     Args:
@@ -109,7 +109,7 @@ def plan_published(
     manifest = load_manifest(name)
     if split_list is not None:
         manifest = _with_list(manifest, split_list)
-    source, folder = source or data_folder() / "raw" / manifest.name, out or data_folder() / manifest.name
+    source, folder = source or data_dir() / "raw" / manifest.name, out or data_dir() / manifest.name
     if manifest.name in CONVERTERS:
         conversion = CONVERTERS[manifest.name](source, manifest)
     else:
@@ -125,10 +125,10 @@ def plan_published(
         test=manifest.test,
         sample=manifest.sample,
     )
-    return Plan(folder, info, conversion, manifest, None if manifest.name in CONVERTERS else drawing)
+    return ConversionPlan(folder, info, conversion, manifest, None if manifest.name in CONVERTERS else drawing)
 
 
-def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
+def plan_coco_conversion(source: Path | None, out: Path | None, own: CocoOptions) -> ConversionPlan:
     """Start to convert a user's own set; it is called as its folder, or as in the store that it is an export of.
 
     Raises:
@@ -140,7 +140,7 @@ def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
     found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
     if found.info is not None:
         info = replace(found.info, image_root=found.conversion.image_root, images=())
-        return Plan(out or data_folder() / info.name, info, found.conversion, asked=own)
+        return ConversionPlan(out or data_dir() / info.name, info, found.conversion, asked=own)
     name = Path(image_root(source)).name
     if name in manifest_names() or not name:
         raise DataError(
@@ -148,7 +148,7 @@ def plan_own(source: Path | None, out: Path | None, own: OwnSet) -> Plan:
             "rename the folder"
         )
     info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
-    return Plan(out or data_folder() / name, info, found.conversion, asked=own)
+    return ConversionPlan(out or data_dir() / name, info, found.conversion, asked=own)
 
 
 def _with_list(manifest: Manifest, split_list: Path) -> Manifest:

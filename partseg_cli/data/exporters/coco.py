@@ -16,7 +16,7 @@ from partseg_cli.data.exporters.common import info_to_json
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 
 FORMAT = "partseg-coco-1"
 KEY = "partseg"
@@ -30,7 +30,7 @@ def export(store: Store, folder: Path, splits: Sequence[str]) -> Iterator[Path]:
     """
     for split in splits:
         path = folder / f"{split}.json"
-        with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(_document(store, split))
         yield path
 

@@ -27,7 +27,7 @@ from partseg_cli.data.converters.ovparts.repack import ADE, OBJECTS, PARTS, PASC
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import DatasetInfo, Store
-from partseg_cli.io.atomic import whole_file, write_text
+from partseg_cli.io.atomic import atomic_write, write_text
 from partseg_cli.io.images import turn_of
 
 CLASSES = "classes.json"
@@ -177,7 +177,7 @@ class Tree:
     def _write_labels(self, labels: UInt16[np.ndarray, "H W"], kind: str, folder: str, stem: str) -> Path:
         path = self.folder / kind / folder / f"{stem}.png"
         values = np.where(labels == NONE, self.ignore, labels).astype(f"uint{self.bits}")
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             Image.fromarray(values).save(temporary, format="PNG")
         return path
 
@@ -216,7 +216,7 @@ def write_photo(store: Store, record: Record, path: Path) -> Path:
         DataError: it is missing, broken, or of another size than the record.
     """
     source = store.photo(record)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         if not record.upright and is_plain_jpeg(source, (record.width, record.height)):
             _link_or_copy(source, temporary)
         else:

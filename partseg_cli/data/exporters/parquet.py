@@ -19,7 +19,7 @@ from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store
 from partseg_cli.errors import DataError, UsageError, VocabularyError
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 
 FORMAT = "partseg-parquet-1"
 KEY = b"partseg"
@@ -64,7 +64,7 @@ def _write(store: Store, split: str, path: Path) -> Path:
     schema = _schema(store.info, split)
     parquet = _pyarrow("parquet")
     with (
-        whole_file(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("wb") as file,
         parquet.ParquetWriter(file, schema, compression="zstd") as writer,
     ):

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt16
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.sampled import DrawnSet
+from partseg_cli.data.loading.sampled import SampledDataset
 from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.record import Part, Record
 from partseg_cli.data.store import Store
@@ -91,7 +91,7 @@ class CaptionBatch(NamedTuple):
         return cls(images, captions, truth, tuple(view.image_id for view in views))
 
 
-class CaptionSet(DrawnSet[View, CaptionBatch]):
+class CaptionDataset(SampledDataset[View, CaptionBatch]):
     """Captioned views by their number in the run.
 
     Photos and labels stay in memory once they were read: 60 kB for one of 128 x 128.

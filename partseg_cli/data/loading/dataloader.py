@@ -39,7 +39,7 @@ def _permutation(seed: int, epoch: int, length: int) -> Int[np.ndarray, "N"]:
     return np.random.default_rng([seed, epoch, length]).permutation(length)
 
 
-def feed(
+def build_dataloader(
     samples: Dataset[Item],
     join: Callable[[Sequence[Item]], Batch],
     *,

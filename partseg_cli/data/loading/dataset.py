@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, Int16, UInt8, UInt16
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from partseg_cli.data.loading.dataloader import feed, photo_of
+from partseg_cli.data.loading.dataloader import build_dataloader, photo_of
 from partseg_cli.data.loading.image_cache import CachedPhotos, Photos
 from partseg_cli.data.loading.transforms import nearest_rows, shortest_edge_size
 from partseg_cli.data.record import Record
@@ -31,7 +31,7 @@ LEFT_OUT = -2
 
 
 @dataclass(frozen=True)
-class Views:
+class ImageTransform:
     """How photos are turned into training samples.
 
     Attributes:
@@ -51,7 +51,7 @@ class Views:
     unlabelled_objects: str
 
 
-class LabelTables:
+class LabelMapper:
     """Store labels -> labels of the training vocabulary (the seen pairs), by table look-up."""
 
     def __init__(self, store: Store, vocabulary: Vocabulary, unlabelled_objects: str) -> None:
@@ -100,7 +100,7 @@ class LabelTables:
         )
 
 
-class TrainSet(Dataset[Batch]):
+class PartDataset(Dataset[Batch]):
     """Training samples by their number in the run, images without a seen part left out.
 
     Sample g of a run shows the image `photo_of(g)` (a new order every epoch) in a view drawn from [seed, g], so that
@@ -112,7 +112,7 @@ class TrainSet(Dataset[Batch]):
         store: Store,
         image_ids: Sequence[str],
         vocabulary: Vocabulary,
-        views: Views,
+        views: ImageTransform,
         seed: int,
         cache: Path | None = None,
     ) -> None:
@@ -123,7 +123,7 @@ class TrainSet(Dataset[Batch]):
             PartsegError: the disk refuses to keep photos.
         """
         self.store, self.views, self.seed = store, views, seed
-        self.tables = LabelTables(store, vocabulary, views.unlabelled_objects)
+        self.tables = LabelMapper(store, vocabulary, views.unlabelled_objects)
         self._records = {split: store.records(split) for split in store.splits}
         listed = select(store, image_ids)
         self.places = [place for place in listed if self._has_seen_part(self.record(place))]
@@ -186,7 +186,7 @@ class TrainSet(Dataset[Batch]):
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these samples of the run, `images` at a time; a processor has at most one worker."""
-        return feed(self, _joined, images=images, numbers=numbers, workers=workers)
+        return build_dataloader(self, _joined, images=images, numbers=numbers, workers=workers)
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ from PIL import Image
 from partseg_cli.data.loading.transforms import shortest_edge_size, square
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store
-from partseg_cli.io.array_cache import RowFile
+from partseg_cli.io.array_cache import ArrayCache
 
 
 class Photos:
@@ -58,7 +58,7 @@ class CachedPhotos:
         shape = (photos.size, photos.size, 3)
         name = stamp(photos.store, records, photos.size, photos.shortest_edge, photos.longest_edge, PIL.__version__)
         path = folder / f"{name}.rows"
-        self.file = RowFile(path, len(self._rows), shape, np.dtype(np.uint8))
+        self.file = ArrayCache(path, len(self._rows), shape, np.dtype(np.uint8))
 
     def __call__(self, record: Record) -> UInt8[np.ndarray, "S S 3"]:
         """Give a photo's pixels, from the cache where it has them."""

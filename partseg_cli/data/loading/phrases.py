@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt16
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.sampled import DrawnSet
+from partseg_cli.data.loading.sampled import SampledDataset
 from partseg_cli.data.loading.transforms import nearest_rows, photo_tensor
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store
@@ -74,7 +74,7 @@ class PhraseBatch(NamedTuple):
 Labels = UInt16[np.ndarray, "H W"]
 
 
-class PhraseSet(DrawnSet[PhraseBatch, PhraseBatch]):
+class PhraseDataset(SampledDataset[PhraseBatch, PhraseBatch]):
     """Photos with phrases by their number in the run."""
 
     def __init__(

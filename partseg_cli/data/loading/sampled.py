@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import Dataset
 
-from partseg_cli.data.loading.dataloader import feed, photo_of
+from partseg_cli.data.loading.dataloader import build_dataloader, photo_of
 from partseg_cli.data.record import Record
 from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 
 
-class DrawnSet(Dataset[Item], Generic[Item, Batch]):
+class SampledDataset(Dataset[Item], Generic[Item, Batch]):
     """The photos with an object in them; what is drawn from one is a pure function of the seed and the number."""
 
     def __init__(
@@ -53,4 +53,4 @@ class DrawnSet(Dataset[Item], Generic[Item, Batch]):
 
     def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
         """Give these numbers of the run, `images` at a time."""
-        return feed(self, self._join, images=images, numbers=numbers, workers=workers)
+        return build_dataloader(self, self._join, images=images, numbers=numbers, workers=workers)

@@ -13,12 +13,12 @@ from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.predictions.labels import NOTHING, Legend
 from partseg_cli.data.predictions.matching import Predictions, Wanted, check_size
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import FORMATS, looks_like
+from partseg_cli.io.images import FORMATS, describe_file
 from partseg_cli.io.label_maps import read_numbers
 
 HEAD = struct.Struct(">8s4x4sIIBB")
@@ -65,7 +65,7 @@ class LabelPictures:
         bits = file.check(record)
         try:
             _, values = read_numbers(file.path, "PNG", "broken")
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             why = defect.detail.removeprefix(f"{file.path.name}: ")
             raise DataError(f"{file.path}: must be a whole PNG, got a broken one ({why}); write it again") from defect
         return torch.from_numpy(file.legend.read(file.path, values, bits))
@@ -108,4 +108,4 @@ def _instead(path: Path) -> str:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             return f"{image.format} of mode {image.mode}"
     except Exception:  # whatever Pillow raises, it is no picture
-        return looks_like(path)
+        return describe_file(path)

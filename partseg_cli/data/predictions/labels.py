@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from partseg_cli.data.source import some
+from partseg_cli.data.source import format_list
 from partseg_cli.data.store import DatasetInfo
 from partseg_cli.errors import DataError, VocabularyError
 from partseg_cli.vocabulary import Pair, Vocabulary, parse_category
@@ -50,7 +50,7 @@ class Legend:
         wrong = labels == WRONG
         if wrong.any():
             numbers, counts = np.unique(values[wrong], return_counts=True)
-            got = some([f"{number} ({count} pixels)" for number, count in zip(numbers, counts, strict=True)])
+            got = format_list([f"{number} ({count} pixels)" for number, count in zip(numbers, counts, strict=True)])
             raise DataError(
                 f"{path}: values must be 0 to {len(self.indices) - 1}, places of {self.what}, or "
                 f"{' or '.join(map(str, self.nothing(bits)))} for none, got {got}; write them so"
@@ -120,7 +120,7 @@ class Classes:
         lacking = [_name(entry) for entry in needed if entry not in words]
         doubled = [_name(entry) for entry in dict.fromkeys(words) if words.count(entry) > 1]
         faults = [
-            f"{fault} {len(names)} ({some(names)})"
+            f"{fault} {len(names)} ({format_list(names)})"
             for fault, names in (("unknown", unknown), ("missing", lacking), ("doubled", doubled))
             if names
         ]

@@ -22,7 +22,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, check_complete
 from partseg_cli.data.predictions.rows import Row, Table, read_list, read_set
@@ -57,7 +57,7 @@ class RunLengths:
         for row in rows:
             try:
                 mask = mask_of(row.segmentation, record.width, record.height)
-            except DefectError as defect:
+            except InvalidAnnotationError as defect:
                 if defect.reason == NO_PIXEL:
                     continue
                 raise DataError(

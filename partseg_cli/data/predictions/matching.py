@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from partseg_cli.data.record import Record
-from partseg_cli.data.source import is_inside, is_litter, some
+from partseg_cli.data.source import format_list, is_ignored_file, is_inside
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 
@@ -145,7 +145,7 @@ class Photos:
 def _only(name: str, owners: Sequence[Wanted]) -> Wanted | None:
     if len(owners) > 1:
         raise DataError(
-            f"{name}: a name must mean one photo, got {some([image.file_name for image in owners])}; "
+            f"{name}: a name must mean one photo, got {format_list([image.file_name for image in owners])}; "
             "name it by the path of the photo"
         )
     return owners[0] if owners else None
@@ -163,7 +163,7 @@ def walk(source: Path) -> list[str]:
 def _walk(source: Path, below: str) -> Iterator[str]:
     try:
         with os.scandir(source / below) as entries:
-            found = [entry for entry in entries if not is_litter(entry.name)]
+            found = [entry for entry in entries if not is_ignored_file(entry.name)]
     except OSError as error:
         raise DataError(f"{source / below}: must be a readable folder, got {error.strerror}; check it") from error
     for entry in found:
@@ -219,10 +219,10 @@ def check_complete(
     """Raise a `DataError` unless all photos are found, given by image id."""
     missing = [image.file_name for image in images if image.image_id not in found]
     if missing:
-        others = f", and {len(extra)} of no photo ({some(extra)})" if extra else ""
+        others = f", and {len(extra)} of no photo ({format_list(extra)})" if extra else ""
         raise DataError(
             f"{source}: each of {len(images)} photos must have a prediction, got none of {len(missing)} "
-            f"({some(missing)}){others}; {advice}"
+            f"({format_list(missing)}){others}; {advice}"
         )
 
 

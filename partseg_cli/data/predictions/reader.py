@@ -21,7 +21,7 @@ from partseg_cli.data.predictions.labels import Classes, object_classes, pair_cl
 from partseg_cli.data.predictions.masks import open_masks
 from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, check_complete, match, walk, wanted
 from partseg_cli.data.predictions.scores import SUFFIXES, open_scores
-from partseg_cli.data.source import content_of, some
+from partseg_cli.data.source import describe_folder, format_list
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.vocabulary import Vocabulary
@@ -60,7 +60,7 @@ def _open(source: Path, store: Store, images: Sequence[Wanted], classes: Classes
     if source.is_file() and source.suffix.lower() == ".json":
         return open_masks(source, photos, images, classes)
     if not source.is_dir():
-        raise DataError(f"{source}: must be a folder or a JSON file, got {content_of(source)}; check the path")
+        raise DataError(f"{source}: must be a folder or a JSON file, got {describe_folder(source)}; check the path")
     if is_export(source):
         return open_export(source, store, images, classes)
     names = walk(source)
@@ -84,7 +84,7 @@ def _open_files(
         return open_masks(source / document, photos, images, classes)
     used = used or [suffixes for suffixes, (_, extra) in forms.items() if extra]
     if not used:
-        raise DataError(f"{source}: must hold {WANTED}, got {content_of(source)}; name another folder")
+        raise DataError(f"{source}: must hold {WANTED}, got {describe_folder(source)}; name another folder")
     files, extra = forms[used[0]]
     check_complete(source, images, files, extra)
     if used[0] == SUFFIXES:
@@ -99,7 +99,7 @@ def _document(source: Path, names: Sequence[str]) -> str | None:
     found = [name for name in names if name.lower().endswith(".json")]
     if len(found) > 1:
         raise DataError(
-            f"{source}: must hold one JSON of run lengths, got {len(found)} ({some(found)}); name it itself"
+            f"{source}: must hold one JSON of run lengths, got {len(found)} ({format_list(found)}); name it itself"
         )
     return found[0] if found else None
 

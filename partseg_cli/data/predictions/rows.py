@@ -10,7 +10,7 @@ from typing import Any
 
 from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Photos, Wanted, check_size
-from partseg_cli.data.source import some
+from partseg_cli.data.source import format_list
 from partseg_cli.errors import DataError
 
 Value = Any
@@ -109,7 +109,7 @@ class Table:
     def finish(self) -> None:
         """Raise a `DataError` if a class was unknown."""
         if self._unknown:
-            got = some([f"{name} ({count} masks)" for name, count in self._unknown.most_common()])
+            got = format_list([f"{name} ({count} masks)" for name, count in self._unknown.most_common()])
             what = self.classes.what
             raise DataError(
                 f"{self.path}: categories must be {what} of {self.classes.dataset}, by name or by place from 0 to "

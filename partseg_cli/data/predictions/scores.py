@@ -20,7 +20,7 @@ from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Predictions, Wanted, check_size
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import MAX_MEGAPIXELS, looks_like
+from partseg_cli.io.images import MAX_MEGAPIXELS, describe_file
 
 SUFFIXES = (".npy", ".npz")
 SCORES = "scores"
@@ -160,7 +160,7 @@ def _member(path: Path, archive: zipfile.ZipFile) -> str:
 def _head(path: Path, file: Stream, classes: Classes, image: Wanted | Record) -> Stack:
     """Read the head of an NPY, and prove that it is a stack of scores of these classes in this photo."""
     if file.read(len(NPY)) != NPY:
-        raise DataError(f"{path}: must be NPY or NPZ, got {looks_like(path)}; {SAVE_AGAIN}")
+        raise DataError(f"{path}: must be NPY or NPZ, got {describe_file(path)}; {SAVE_AGAIN}")
     version = tuple(file.read(2))
     if version not in HEADS:
         raise DataError(f"{path}: must be NPY of version 1.0 or 2.0, got {version}; {SAVE_AGAIN}")

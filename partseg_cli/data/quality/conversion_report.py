@@ -9,12 +9,12 @@ from typing import Any
 
 from partseg_cli.data.converters.conversion import Conversion, Outcome, Skipped
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.source import some
+from partseg_cli.data.source import format_list
 from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Line:
+class CountCheck:
     """One count.
 
     Attributes:
@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass
-class Tally:
+class ConversionStats:
     """Counts what goes into a store.
 
     Attributes:
@@ -61,7 +61,9 @@ class Tally:
         self.pairs.update(part.pair for part in outcome.record.parts)
 
 
-def audit(tally: Tally, conversion: Conversion, vocabulary: Vocabulary, manifest: Manifest | None) -> list[Line]:
+def audit(
+    tally: ConversionStats, conversion: Conversion, vocabulary: Vocabulary, manifest: Manifest | None
+) -> list[CountCheck]:
     """Compare images, objects and pairs with the manifest, if there is one.
 
     Args:
@@ -77,31 +79,31 @@ def audit(tally: Tally, conversion: Conversion, vocabulary: Vocabulary, manifest
     broken = f"{defects:,} broken, see below" if defects else ""
     count = found - tally.images.total() if annotated == sum(expected.values()) else 0
     left_out = f"{count:,} of the annotated images left out, see below" if count else ""
-    lines = [Line("annotated images", annotated, found, missing)]
+    lines = [CountCheck("annotated images", annotated, found, missing)]
     for split, count in tally.images.items():
-        line = Line(f"converted, {split}", expected.get(split), count)
+        line = CountCheck(f"converted, {split}", expected.get(split), count)
         why = "; ".join(text for text in (missing, left_out or broken) if text) or "not known: please report it"
-        lines.append(Line(line.what, line.expected, count, why if line.difference else ""))
+        lines.append(CountCheck(line.what, line.expected, count, why if line.difference else ""))
     return [*lines, *_classes(tally, vocabulary, missing)]
 
 
-def _classes(tally: Tally, vocabulary: Vocabulary, missing: str) -> list[Line]:
+def _classes(tally: ConversionStats, vocabulary: Vocabulary, missing: str) -> list[CountCheck]:
     """Count the objects with parts and the pairs that some image shows."""
     shown = {vocabulary.pairs[index].object for index in tally.pairs}
     objects = [name for name in vocabulary.objects if name not in shown]
     pairs = [pair.name for index, pair in enumerate(vocabulary.pairs) if index not in tally.pairs]
     return [
-        Line("objects with parts", len(vocabulary.objects), len(shown), _absent(objects, missing)),
-        Line("pairs", len(vocabulary.pairs), len(tally.pairs), _absent(pairs, missing)),
+        CountCheck("objects with parts", len(vocabulary.objects), len(shown), _absent(objects, missing)),
+        CountCheck("pairs", len(vocabulary.pairs), len(tally.pairs), _absent(pairs, missing)),
     ]
 
 
 def _absent(names: list[str], missing: str) -> str:
     if not names or missing:
         return missing if names else ""
-    return f"no part of {some(names)}"
+    return f"no part of {format_list(names)}"
 
 
-def to_json(lines: Iterable[Line]) -> list[dict[str, Any]]:
+def to_json(lines: Iterable[CountCheck]) -> list[dict[str, Any]]:
     """Give plain records."""
     return [{**vars(line), "difference": line.difference} for line in lines]

@@ -42,7 +42,7 @@ KINDS = {
 """Kind -> what it is, in the order of the report."""
 
 
-class Case(NamedTuple):
+class Issue(NamedTuple):
     """One thing to look at: where, and what is odd about it."""
 
     split: str
@@ -51,32 +51,32 @@ class Case(NamedTuple):
 
 
 @dataclass
-class Finding:
+class IssueGroup:
     """All cases of one kind: how many, and the first ones."""
 
     count: int = 0
-    examples: list[Case] = field(default_factory=list)
+    examples: list[Issue] = field(default_factory=list)
 
-    def add(self, case: Case) -> None:
+    def add(self, case: Issue) -> None:
         """Count one case."""
         self.count += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(case)
 
 
-class Suspicions:
+class QualityChecks:
     """Looks through a store image by image; of an image it keeps its name and file size alone."""
 
     def __init__(self, store: Store, splits: Sequence[str]) -> None:
         self.store, self.splits, self.pairs = store, splits, store.info.vocabulary.pairs
-        self.findings = {kind: Finding() for kind in KINDS}
+        self.findings = {kind: IssueGroup() for kind in KINDS}
         self.shares = PartShares(len(self.pairs))
         self._photos: dict[int, list[tuple[str, str, Path]]] = defaultdict(list)
 
     def add(self, split: str, record: Record) -> None:
         """Look at one image."""
         for kind, text in self._odd_masks(record):
-            self.findings[kind].add(Case(split, record.image_id, text))
+            self.findings[kind].add(Issue(split, record.image_id, text))
         path = self.store.photo(record)
         try:
             self._photos[path.stat().st_size].append((split, record.image_id, path))
@@ -92,7 +92,7 @@ class Suspicions:
         self._compare_photos()
         for split in self.splits:
             if not len(self.store.records(split)):
-                self.findings["empty_split"].add(Case(split, "", "prepare found nothing for it"))
+                self.findings["empty_split"].add(Issue(split, "", "prepare found nothing for it"))
         self.findings["large_part"] = self.shares.unusual([pair.name for pair in self.pairs])
         return [
             {
@@ -129,7 +129,7 @@ class Suspicions:
         return f"{pair.name}, object {part.object}" + (f" ({part.raw})" if part.raw != pair.part else "")
 
     def _missing(self, split: str, image_id: str, error: OSError) -> None:
-        self.findings["missing_photo"].add(Case(split, image_id, error.strerror or type(error).__name__))
+        self.findings["missing_photo"].add(Issue(split, image_id, error.strerror or type(error).__name__))
 
     def _compare_photos(self) -> None:
         """Read the photos of equal size, and note those of equal content."""
@@ -148,7 +148,7 @@ class Suspicions:
         for (split, image_id), *others in same.values():
             for other, name in others:
                 where = f"{name} of {other}: two splits share it" if other != split else name
-                self.findings["same_photo"].add(Case(split, image_id, f"the same as {where}"))
+                self.findings["same_photo"].add(Issue(split, image_id, f"the same as {where}"))
 
 
 class PartShares:
@@ -170,9 +170,9 @@ class PartShares:
             largest.sort(key=lambda item: -item[0])
             del largest[EXAMPLES:]
 
-    def unusual(self, names: list[str]) -> Finding:
+    def unusual(self, names: list[str]) -> IssueGroup:
         """Count the parts beyond the outer fence of their pair, and name those furthest from the median."""
-        found = Finding()
+        found = IssueGroup()
         cases = []
         for pair, counts in enumerate(self.counts):
             if counts.sum() < ENOUGH:
@@ -184,7 +184,7 @@ class PartShares:
             for share, split, image_id in self.largest[pair]:
                 if _bin(share) > fence:
                     text = f"{names[pair]}: {100 * share:.3g} % of its object, half of them have < {100 * usual:.2g} %"
-                    cases.append((share / usual, Case(split, image_id, text)))
+                    cases.append((share / usual, Issue(split, image_id, text)))
         found.examples = [case for _, case in sorted(cases, key=lambda item: -item[0])[:EXAMPLES]]
         return found
 

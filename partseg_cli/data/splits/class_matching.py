@@ -92,7 +92,7 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").split())
 
 
-def without_counterpart(matches: Sequence[Match], source: Vocabulary) -> tuple[str, ...]:
+def unmatched_pairs(matches: Sequence[Match], source: Vocabulary) -> tuple[str, ...]:
     """Give the objects of the target that stand for no object of the source, sorted."""
     names = sorted({found.target.object for found in matches})
     return tuple(name for name in names if all(relation(name, other, "object") == ABSENT for other in source.objects))

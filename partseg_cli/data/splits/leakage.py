@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt16
 
-from partseg_cli.data.loading.dataset import TrainSet
+from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits.split import Split, select
@@ -55,7 +55,7 @@ class Leakage:
     untrained: tuple[str, ...] = ()
 
 
-def check_leakage(train: TrainSet, vocabulary: Vocabulary, walk: Walk = quietly) -> Leakage:
+def check_leakage(train: PartDataset, vocabulary: Vocabulary, walk: Walk = quietly) -> Leakage:
     """Compare what the loader feeds, at native size, with what the store says there; nothing must leak."""
     flags = _flags(train, vocabulary)
     totals: Counter[str] = Counter()
@@ -77,7 +77,7 @@ class _Flags(NamedTuple):
     of_unseen_object: Bool[np.ndarray, "L"]
 
 
-def _flags(train: TrainSet, vocabulary: Vocabulary) -> _Flags:
+def _flags(train: PartDataset, vocabulary: Vocabulary) -> _Flags:
     unseen = vocabulary.unseen_objects
     labels = np.arange(NONE + 1)
     pairs = [(index, pair.object in unseen) for index, pair in enumerate(vocabulary.pairs) if not pair.is_seen]
@@ -88,7 +88,7 @@ def _flags(train: TrainSet, vocabulary: Vocabulary) -> _Flags:
     )
 
 
-def _fed(train: TrainSet, flags: _Flags, record: Record) -> tuple[UInt16[np.ndarray, "N"], dict[str, int]]:
+def _fed(train: PartDataset, flags: _Flags, record: Record) -> tuple[UInt16[np.ndarray, "N"], dict[str, int]]:
     """Give, for one image, the store's labels where a pair is fed, and counts under the names of `Leakage`."""
     pairs, objects = record.flat_pairs(), record.flat_objects()
     pair_fed, object_fed = train.tables.pairs(pairs) >= 0, train.tables.objects(objects) >= 0

@@ -76,7 +76,7 @@ def unseen_across(matches: Sequence[Match], source: str) -> Unseen:
     )
 
 
-def draw_split(
+def build_split(
     store: Store,
     unseen: Unseen,
     *,

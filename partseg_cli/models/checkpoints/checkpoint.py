@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from partseg_cli.errors import CheckpointError, PartsegError
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-checkpoint-2"
@@ -72,7 +72,7 @@ def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool 
         tensors = {name: value.half() for name, value in tensors.items()}
     header = replace(header, digest=weights_digest({name: _whole(value) for name, value in tensors.items()}))
     about = {"format": FORMAT, **vars(header), "vocabulary": header.vocabulary.to_json()}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, {"partseg": json.dumps(about, ensure_ascii=False)})
         except SafetensorError as error:
@@ -186,7 +186,7 @@ def _broken_header(path: Path, error: Exception) -> CheckpointError:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write what a run needs to go on, beside its weights; whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             torch.save({"format": STATE_FORMAT, **state}, temporary)
         except RuntimeError as error:

@@ -22,7 +22,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from partseg_cli.errors import CheckpointError
-from partseg_cli.io.paths import cache_folder
+from partseg_cli.io.paths import cache_dir
 
 HUB_SECONDS = 4.0
 """How long the hub has for its first answer, looking up its address included; the whole command then says so in 10."""
@@ -62,7 +62,7 @@ SOURCES = {
 def weights_folders() -> list[Path]:
     """Give `$PARTSEG_WEIGHTS`, if it is set, and the user's cache: where weights are looked for, in this order."""
     home = os.environ.get("PARTSEG_WEIGHTS")
-    return [*([Path(home).expanduser()] if home else []), cache_folder()]
+    return [*([Path(home).expanduser()] if home else []), cache_dir()]
 
 
 def on_this_machine(source: Source) -> Path | None:

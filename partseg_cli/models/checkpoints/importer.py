@@ -15,11 +15,11 @@ from torch import Tensor
 from partseg_cli.config.sections import CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, UsageError
-from partseg_cli.models.builder import choose_compute, construct, open_model
+from partseg_cli.models.builder import build_inference_config, build_model, load_model
 from partseg_cli.models.checkpoints.checkpoint import Header, read_header, save_checkpoint
 from partseg_cli.models.checkpoints.hub import SOURCES, find_weights
-from partseg_cli.models.checkpoints.layouts import LAYOUTS, Coverage, Layout, cover, recognise
-from partseg_cli.models.checkpoints.pretrained import check_finite, load_checked, start_model
+from partseg_cli.models.checkpoints.layouts import LAYOUTS, Layout, TensorMatch, match_tensors, recognise
+from partseg_cli.models.checkpoints.pretrained import check_finite, init_pretrained, load_checked
 from partseg_cli.models.checkpoints.readers import check_settings, read_published
 from partseg_cli.models.checkpoints.reference_logits import golden_record
 from partseg_cli.models.clipseg.model import CLIPSeg
@@ -102,7 +102,7 @@ class Imported:
     path: Path
     sha256: str
     header: Header
-    coverage: Coverage
+    coverage: TensorMatch
 
     def to_json(self) -> dict[str, Any]:
         """Give the report as plain values."""
@@ -148,8 +148,8 @@ def _import(path: Path, out: Path, name: str | None, words: tuple[str, Vocabular
     layout = _layout(path, published.tensors, name)
     section = FORMATS[layout.name].section
     with torch.device("meta"):
-        model = construct(section)
-    coverage = cover(layout, published.tensors, _wanted(model, layout))
+        model = build_model(section)
+    coverage = match_tensors(layout, published.tensors, _wanted(model, layout))
     _check_coverage(path, layout, coverage, recognise(published.tensors), allow_partial)
     left_out = {*coverage.ignored, *coverage.unknown}
     check_finite({name: value for name, value in published.tensors.items() if name not in left_out}, path)
@@ -225,7 +225,9 @@ def _wanted(model: CLIPSeg, layout: Layout) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _check_coverage(path: Path, layout: Layout, coverage: Coverage, other: Layout | None, allow_partial: bool) -> None:
+def _check_coverage(
+    path: Path, layout: Layout, coverage: TensorMatch, other: Layout | None, allow_partial: bool
+) -> None:
     if not coverage.used:
         prefix = f", with the prefix {layout.prefix!r} or bare" if layout.prefix else ""
         looks = f"it looks like {other.name}" if other and other != layout else coverage.complaint()
@@ -255,13 +257,13 @@ def _random_rest(section: ModelSection, missing: list[str]) -> dict[str, Tensor]
         return {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(PARTIAL_SEED)
-        model = construct(section)
-        start_model(model, "random", section.backbone)
+        model = build_model(section)
+        init_pretrained(model, "random", section.backbone)
     state = model.state_dict()
     return {name: state[name] for name in missing}
 
 
-def _record(path: Path, layout: Layout, coverage: Coverage, clip: Path | None) -> dict[str, Any]:
+def _record(path: Path, layout: Layout, coverage: TensorMatch, clip: Path | None) -> dict[str, Any]:
     """Give what the header keeps of where the weights come from."""
     record = {
         "format": layout.name,
@@ -282,11 +284,11 @@ def pack(checkpoint: Path, out: Path) -> Path:
     """Write a checkpoint anew, its values in 16 bits.
 
     Raises:
-        CheckpointError: as `open_model`.
+        CheckpointError: as `load_model`.
         UsageError: `out` is there already, or is no .safetensors file.
     """
     _check_out(out)
-    opened, header = open_model(checkpoint, choose_compute("cpu"))
+    opened, header = load_model(checkpoint, build_inference_config("cpu"))
     save_checkpoint(out, opened.model, header, half=True)
     return out
 

@@ -104,7 +104,7 @@ LAYOUTS = {
 
 
 @dataclass(frozen=True)
-class Coverage:
+class TensorMatch:
     """How the tensors of a file fill a model.
 
     Attributes:
@@ -173,7 +173,7 @@ def from_published(tensors: Mapping[str, Tensor], layout: Layout = LAYOUTS["part
     return {name: tensor for name, tensor in ours.items() if ":" not in name} | joined
 
 
-def cover(layout: Layout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> Coverage:
+def match_tensors(layout: Layout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> TensorMatch:
     """Compare a published state dict with the tensors that a model wants.
 
     Args:
@@ -204,7 +204,7 @@ def cover(layout: Layout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Sh
     filled = {target: _sources(target, ours) for target in wanted}
     missing = [target for target, sources in filled.items() if not sources]
     whole = {name: good[name].float() for sources in filled.values() for name in sources}
-    return Coverage(from_published(whole, layout), len(whole), ignored, unknown, wrong, missing)
+    return TensorMatch(from_published(whole, layout), len(whole), ignored, unknown, wrong, missing)
 
 
 def _unused(name: str) -> str | None:

@@ -9,24 +9,24 @@ from torch import Tensor, nn
 
 from partseg_cli.errors import CheckpointError
 from partseg_cli.models.checkpoints.hub import SOURCES, find_weights
-from partseg_cli.models.checkpoints.layouts import LAYOUTS, cover
+from partseg_cli.models.checkpoints.layouts import LAYOUTS, match_tensors
 from partseg_cli.models.checkpoints.readers import check_settings, read_published
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.models.init_weights import copy_first_stage, start_clip, start_decoder, start_second_stage
+from partseg_cli.models.init_weights import copy_first_stage, init_clip, init_decoder, init_second_stage
 
 FRESH = ("visual_adapter.", "background", "compose.", "compose_text.", "pair_film.", "pair_head.")
 """What no weights of the original CLIPSeg hold."""
 
 
-def start_model(model: CLIPSeg, init: str, backbone: str) -> None:
+def init_pretrained(model: CLIPSeg, init: str, backbone: str) -> None:
     """Let a model begin with the weights that a recipe's `model.init` names.
 
     Raises:
         CheckpointError: the start is nowhere to be found, or does not fit the backbone.
     """
     if init == "random":
-        start_clip(model.clip)
-        start_decoder(model)
+        init_clip(model.clip)
+        init_decoder(model)
     else:
         _start_from(model, init, backbone)
 
@@ -50,18 +50,18 @@ def _start_from(model: CLIPSeg, init: str, backbone: str) -> None:
     tensors = read_published(path).tensors
     if init == "clip":
         load_checked(model.clip.clip, tensors, path)
-        start_decoder(model)
+        init_decoder(model)
         return
     state = model.state_dict()
     wanted = {name: tuple(value.shape) for name, value in state.items() if not name.startswith(FRESH)}
-    coverage = cover(LAYOUTS["clipseg-rd64-refined"], tensors, wanted)
+    coverage = match_tensors(LAYOUTS["clipseg-rd64-refined"], tensors, wanted)
     if not coverage.is_whole:
         raise CheckpointError(f"{path}: is no clipseg-rd64-refined ({coverage.complaint()}); download it again")
     load_checked(model, {name: state[name] for name in state if name.startswith(FRESH)} | coverage.tensors, path)
     copy_first_stage(model)
 
 
-def start_from_checkpoint(model: CLIPSeg, tensors: dict[str, Tensor], path: Path) -> None:
+def init_from_checkpoint(model: CLIPSeg, tensors: dict[str, Tensor], path: Path) -> None:
     """Let a model begin with the weights of another one of the same backbone.
 
     What the checkpoint lacks begins afresh: with CLIP alone the decoder, without a second stage that one. What only the
@@ -80,10 +80,10 @@ def start_from_checkpoint(model: CLIPSeg, tensors: dict[str, Tensor], path: Path
                 f"{path}: {name} must be {tuple(state[name].shape)}, got {tuple(tensors[name].shape)}; these weights "
                 "belong to another model.backbone"
             )
-    start_decoder(model)
+    init_decoder(model)
     model.load_state_dict({name: value for name, value in tensors.items() if name in state}, strict=False)
     if not any(name.startswith("pair_head.") for name in tensors):
-        start_second_stage(model)
+        init_second_stage(model)
 
 
 def load_checked(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -93,10 +93,10 @@ def load_checked(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
         CheckpointError: they are not.
     """
     check_finite(tensors, path)
-    load_fitting(module, tensors, path)
+    load_state_strict(module, tensors, path)
 
 
-def load_fitting(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def load_state_strict(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Load `tensors` into `module`; names and shapes must be exactly the module's.
 
     A module on the meta device takes the tensors themselves, without a copy.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.errors import CheckpointError
-from partseg_cli.models.builder import choose_compute, open_model
+from partseg_cli.models.builder import build_inference_config, load_model
 from partseg_cli.models.checkpoints.checkpoint import (
     Header,
     checkpoint_file,
@@ -150,7 +150,7 @@ def _check(path: Path) -> Verified:
             f"{path}: the SHA-256 of its tensors must be {header.digest}, got {digest}; the file was changed after it "
             "was written, get or import it again"
         )
-    opened, _ = open_model(path, choose_compute("cpu"))
+    opened, _ = load_model(path, build_inference_config("cpu"))
     golden = header.imported.get("golden")
     if golden is None:
         return Verified(path, _format(header), None, count)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.io.atomic import whole_file
+from partseg_cli.io.atomic import atomic_write
 
 Prompts = tuple[str, ...]
 KEPT = 256
@@ -75,7 +75,7 @@ def _read(path: Path, count: int) -> Tensor | None:
 def _write(path: Path, embeddings: Tensor) -> None:
     """Write a file and drop the oldest ones; a disk that refuses only makes the next command slower."""
     with suppress(PartsegError, SafetensorError, OSError):
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             embeddings = embeddings.cpu().contiguous()
             save_file({"embeddings": embeddings}, temporary, {"sha256": _digest(embeddings)})
         files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)

@@ -21,7 +21,7 @@ from partseg_cli.vocabulary import Vocabulary
 AnyCLIPSeg = TypeVar("AnyCLIPSeg", bound="CLIPSeg")
 
 
-Taps = Sequence[Float[Tensor, "B N D"]]
+LayerFeatures = Sequence[Float[Tensor, "B N D"]]
 """Tokens of the image tower after the blocks that the decoder reads, shallow first."""
 
 
@@ -107,7 +107,7 @@ class CLIPSeg(nn.Module):
         vocabulary: Vocabulary,
         *,
         recompute: bool = False,
-        taps: Taps | None = None,
+        taps: LayerFeatures | None = None,
     ) -> Logits:
         """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
 
@@ -135,7 +135,7 @@ class CLIPSeg(nn.Module):
         text: Float[Tensor, "T E"],
         *,
         recompute: bool = False,
-        taps: Taps | None = None,
+        taps: LayerFeatures | None = None,
     ) -> Features:
         """Run the image tower once, and the decoder for each embedding.
 

@@ -11,7 +11,7 @@ from partseg_cli.models.partclipseg.objective import resized
 from partseg_cli.structures import Labels, Logits
 
 
-class PairLoss:
+class CLIPSegLoss:
     """Cross-entropy of the pairs and the background.
 
     Args:

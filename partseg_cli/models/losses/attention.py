@@ -83,9 +83,9 @@ def attention_losses(
         for thing, own in _objects_and_parts(things, object_of[present], parts_per_object):
             count += 1
             inside = coarse_things == thing
-            total[0] = total[0] + active_share(activation[own], inside, gamma=gamma, tau=tau)
-            total[1] = total[1] + active_share(activation[own].detach(), inside, gamma=gamma, tau=None)
-            total[2] = total[2] + weakest_part(activation[own])
+            total[0] = total[0] + separation(activation[own], inside, gamma=gamma, tau=tau)
+            total[1] = total[1] + separation(activation[own].detach(), inside, gamma=gamma, tau=None)
+            total[2] = total[2] + enhancement(activation[own])
     divisor = max(count, 1) * (len(pairs) if parts_per_object == "image" else 1)
     return AttentionTerms(*(term / divisor for term in total))
 
@@ -140,7 +140,7 @@ def attend(queries: Float[Tensor, "G m d"], keys: Float[Tensor, "G N d"]) -> Flo
     return maps
 
 
-def active_share(
+def separation(
     maps: Float[Tensor, "M h w"], inside: Bool[Tensor, "h w"], *, gamma: float, tau: float | None
 ) -> Float[Tensor, ""]:
     """Give the share of active pixels of one object on which more than one part is active (Eq. 7-8).
@@ -158,7 +158,7 @@ def active_share(
     return (1 - none - one).sum() / ((1 - none).sum() + EPSILON)
 
 
-def weakest_part(maps: Float[Tensor, "M h w"]) -> Float[Tensor, ""]:
+def enhancement(maps: Float[Tensor, "M h w"]) -> Float[Tensor, ""]:
     """Give 1 minus the peak of the part whose smoothed map peaks lowest (Eq. 9).
 
     The peak is sought over the whole map as in the published code; Eq. 9 seeks it inside the part's mask.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from partseg_cli.models.backbones import Backbone
 from partseg_cli.models.clipseg.decoder import FiLM, Head
-from partseg_cli.models.clipseg.model import CLIPSeg, Features, Taps
+from partseg_cli.models.clipseg.model import CLIPSeg, Features, LayerFeatures
 from partseg_cli.models.layers.chunking import in_slices
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
@@ -45,7 +45,7 @@ class PartCLIPSeg(CLIPSeg):
         *,
         for_loss: bool = False,
         recompute: bool = False,
-        taps: Taps | None = None,
+        taps: LayerFeatures | None = None,
     ) -> Logits:
         """Give logits for `vocabulary`, at the size of the images.
 

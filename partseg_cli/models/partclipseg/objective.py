@@ -14,7 +14,7 @@ from partseg_cli.models.losses.masks import object_loss, object_part_loss, part_
 from partseg_cli.structures import Attention, Labels, Logits
 
 
-class PartSegLoss:
+class PartCLIPSegLoss:
     """The objective of PartCLIPSeg for one training vocabulary.
 
     Args:

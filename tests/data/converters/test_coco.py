@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 
 from partseg_cli.data.converters.coco.converter import CocoSet, convert
 from partseg_cli.data.converters.coco.masks import mask_of
-from partseg_cli.data.converters.conversion import Converted, DefectError, Skipped
+from partseg_cli.data.converters.conversion import Converted, InvalidAnnotationError, Skipped
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, UsageError
 
@@ -359,7 +359,7 @@ RLE = {"size": [HEIGHT, WIDTH]}
     ],
 )
 def test_a_broken_mask_skips_its_annotation_alone(tmp_path, segmentation, reason, detail):
-    with pytest.raises(DefectError) as raised:
+    with pytest.raises(InvalidAnnotationError) as raised:
         mask_of(segmentation, WIDTH, HEIGHT)
     assert (raised.value.reason, raised.value.detail) == (reason, detail)
     found = convert(write(tmp_path, [shown(1, 1, segmentation), shown(2, 1)], categories("ear")), object_name="cat")

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped, fit_photo
+from partseg_cli.data.converters.conversion import (
+    Conversion,
+    Converted,
+    InvalidAnnotationError,
+    Outcome,
+    Skipped,
+    SourceImage,
+    fit_photo,
+)
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 
@@ -53,7 +61,7 @@ def test_a_photo_is_turned_where_only_so_its_masks_fit(tmp_path, orientation):
     [((5, 4), "mask 6x4, photo 5x4"), ((4, 6), "mask 6x4, photo 4x6, swapped"), ((12, 8), "mask 6x4, photo 12x8")],
 )
 def test_a_photo_of_another_size_is_a_defect(tmp_path, size, detail):
-    with pytest.raises(DefectError) as caught:
+    with pytest.raises(InvalidAnnotationError) as caught:
         fit_photo(record(), photo(tmp_path, size))
     assert (caught.value.reason, caught.value.detail) == ("mask and photo differ in size", detail)
 
@@ -103,7 +111,7 @@ def test_photos_of_other_kinds_are_taken(tmp_path, content):
 
 
 def convert(folder: Path, function: Callable[[object], list[Outcome]], names: str = "ab") -> list[Outcome]:
-    items = [Item(f"{name}.json", name) for name in names]
+    items = [SourceImage(f"{name}.json", name) for name in names]
     left_out = (Skipped("a.json", "no category", is_defect=False),)
     return list(Conversion(folder, items, function, "photos", left_out=left_out).outcomes)
 
@@ -126,7 +134,7 @@ def test_a_broken_annotation_leaves_the_others(tmp_path):
 
     def broken_first(name: object) -> list[Outcome]:
         if name == "a":
-            raise DefectError("is broken", "at byte 3")
+            raise InvalidAnnotationError("is broken", "at byte 3")
         return [Converted("val", record())]
 
     _, *outcomes = convert(tmp_path, broken_first)

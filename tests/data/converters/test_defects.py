@@ -12,7 +12,12 @@ import partimagenet_tree
 import pytest
 
 from partseg_cli.data.converters.conversion import Converted, Outcome
-from partseg_cli.data.converters.plan import Drawing, OwnSet, plan_own, plan_published
+from partseg_cli.data.converters.plan import (
+    CartoonOptions,
+    CocoOptions,
+    plan_coco_conversion,
+    plan_published_conversion,
+)
 
 BOX = partimagenet_tree.Box("Quadruped Head", 1, 1, 5, 4)
 TIGER = partimagenet_tree.Photo("n02129604_12", [BOX])
@@ -38,8 +43,8 @@ ALL = pytest.mark.parametrize(("name", "write"), WRITERS.values(), ids=WRITERS)
 
 def outcomes(name: str, source: Path) -> list[Outcome]:
     if name == "coco":
-        return list(plan_own(source, None, OwnSet()).conversion.outcomes)
-    return list(plan_published(name, source, None, drawing=Drawing()).conversion.outcomes)
+        return list(plan_coco_conversion(source, None, CocoOptions()).conversion.outcomes)
+    return list(plan_published_conversion(name, source, None, drawing=CartoonOptions()).conversion.outcomes)
 
 
 def add_litter(source: Path) -> None:

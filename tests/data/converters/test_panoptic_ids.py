@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.converters.panoptic_ids import Digits, Runs, read_ids
 from partseg_cli.data.rle import Mask
 
@@ -68,7 +68,7 @@ def test_ids_of_32_bits_come_back_as_written(tmp_path, compression):
 
 
 def defect(path) -> tuple[str, str]:
-    with pytest.raises(DefectError) as caught:
+    with pytest.raises(InvalidAnnotationError) as caught:
         read_ids(path)
     return caught.value.reason, caught.value.detail
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from partseg_cli.data.loading import captions
-from partseg_cli.data.loading.captions import CaptionBatch, CaptionSet, CaptionViews, View, square_around
+from partseg_cli.data.loading.captions import CaptionBatch, CaptionDataset, CaptionViews, View, square_around
 from partseg_cli.data.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from partseg_cli.data.rle import NONE
 from partseg_cli.errors import DataError
@@ -22,9 +22,9 @@ UNSEEN = {"bird", "car", "dog", "motorbike", "sheep"}
 SCANNED = 1500
 
 
-def caption_set(store, views=VIEWS, seed=0, vocabulary=None) -> CaptionSet:
+def caption_set(store, views=VIEWS, seed=0, vocabulary=None) -> CaptionDataset:
     image_ids = [record.image_id for split in store.splits for record in store.records(split)]
-    return CaptionSet(store, image_ids, vocabulary or store.info.vocabulary, views, seed)
+    return CaptionDataset(store, image_ids, vocabulary or store.info.vocabulary, views, seed)
 
 
 class Seen(NamedTuple):
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
         return self.record.flat_objects()[top:bottom, left:right]
 
 
-def look(views: CaptionSet, numbers) -> list[Seen]:
+def look(views: CaptionDataset, numbers) -> list[Seen]:
     """Give views with the boxes that they were cut from."""
     boxes = []
 
@@ -118,7 +118,7 @@ def test_a_part_that_a_split_makes_unseen_is_not_shown(cartoon_store):
 
 def test_only_the_images_asked_for_are_shown(cartoon_store):
     ids = [record.image_id for record in cartoon_store.records("train")]
-    views = CaptionSet(cartoon_store, ids, cartoon_store.info.vocabulary, VIEWS, 0)
+    views = CaptionDataset(cartoon_store, ids, cartoon_store.info.vocabulary, VIEWS, 0)
     assert {views[number].image_id for number in range(len(views))} == set(ids)
 
 
@@ -339,4 +339,4 @@ def test_each_image_and_each_caption_of_a_batch_has_a_truth(cartoon_store):
 def test_images_without_any_object_are_refused(cartoon_store):
     message = f"{cartoon_store.folder}: training needs an image with an object, got none; split again"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        CaptionSet(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)
+        CaptionDataset(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)

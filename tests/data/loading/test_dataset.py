@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from partseg_cli.data.loading.dataset import LabelTables, TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, LabelMapper, PartDataset
 from partseg_cli.data.loading.transforms import normalise
 from partseg_cli.data.rle import NONE, Mask
-from partseg_cli.data.splits.split_builder import draw_split, unseen_by_name
+from partseg_cli.data.splits.split_builder import build_split, unseen_by_name
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.structures import Batch
 
-PLAIN = Views(
+PLAIN = ImageTransform(
     image_size=24,
     shortest_edge=None,
     longest_edge=100,
@@ -31,15 +31,15 @@ FED = ["photo_00", "photo_01", "photo_03", "photo_04", "photo_06", "photo_07"]  
 SEEN = [("cat", "ear"), ("cat", "head"), ("dog", "head"), ("dog", "tail")]
 
 
-def views(**changes) -> Views:
+def views(**changes) -> ImageTransform:
     return dataclasses.replace(PLAIN, **changes)
 
 
 def samples(
     store: Store, *, seed: int = 0, unseen: list[str] | None = None, parts: tuple[str, ...] = (), **changes
-) -> TrainSet:
-    split = draw_split(store, unseen_by_name(store.info.vocabulary, unseen, parts))
-    return TrainSet(store, split.train, split.vocabulary(store), views(**changes), seed)
+) -> PartDataset:
+    split = build_split(store, unseen_by_name(store.info.vocabulary, unseen, parts))
+    return PartDataset(store, split.train, split.vocabulary(store), views(**changes), seed)
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -72,7 +72,9 @@ def nearest(plane: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(plane[None, None].float(), size=size, mode="nearest")[0, 0]
 
 
-def plain_sample(store: Store, image_id: str, view: Views, *, flipped: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def plain_sample(
+    store: Store, image_id: str, view: ImageTransform, *, flipped: bool
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The image and its three label planes, one resize after the other."""
     photo = Image.open(store.folder / "images" / f"{image_id}.png")
     planes = [torch.from_numpy(p) for p in native_labels(store, image_id, view.unlabelled_objects == "ignore")]
@@ -153,7 +155,7 @@ def test_a_sample_has_the_shapes_and_kinds_of_a_batch_of_one(small_store):
 # ---- unseen
 
 
-def fox_sample(train: TrainSet) -> tuple[Batch, torch.Tensor]:
+def fox_sample(train: PartDataset) -> tuple[Batch, torch.Tensor]:
     """A sample of photo_03, a cat left and a fox right, at its own width; and where the fox is."""
     number = next(n for n in range(len(train)) if train[n].image_ids == ("photo_03",))
     record = train.store.records("train")[3]
@@ -167,7 +169,7 @@ def test_what_is_not_sure_to_be_nothing_is_not_trained_as_background(small_data,
     first, second, *others = small_data.records["train"]
     changed = [dataclasses.replace(first, ignore=Mask.encode(half)), dataclasses.replace(second, not_exhaustive=(0,))]
     store = small_data._replace(records={**small_data.records, "train": [*changed, *others]}).write(tmp_path)
-    train = TrainSet(store, [first.image_id, second.image_id], store.info.vocabulary, views(), seed=0)
+    train = PartDataset(store, [first.image_id, second.image_id], store.info.vocabulary, views(), seed=0)
     found = {batch.image_ids[0]: batch.labels.outside[0] for batch in (train[number] for number in range(len(train)))}
     columns = found[first.image_id].shape[1]
     assert not found[first.image_id][:, : columns // 2 - 1].any()
@@ -192,7 +194,7 @@ def test_unseen_pixels_have_no_label_and_count_as_the_rule_says(small_store, rul
 def test_an_object_without_parts_is_background_under_both_rules(small_store):
     vocabulary = small_store.info.vocabulary
     for rule in ("background", "ignore"):
-        tables = LabelTables(small_store, vocabulary, rule)
+        tables = LabelMapper(small_store, vocabulary, rule)
         boat = np.array([[small_store.info.objects.index("boat"), NONE]], np.uint16)
         assert tables.outside(boat).tolist() == [[True, True]]
         assert tables.objects(boat).tolist() == [[-1, -1]]
@@ -294,7 +296,7 @@ def test_no_image_with_a_seen_part_is_refused(small_store):
     message = f"{small_store.folder}: training needs an image with a seen part, got none among 2 images; split again"
     vocabulary = small_store.info.vocabulary
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        TrainSet(small_store, ["photo_02", "photo_05"], vocabulary, PLAIN, 0)
+        PartDataset(small_store, ["photo_02", "photo_05"], vocabulary, PLAIN, 0)
 
 
 def test_an_image_whose_labels_vanish_gives_way_to_the_next(small_data, tmp_path):
@@ -326,7 +328,7 @@ def test_a_photo_that_changed_its_size_is_refused(small_data, tmp_path):
         train[number]
 
 
-def _order(train: TrainSet) -> list[tuple[str, int]]:
+def _order(train: PartDataset) -> list[tuple[str, int]]:
     return [train.places[i] for i in np.random.default_rng([train.seed, 0, len(train)]).permutation(len(train))]
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.loading.image_cache import CachedPhotos, Photos
 from partseg_cli.data.loading.transforms import shortest_edge_size
 from partseg_cli.data.store import Store
 
 
-def train_set(store: Store, cache: Path | None, **changes: object) -> TrainSet:
+def train_set(store: Store, cache: Path | None, **changes: object) -> PartDataset:
     values = {"image_size": 40, "shortest_edge": 60, "longest_edge": 1333, "flip": 0.5, "train_channel_order": "bgr"}
-    views = Views(**{**values, "unlabelled_objects": "background", **changes})
+    views = ImageTransform(**{**values, "unlabelled_objects": "background", **changes})
     ids = [record.image_id for record in store.records("train")][:6]
-    return TrainSet(store, ids, store.info.vocabulary, views, 0, cache)
+    return PartDataset(store, ids, store.info.vocabulary, views, 0, cache)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from partseg_cli.data.loading.phrases import PhraseBatch, PhraseSet, PhraseViews
+from partseg_cli.data.loading.phrases import PhraseBatch, PhraseDataset, PhraseViews
 from partseg_cli.data.loading.transforms import nearest_rows
 from partseg_cli.errors import DataError
 from partseg_cli.models.backbones import BACKBONES
@@ -16,9 +16,9 @@ VIEWS = PhraseViews(image_size=32, flip=0.5, phrases=4, parts=0.7, absent=0.15)
 SCANNED = 400  # photos, of 4 phrases each
 
 
-def phrase_set(store, seed=0, **changes) -> PhraseSet:
+def phrase_set(store, seed=0, **changes) -> PhraseDataset:
     image_ids = [record.image_id for split in store.splits for record in store.records(split)]
-    return PhraseSet(store, image_ids, store.info.vocabulary, PhraseViews(**(vars(VIEWS) | changes)), seed)
+    return PhraseDataset(store, image_ids, store.info.vocabulary, PhraseViews(**(vars(VIEWS) | changes)), seed)
 
 
 def records_of(store) -> dict[str, object]:
@@ -119,7 +119,7 @@ def test_masks_are_resized_by_the_rule_of_training_labels(cartoon_store, size):
 def test_masks_of_photos_of_any_shape_fit_them(small_store):
     records = records_of(small_store)
     ids = list(records)
-    views = PhraseSet(small_store, ids, small_store.info.vocabulary, PhraseViews(32, 0, 3, 0.5, 0), 0)
+    views = PhraseDataset(small_store, ids, small_store.info.vocabulary, PhraseViews(32, 0, 3, 0.5, 0), 0)
     for number in range(24):
         batch = views[number]
         record = records[batch.image_ids[0]]
@@ -249,4 +249,4 @@ def test_batches_join_the_photos_from_start_to_stop(cartoon_store):
 def test_images_without_any_object_are_refused(cartoon_store):
     message = f"{cartoon_store.folder}: training needs an image with an object, got none; split again"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        PhraseSet(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)
+        PhraseDataset(cartoon_store, [], cartoon_store.info.vocabulary, VIEWS, 0)

@@ -10,7 +10,7 @@ import pytest
 
 from partseg_cli.data.converters.coco import converter as coco
 from partseg_cli.data.converters.conversion import Converted
-from partseg_cli.data.quality.quality_checks import ENOUGH, EXAMPLES, KINDS, PartShares, Suspicions
+from partseg_cli.data.quality.quality_checks import ENOUGH, EXAMPLES, KINDS, PartShares, QualityChecks
 from partseg_cli.data.record import Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import Store, StoreWriter, iterate
@@ -26,7 +26,7 @@ def store(small_data, tmp_path) -> Store:
 
 def findings(store: Store, *images: tuple[str, Record]) -> dict[str, dict]:
     """Look through a store, or instead through these images."""
-    suspicions = Suspicions(store, store.splits)
+    suspicions = QualityChecks(store, store.splits)
     for split, record in images or iterate(store):
         suspicions.add(split, record)
     found = suspicions.document()
@@ -126,7 +126,7 @@ def test_a_split_without_an_image_is_named(small_data, tmp_path):
     with StoreWriter(tmp_path, small_data.info, ("train", "val")):
         pass
     store = Store.open(tmp_path)
-    suspicions = Suspicions(store, ("val",))
+    suspicions = QualityChecks(store, ("val",))
     assert suspicions.document() == [
         {
             "kind": "empty_split",

@@ -15,7 +15,7 @@ from partseg_cli.data.splits.class_matching import (
     Match,
     match,
     relation,
-    without_counterpart,
+    unmatched_pairs,
 )
 from partseg_cli.data.splits.split_builder import unseen_across
 from partseg_cli.errors import UsageError
@@ -129,7 +129,7 @@ def test_seen_flags_play_no_part():
 
 def test_objects_without_a_counterpart_are_told_even_where_a_part_would_do():
     target, source = words("cat ear", "dog ear", "airplane door"), words("dog tail", "airliner wing")
-    assert without_counterpart(match(target, source), source) == ("cat",)
+    assert unmatched_pairs(match(target, source), source) == ("cat",)
 
 
 # ---- whole data sets
@@ -151,7 +151,7 @@ def test_pascal_from_ade20k():
     assert pairs["tvmonitor's screen"] == ("television receiver's screen", KIND)
     assert pairs["bus's roof"] == (None, ABSENT)
     lonely = ("bicycle", "bird", "bottle", "cat", "cow", "dog", "horse", "pottedplant", "sheep", "train")
-    assert without_counterpart(matches, load_manifest("ade20k-part-234").vocabulary) == lonely
+    assert unmatched_pairs(matches, load_manifest("ade20k-part-234").vocabulary) == lonely
 
 
 def test_pascal_from_partimagenet():
@@ -163,7 +163,7 @@ def test_pascal_from_partimagenet():
     assert pairs["aeroplane's wing"][1] == KIND
     assert pairs["dog's leg"] == (None, ABSENT)
     lonely = ("cat", "cow", "horse", "person", "pottedplant", "sheep", "train", "tvmonitor")
-    assert without_counterpart(matches, load_manifest("partimagenet").vocabulary) == lonely
+    assert unmatched_pairs(matches, load_manifest("partimagenet").vocabulary) == lonely
 
 
 def test_the_way_matters():

@@ -6,16 +6,16 @@ import shutil
 import numpy as np
 import pytest
 
-from partseg_cli.data.loading.dataset import TrainSet, Views
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage, same_photos
 from partseg_cli.data.splits.split import Split, published_split
-from partseg_cli.data.splits.split_builder import draw_split, unseen_by_name
+from partseg_cli.data.splits.split_builder import build_split, unseen_by_name
 from partseg_cli.data.store import Store, iterate
 
 FED = ["photo_00", "photo_01", "photo_03", "photo_04", "photo_06", "photo_07"]  # train, less a fox and a boat alone
-VIEWS = Views(
+VIEWS = ImageTransform(
     image_size=32,
     shortest_edge=None,
     longest_edge=1,
@@ -25,9 +25,9 @@ VIEWS = Views(
 )
 
 
-def training(store: Store, split: Split, rule: str = "background") -> TrainSet:
+def training(store: Store, split: Split, rule: str = "background") -> PartDataset:
     views = dataclasses.replace(VIEWS, unlabelled_objects=rule)
-    return TrainSet(store, split.train, split.vocabulary(store), views, 0)
+    return PartDataset(store, split.train, split.vocabulary(store), views, 0)
 
 
 def checked(store: Store, split: Split, rule: str = "background") -> Leakage:
@@ -35,7 +35,7 @@ def checked(store: Store, split: Split, rule: str = "background") -> Leakage:
 
 
 def by_part(store: Store, *parts: str) -> Split:
-    return draw_split(store, unseen_by_name(store.info.vocabulary, [], parts))
+    return build_split(store, unseen_by_name(store.info.vocabulary, [], parts))
 
 
 def pixels(store: Store, ids, wanted) -> int:
@@ -130,7 +130,7 @@ def test_a_leak_of_an_unseen_part_is_reported_to_the_pixel(small_store):
 
 
 def test_training_with_seen_flags_of_another_split_is_a_leak(small_store):
-    train = training(small_store, draw_split(small_store, unseen_by_name(small_store.info.vocabulary, [])))
+    train = training(small_store, build_split(small_store, unseen_by_name(small_store.info.vocabulary, [])))
     assert check_leakage(train, published_split(small_store).vocabulary(small_store)).leaked > 0
 
 
@@ -210,7 +210,7 @@ def test_no_split_that_is_drawn_leaks(small_store, seed):
     parts = rng.permutation(words.parts)[: rng.integers(3)].tolist()
     if not any(words.with_unseen(objects, parts).is_seen):
         parts = []
-    split = draw_split(small_store, unseen_by_name(words, objects, parts), val_fraction=0.3, seed=seed)
+    split = build_split(small_store, unseen_by_name(words, objects, parts), val_fraction=0.3, seed=seed)
     leakage = checked(small_store, split)
     assert (leakage.leaked, leakage.labelled > 0) == (0, True)
     shown: list[Record] = [record for _, record in iterate(small_store) if record.image_id in split.train]

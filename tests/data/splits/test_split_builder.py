@@ -6,7 +6,7 @@ import re
 import pytest
 
 from partseg_cli.data.splits.split import VAL, VAL_AND_TRAIN_UNSEEN, Split, published_split
-from partseg_cli.data.splits.split_builder import Unseen, draw_split, unseen_by_name
+from partseg_cli.data.splits.split_builder import Unseen, build_split, unseen_by_name
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import UsageError, VocabularyError
 
@@ -20,7 +20,7 @@ def refused(message: str, kind: type[Exception] = UsageError):
 
 
 def drawn(store, unseen=None, parts=(), **choices) -> Split:
-    return draw_split(store, unseen_by_name(store.info.vocabulary, unseen, parts), **choices)
+    return build_split(store, unseen_by_name(store.info.vocabulary, unseen, parts), **choices)
 
 
 def shown(store) -> dict[str, set[str]]:
@@ -237,6 +237,6 @@ def test_an_object_of_which_a_part_is_seen_is_not_taken_from_train(as_ade):
 
 
 def test_further_pairs_are_unseen_as_told(as_ade):
-    split = draw_split(as_ade, Unseen("seen by luck", ("dog",), pairs=(("fox", "ear"),), test=VAL))
+    split = build_split(as_ade, Unseen("seen by luck", ("dog",), pairs=(("fox", "ear"),), test=VAL))
     assert split.vocabulary(as_ade).is_seen == (True, True, False, False, False, True)
     assert (split.rule, split.val_unseen) == ("seen by luck", ())

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from partseg_cli.models.checkpoints.layouts import LAYOUTS, cover, from_published, our_name, recognise
+from partseg_cli.models.checkpoints.layouts import LAYOUTS, from_published, match_tensors, our_name, recognise
 
 PARTCLIPSEG, OVPARTS = LAYOUTS["partclipseg"], LAYOUTS["ovparts-clipseg"]
 HUGGINGFACE, TIMOJL = LAYOUTS["clipseg-rd64-refined"], LAYOUTS["timojl-clipseg"]
@@ -66,7 +66,7 @@ FILE = thirds(2, 2, 2) | {"decoder.film_mul.bias": torch.ones(5), "clip.text_pro
 
 
 def test_a_whole_file_leaves_nothing_open():
-    coverage = cover(HUGGINGFACE, FILE, WANTED)
+    coverage = match_tensors(HUGGINGFACE, FILE, WANTED)
     assert coverage.is_whole
     assert (coverage.used, coverage.complaint()) == (5, "")
     assert {name: tuple(value.shape) for name, value in coverage.tensors.items()} == WANTED
@@ -74,22 +74,22 @@ def test_a_whole_file_leaves_nothing_open():
 
 @pytest.mark.parametrize("prefix", ["", "clipseg_model."])
 def test_a_prefix_is_there_or_not(prefix):
-    assert cover(OVPARTS, {prefix + name: value for name, value in FILE.items()}, WANTED).is_whole
+    assert match_tensors(OVPARTS, {prefix + name: value for name, value in FILE.items()}, WANTED).is_whole
 
 
 def test_a_name_without_the_prefix_that_the_others_have_is_unknown():
     file = {f"clipseg_model.{name}": value for name, value in FILE.items()} | {"decoder.film_add.bias": torch.ones(5)}
-    assert cover(OVPARTS, file, WANTED | {"decoder.film.add.bias": (5,)}).unknown == ["decoder.film_add.bias"]
+    assert match_tensors(OVPARTS, file, WANTED | {"decoder.film.add.bias": (5,)}).unknown == ["decoder.film_add.bias"]
 
 
 def test_half_precision_becomes_float32():
-    coverage = cover(HUGGINGFACE, {name: value.half() for name, value in FILE.items()}, WANTED)
+    coverage = match_tensors(HUGGINGFACE, {name: value.half() for name, value in FILE.items()}, WANTED)
     assert {value.dtype for value in coverage.tensors.values()} == {torch.float32}
 
 
 def test_what_is_not_needed_is_left_out_with_its_reason():
     file = FILE | {"clip.text_model.embeddings.position_ids": torch.arange(7), "tunable_linear.weight": torch.ones(2)}
-    coverage = cover(PARTCLIPSEG, file, WANTED)
+    coverage = match_tensors(PARTCLIPSEG, file, WANTED)
     assert coverage.is_whole
     assert coverage.ignored == {
         "clip.text_model.embeddings.position_ids": "consecutive numbers, not weights",
@@ -121,7 +121,7 @@ def test_what_is_not_needed_is_left_out_with_its_reason():
 )
 def test_what_does_not_fit_is_named(change, complaint):
     file = {name: value for name, value in (FILE | change).items() if value is not None}
-    coverage = cover(HUGGINGFACE, file, WANTED)
+    coverage = match_tensors(HUGGINGFACE, file, WANTED)
     assert not coverage.is_whole
     assert coverage.complaint() == complaint
     assert set(coverage.tensors) == set(WANTED) - set(coverage.missing)

@@ -19,7 +19,7 @@ from torch import Tensor
 from partseg_cli.cli.weights import LayoutName
 from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.models.builder import choose_compute, construct, open_model
+from partseg_cli.models.builder import build_inference_config, build_model, load_model
 from partseg_cli.models.checkpoints import importer as weights
 from partseg_cli.models.checkpoints import weights_index as inventory
 from partseg_cli.models.checkpoints.layouts import LAYOUTS
@@ -28,7 +28,7 @@ from partseg_cli.models.checkpoints.reference_logits import drift, golden_image
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PREFIX = {"partclipseg": "partclipseg_model.", "ovparts-clipseg": "clipseg_model."}
-COMPUTE = choose_compute("cpu")
+COMPUTE = build_inference_config("cpu")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def small(monkeypatch):
 def state_of(name: str) -> dict[str, Tensor]:
     """Draw the weights of the model that a format means."""
     torch.manual_seed(3)
-    return construct(weights.FORMATS[name].section).state_dict()
+    return build_model(weights.FORMATS[name].section).state_dict()
 
 
 def published(name: str, **changes: object) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ def test_a_checkpoint_edited_under_its_old_header_gets_its_own_text(here, partse
     assert partseg("weights", "import", path, "--out", "a.safetensors").code == 0
     with safe_open(here / "a.safetensors", framework="pt") as file:
         header = file.metadata()
-    first = open_model(here / "a.safetensors", COMPUTE)[0].model
+    first = load_model(here / "a.safetensors", COMPUTE)[0].model
     edited = {
         name: value * 2 if name.endswith("token_embedding.weight") else value
         for name, value in load_file(here / "a.safetensors").items()
@@ -147,7 +147,7 @@ def test_a_checkpoint_edited_under_its_old_header_gets_its_own_text(here, partse
     with torch.inference_mode():
         old = first.text(("cat",))
         save_file(edited, here / "a.safetensors", header)
-        new = open_model(here / "a.safetensors", COMPUTE)[0].model.text(("cat",))
+        new = load_model(here / "a.safetensors", COMPUTE)[0].model.text(("cat",))
     assert not torch.allclose(old[0], new[0])
 
 
@@ -207,7 +207,7 @@ def test_the_model_has_the_switches_that_its_weights_were_trained_with(here, par
     for name in ("partclipseg", "ovparts-clipseg", "clipseg-rd64-refined"):
         written(here / f"{name}.pth", published(name))
         assert partseg("weights", "import", f"{name}.pth", "--out", f"{name}.safetensors").code == 0
-        models[name] = open_model(here / f"{name}.safetensors", COMPUTE)[0].model
+        models[name] = load_model(here / f"{name}.safetensors", COMPUTE)[0].model
     assert models["partclipseg"].object_text_index == "published"
     assert models["ovparts-clipseg"].visual_adapter.down.weight.shape == (24, 96)
     assert models["ovparts-clipseg"].background is not None
@@ -271,7 +271,7 @@ def test_predict_and_evaluate_take_an_imported_file_with_any_words(here, partseg
 def test_the_data_set_decides_which_words_predict_knows(here, partseg):
     written(here / "voc.pth", published("partclipseg"))
     assert partseg("weights", "import", "voc.pth", "--out", "a.safetensors", "--dataset", "cartoon-part").code == 0
-    header = open_model(here / "a.safetensors", COMPUTE)[1]
+    header = load_model(here / "a.safetensors", COMPUTE)[1]
     assert header.dataset == "cartoon-part"
     assert header.vocabulary == load_manifest("cartoon-part").vocabulary
 
@@ -344,7 +344,7 @@ def test_partial_weights_are_taken_on_demand_the_same_each_time(here, partseg):
         assert ended.code == 0
         assert "random weights stand in for what is missing: masks may mean nothing" in ended.err
     assert (here / "a.safetensors").read_bytes() == (here / "b.safetensors").read_bytes()
-    imported = open_model(here / "a.safetensors", COMPUTE)[1].imported
+    imported = load_model(here / "a.safetensors", COMPUTE)[1].imported
     assert imported["missing"] == ["decoder.film.mul.weight"]
     assert "1 tensors are random" in " ".join(partseg("weights", "verify", "a.safetensors").out.split())
     assert imported["unknown"] == ["partclipseg_model.decoder.more.weight"]
@@ -630,7 +630,7 @@ def test_the_authors_file_computes_what_the_published_code_does(reference, large
     out = large / "new.safetensors"
     ended = partseg("weights", "import", large / "partclipseg_voc_oracle.pth", "--out", out, "--json")
     assert (json.loads(ended.out)["used"], json.loads(ended.out)["step"]) == (479, 5000)
-    model, header = open_model(out, COMPUTE)
+    model, header = load_model(out, COMPUTE)
     image = photo_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
     with torch.no_grad(), np.load(reference / "inference.npz") as published_logits:
         ours = model(image, header.vocabulary).pairs[0, :, ::16, ::16]
@@ -647,7 +647,7 @@ def test_a_packed_checkpoint_takes_half_the_space_and_gives_nearly_the_same_logi
     whole = trained.run / "checkpoints/last.safetensors"
     assert (tmp_path / "small.safetensors").stat().st_size < 0.55 * whole.stat().st_size
     models, headers = zip(  # noqa: B905 - two pairs
-        *(open_model(path, choose_compute("cpu")) for path in (whole, tmp_path / "small.safetensors"))
+        *(load_model(path, build_inference_config("cpu")) for path in (whole, tmp_path / "small.safetensors"))
     )
     assert replace(headers[1], digest="") == replace(headers[0], digest="")
     image = photo_tensor(Image.open(trained.photos[0]).convert("RGB"), 48)[None]

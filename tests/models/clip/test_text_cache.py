@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from partseg_cli.io.paths import cache_folder
+from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.builder import choose_compute, open_model
+from partseg_cli.models.builder import build_inference_config, load_model
 from partseg_cli.models.clip.model import Clip
 from partseg_cli.models.clip.text_cache import KEPT, TextCache
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
@@ -279,13 +279,13 @@ def test_embeddings_kept_in_a_half_precision_run_are_whole_ones():
 @pytest.fixture
 def cache_home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return cache_folder() / "text"
+    return cache_dir() / "text"
 
 
 def test_an_opened_checkpoint_keeps_its_embeddings_for_the_next_command(trained, asked, cache_home):
     pictures = []
     for _ in range(2):
-        opened, _ = open_model(trained.run, choose_compute("cpu"))
+        opened, _ = load_model(trained.run, build_inference_config("cpu"))
         with torch.inference_mode():
             pictures.append(opened(IMAGES, WORDS).pairs)
     assert asked == [WORDS.prompts]
@@ -294,7 +294,7 @@ def test_an_opened_checkpoint_keeps_its_embeddings_for_the_next_command(trained,
 
 
 def test_training_an_opened_model_writes_no_more_embeddings(trained, cache_home):
-    opened, _ = open_model(trained.run, choose_compute("cpu"))
+    opened, _ = load_model(trained.run, build_inference_config("cpu"))
     look(opened.model.train().eval())
     assert not cache_home.exists()
 

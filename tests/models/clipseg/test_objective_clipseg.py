@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from partseg_cli.models.clipseg.objective import PairLoss
+from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.losses.masks import object_part_loss, pair_loss
 from partseg_cli.structures import Labels, Logits
 
@@ -59,7 +59,7 @@ def loop_loss(logits: Tensor, pairs: Tensor, counted: Tensor, weight: float) -> 
 
 
 def objective(loss_mean: str, logits: Tensor, labels: Labels = LABELS) -> Tensor:
-    terms = PairLoss(background_weight=WEIGHT, loss_mean=loss_mean)(Logits(logits), labels)
+    terms = CLIPSegLoss(background_weight=WEIGHT, loss_mean=loss_mean)(Logits(logits), labels)
     assert list(terms) == ["object_part", "total"]
     assert torch.equal(terms["object_part"], terms["total"])
     return terms["total"]

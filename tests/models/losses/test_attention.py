@@ -11,12 +11,12 @@ from torch import Tensor
 
 from partseg_cli.models.losses.attention import (
     AttentionTerms,
-    active_share,
     attend,
     attention_losses,
+    enhancement,
     part_attention,
+    separation,
     smooth,
-    weakest_part,
 )
 from partseg_cli.structures import Attention
 
@@ -335,7 +335,7 @@ INSIDE = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0, 1,
 def test_separation_agrees_with_loops_over_pixels_and_outcomes(count: int, gamma: float, tau: float | None):
     maps = draw(count, 4, 5, seed=count)
     expected = loop_active_share(maps.tolist(), INSIDE.tolist(), gamma, tau)
-    assert active_share(maps, INSIDE, gamma=gamma, tau=tau).item() == pytest.approx(expected, abs=1e-7)
+    assert separation(maps, INSIDE, gamma=gamma, tau=tau).item() == pytest.approx(expected, abs=1e-7)
 
 
 def test_separation_of_a_case_worked_out_by_hand():
@@ -344,12 +344,12 @@ def test_separation_of_a_case_worked_out_by_hand():
     maps[0, :, :3] = 7
     maps[1, :, 2:] = 0.2
     everywhere = torch.ones(4, 5, dtype=torch.bool)
-    assert active_share(maps, everywhere, gamma=0.3, tau=None).item() == pytest.approx(4 / 20)
-    assert active_share(maps, ~everywhere, gamma=0.3, tau=None).item() == 0
+    assert separation(maps, everywhere, gamma=0.3, tau=None).item() == pytest.approx(4 / 20)
+    assert separation(maps, ~everywhere, gamma=0.3, tau=None).item() == 0
     left = everywhere.clone()
     left[:, 3:] = False
-    assert active_share(maps, left, gamma=0.3, tau=None).item() == pytest.approx(4 / 12)
-    assert active_share(maps, ~left, gamma=0.3, tau=None).item() == 0
+    assert separation(maps, left, gamma=0.3, tau=None).item() == pytest.approx(4 / 12)
+    assert separation(maps, ~left, gamma=0.3, tau=None).item() == 0
 
 
 def test_separation_normalises_over_the_whole_map_and_not_over_the_object():
@@ -358,7 +358,7 @@ def test_separation_normalises_over_the_whole_map_and_not_over_the_object():
     maps[0, 1, 0] = 0.9  # the lowest inside, yet high; the other map is flat inside, yet active
     inside = torch.ones(4, 5, dtype=torch.bool)
     inside[:1] = False
-    assert active_share(maps, inside, gamma=0.3, tau=None).item() == pytest.approx(1)
+    assert separation(maps, inside, gamma=0.3, tau=None).item() == pytest.approx(1)
 
 
 def test_separation_normalises_before_it_smooths():
@@ -367,8 +367,8 @@ def test_separation_normalises_before_it_smooths():
     maps[:, 2, 2] = 3
     everywhere = torch.ones(4, 5, dtype=torch.bool)
     peak = 1 / (1 + 2 * math.exp(-1)) ** 2
-    assert active_share(maps, everywhere, gamma=peak + 0.01, tau=None).item() == 0
-    assert active_share(maps, everywhere, gamma=peak - 0.01, tau=None).item() == pytest.approx(1)
+    assert separation(maps, everywhere, gamma=peak + 0.01, tau=None).item() == 0
+    assert separation(maps, everywhere, gamma=peak - 0.01, tau=None).item() == pytest.approx(1)
 
 
 def test_separation_counts_pixels_above_the_threshold_and_not_at_it():
@@ -378,7 +378,7 @@ def test_separation_counts_pixels_above_the_threshold_and_not_at_it():
     inside = torch.ones(4, 6, dtype=torch.bool)
     maps[1, :, :2] = 1
     # Smoothed, map 0 is positive in columns 0-1 and map 1 in columns 0-2.
-    assert active_share(maps, inside, gamma=0.0, tau=None).item() == pytest.approx(2 / 3)
+    assert separation(maps, inside, gamma=0.0, tau=None).item() == pytest.approx(2 / 3)
 
 
 def test_separation_ignores_what_is_active_outside_the_object():
@@ -390,34 +390,34 @@ def test_separation_ignores_what_is_active_outside_the_object():
     moved[:, :, :3] = maps[:, :, :3]  # smoothing reaches one token beyond the object
     assert not torch.equal(maps, moved)
     for tau in (None, TAU):
-        value = active_share(maps, inside, gamma=GAMMA, tau=tau).item()
-        assert active_share(moved, inside, gamma=GAMMA, tau=tau).item() == pytest.approx(value)
+        value = separation(maps, inside, gamma=GAMMA, tau=tau).item()
+        assert separation(moved, inside, gamma=GAMMA, tau=tau).item() == pytest.approx(value)
 
 
 @pytest.mark.parametrize("tau", [None, TAU])
 def test_separation_does_not_care_about_the_order_or_the_scale_of_maps(tau: float | None):
     maps = draw(3, 4, 5)
     scale = torch.tensor([3.0, 50.0, 0.5], dtype=torch.float64).view(3, 1, 1)
-    value = active_share(maps, INSIDE, gamma=GAMMA, tau=tau).item()
-    assert active_share((maps * scale + 4)[[2, 0, 1]], INSIDE, gamma=GAMMA, tau=tau).item() == pytest.approx(value)
+    value = separation(maps, INSIDE, gamma=GAMMA, tau=tau).item()
+    assert separation((maps * scale + 4)[[2, 0, 1]], INSIDE, gamma=GAMMA, tau=tau).item() == pytest.approx(value)
 
 
 @pytest.mark.parametrize("tau", [None, TAU])
 def test_one_part_alone_is_separate(tau: float | None):
-    assert active_share(draw(1, 4, 5), INSIDE, gamma=GAMMA, tau=tau).item() == pytest.approx(0, abs=1e-12)
+    assert separation(draw(1, 4, 5), INSIDE, gamma=GAMMA, tau=tau).item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("tau", [None, TAU])
 def test_separation_of_an_object_that_vanishes_at_grid_size_is_0(tau: float | None):
-    value = active_share(draw(3, 4, 5), torch.zeros(4, 5, dtype=torch.bool), gamma=GAMMA, tau=tau)
+    value = separation(draw(3, 4, 5), torch.zeros(4, 5, dtype=torch.bool), gamma=GAMMA, tau=tau)
     assert value.item() == 0
 
 
 @pytest.mark.parametrize("level", [0.0, 0.9])
 def test_flat_maps_are_not_active_and_give_no_nan(level: float):
     maps = torch.full((2, 4, 5), level, dtype=torch.float64).requires_grad_()
-    assert active_share(maps, INSIDE, gamma=GAMMA, tau=None).item() == 0
-    soft = active_share(maps, INSIDE, gamma=GAMMA, tau=TAU)
+    assert separation(maps, INSIDE, gamma=GAMMA, tau=None).item() == 0
+    soft = separation(maps, INSIDE, gamma=GAMMA, tau=TAU)
     active = sigmoid(-GAMMA / TAU)
     assert soft.item() == pytest.approx(active**2 / (1 - (1 - active) ** 2))
     (gradient,) = torch.autograd.grad(soft, maps)
@@ -428,9 +428,9 @@ def test_soft_separation_becomes_the_hard_one_as_tau_goes_to_0():
     maps = draw(3, 4, 5, seed=4)
     smoothed = torch.tensor([loop_smooth(loop_normalise(values)) for values in maps.tolist()])
     assert (smoothed - GAMMA).abs().min() > 1e-3  # no pixel stands at the threshold
-    hard = active_share(maps, INSIDE, gamma=GAMMA, tau=None).item()
+    hard = separation(maps, INSIDE, gamma=GAMMA, tau=None).item()
     assert 0 < hard < 1
-    gaps = [abs(active_share(maps, INSIDE, gamma=GAMMA, tau=tau).item() - hard) for tau in (0.3, 0.03, 0.003, 1e-5)]
+    gaps = [abs(separation(maps, INSIDE, gamma=GAMMA, tau=tau).item() - hard) for tau in (0.3, 0.03, 0.003, 1e-5)]
     assert gaps == sorted(gaps, reverse=True)
     assert gaps[0] > 0.01
     assert gaps[-1] < 1e-6
@@ -438,23 +438,23 @@ def test_soft_separation_becomes_the_hard_one_as_tau_goes_to_0():
 
 def test_soft_separation_has_a_gradient_in_every_map_and_the_hard_one_has_none():
     maps = draw(3, 4, 5).requires_grad_()
-    (gradient,) = torch.autograd.grad(active_share(maps, INSIDE, gamma=GAMMA, tau=TAU), maps)
+    (gradient,) = torch.autograd.grad(separation(maps, INSIDE, gamma=GAMMA, tau=TAU), maps)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().amax(dim=(1, 2)).min() > 1e-6
-    assert not active_share(maps, INSIDE, gamma=GAMMA, tau=None).requires_grad
+    assert not separation(maps, INSIDE, gamma=GAMMA, tau=None).requires_grad
 
 
 def test_a_step_down_the_soft_gradient_separates_the_parts():
     maps = draw(3, 4, 5).requires_grad_()
-    before = active_share(maps, INSIDE, gamma=GAMMA, tau=TAU)
+    before = separation(maps, INSIDE, gamma=GAMMA, tau=TAU)
     (gradient,) = torch.autograd.grad(before, maps)
-    after = active_share(maps.detach() - 0.01 * gradient, INSIDE, gamma=GAMMA, tau=TAU)
+    after = separation(maps.detach() - 0.01 * gradient, INSIDE, gamma=GAMMA, tau=TAU)
     assert after.item() < before.item()
 
 
 def test_soft_separation_gradient_agrees_with_finite_differences():
     assert torch.autograd.gradcheck(
-        lambda maps: active_share(maps, INSIDE, gamma=GAMMA, tau=TAU), (draw(3, 4, 5).requires_grad_(),)
+        lambda maps: separation(maps, INSIDE, gamma=GAMMA, tau=TAU), (draw(3, 4, 5).requires_grad_(),)
     )
 
 
@@ -463,7 +463,7 @@ def test_soft_separation_gradient_agrees_with_finite_differences():
 
 def test_enhancement_agrees_with_loops_over_pixels():
     maps = draw(3, 4, 5)
-    assert weakest_part(maps).item() == pytest.approx(loop_weakest_part(maps.tolist()))
+    assert enhancement(maps).item() == pytest.approx(loop_weakest_part(maps.tolist()))
 
 
 def test_enhancement_of_a_case_worked_out_by_hand():
@@ -472,32 +472,32 @@ def test_enhancement_of_a_case_worked_out_by_hand():
     maps[1, 1, 2] = 0.9  # a point: smoothing leaves 0.9 times the middle of the kernel
     maps[2] = 0.4
     middle = 1 / (1 + 2 * math.exp(-1)) ** 2
-    assert weakest_part(maps).item() == pytest.approx(1 - 0.9 * middle)
-    assert weakest_part(maps[[0, 2]]).item() == pytest.approx(1 - 0.4)
-    assert weakest_part(maps[[0]]).item() == pytest.approx(1 - 0.6)
+    assert enhancement(maps).item() == pytest.approx(1 - 0.9 * middle)
+    assert enhancement(maps[[0, 2]]).item() == pytest.approx(1 - 0.4)
+    assert enhancement(maps[[0]]).item() == pytest.approx(1 - 0.6)
 
 
 def test_enhancement_does_not_care_about_the_order_of_parts():
     maps = draw(3, 4, 5)
-    assert weakest_part(maps[[2, 0, 1]]).item() == pytest.approx(weakest_part(maps).item())
+    assert enhancement(maps[[2, 0, 1]]).item() == pytest.approx(enhancement(maps).item())
 
 
 def test_a_part_that_vanishes_at_grid_size_makes_enhancement_1():
     maps = draw(3, 4, 5)
     maps[1] = 0
-    assert weakest_part(maps).item() == 1
+    assert enhancement(maps).item() == 1
 
 
 def test_enhancement_has_a_gradient_in_the_weakest_part_alone():
     maps = draw(3, 4, 5)
     maps[2] *= 0.1
-    (gradient,) = torch.autograd.grad(weakest_part(maps.requires_grad_()), maps)
+    (gradient,) = torch.autograd.grad(enhancement(maps.requires_grad_()), maps)
     assert gradient[2].min() < 0
     assert gradient[:2].abs().max() == 0
 
 
 def test_enhancement_gradient_agrees_with_finite_differences():
-    assert torch.autograd.gradcheck(weakest_part, (draw(3, 4, 5).requires_grad_(),))
+    assert torch.autograd.gradcheck(enhancement, (draw(3, 4, 5).requires_grad_(),))
 
 
 # ---- queries and keys of several heads
@@ -529,8 +529,8 @@ def plain_losses(
             both = torch.stack([maps[b, PART_OF[k]] + maps[b, PARTS + OBJECT_OF[k]] for k in present]) / 2
             divisor = masks.sum(dim=1).clamp(min=1) if mask_mean == "paper" else masks.new_full((1,), masks.shape[1])
             rows = (torch.einsum("mt,mtu->mu", masks, both) / divisor[:, None]).unflatten(1, GRID)
-            sums[0] = sums[0] + active_share(rows, object_grid == o, gamma=GAMMA, tau=TAU)
-            sums[1] = sums[1] + weakest_part(rows)
+            sums[0] = sums[0] + separation(rows, object_grid == o, gamma=GAMMA, tau=TAU)
+            sums[1] = sums[1] + enhancement(rows)
             counted += 1
     divisor = counted * (len(maps) if parts_per_object == "image" else 1)
     return sums[0] / divisor, sums[1] / divisor

@@ -17,7 +17,7 @@ from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.checkpoints.layouts import from_published, our_name
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.structures import Labels, Logits
 from partseg_cli.vocabulary import Vocabulary
 
@@ -94,8 +94,8 @@ def test_label_maps_agree(logits, golden):
     assert (told == golden["oracle_obj_label_map"]).mean() >= 0.999
 
 
-def published_loss(vocabulary: Vocabulary, gamma: float = 0.3) -> PartSegLoss:
-    return PartSegLoss(
+def published_loss(vocabulary: Vocabulary, gamma: float = 0.3) -> PartCLIPSegLoss:
+    return PartCLIPSegLoss(
         torch.tensor(vocabulary.part_of),
         torch.tensor(vocabulary.object_of),
         lambda_obj=1.0,

@@ -11,14 +11,14 @@ from partseg_cli.config.recipe import load_any_recipe, load_recipe
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, VocabularyError
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.builder import build_model
+from partseg_cli.models.builder import init_model
 from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
-from partseg_cli.models.checkpoints.pretrained import start_from_checkpoint
+from partseg_cli.models.checkpoints.pretrained import init_from_checkpoint
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clip.model import Clip, check_words, prompt_ids
 from partseg_cli.models.clipseg.decoder import Decoder
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.models.init_weights import PRIOR_LOGIT, copy_first_stage, start_second_stage
+from partseg_cli.models.init_weights import PRIOR_LOGIT, copy_first_stage, init_second_stage
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -257,7 +257,7 @@ def test_clip_alone_starts_a_model_and_its_decoder_begins_afresh():
     torch.manual_seed(5)
     tensors = ContrastiveClip(NANO, drop_tokens=0.5, scale=14.3, max_scale=100).state_dict()
     model = partclipseg()
-    start_from_checkpoint(model, tensors, HERE)
+    init_from_checkpoint(model, tensors, HERE)
     assert "clip" not in differing(model, tensors)
     assert torch.equal(model.head.layers[-1].bias, torch.tensor([PRIOR_LOGIT]))
     assert not any(layer.fc2.weight.any() for layer in model.decoder.layers)
@@ -269,7 +269,7 @@ def test_a_first_stage_starts_the_second_one_as_its_copy():
     torch.manual_seed(6)
     tensors = CLIPSeg(NANO, visual_adapter=False, background_embedding="none", trained="decoder").state_dict()
     model = partclipseg()
-    start_from_checkpoint(model, tensors, HERE)
+    init_from_checkpoint(model, tensors, HERE)
     fresh = {"background", "visual_adapter", "compose", "compose_text", "pair_film", "pair_head"}
     assert differing(model, tensors) == fresh
     assert_copied(model)
@@ -282,14 +282,14 @@ def test_a_whole_model_starts_another_one_whole():
         other.pair_head.layers[0].weight += 1
         other.compose.weight.normal_()
     model = partclipseg()
-    start_from_checkpoint(model, other.state_dict(), HERE)
+    init_from_checkpoint(model, other.state_dict(), HERE)
     assert differing(model, other.state_dict()) == set()
 
 
 def test_what_only_the_checkpoint_has_is_left_out():
     tensors = partclipseg(seed=8).state_dict()
     model = clipseg()
-    start_from_checkpoint(model, tensors, HERE)
+    init_from_checkpoint(model, tensors, HERE)
     assert differing(model, tensors) == set()
 
 
@@ -299,19 +299,19 @@ def test_a_checkpoint_of_other_shapes_is_refused():
     tensors[name] = torch.ones(7, 48)
     message = f"{HERE}: {name} must be (128, 48), got (7, 48); these weights belong to another model.backbone"
     with refused(CheckpointError, message):
-        start_from_checkpoint(clipseg(), tensors, HERE)
+        init_from_checkpoint(clipseg(), tensors, HERE)
 
 
 def test_a_checkpoint_of_another_backbone_is_refused():
     with pytest.raises(CheckpointError, match=r"these weights belong to another model\.backbone$"):
-        start_from_checkpoint(clipseg(), clipseg("tiny").state_dict(), HERE)
+        init_from_checkpoint(clipseg(), clipseg("tiny").state_dict(), HERE)
 
 
 def test_a_checkpoint_without_a_clip_is_refused():
     tensors = {name: value for name, value in clipseg().state_dict().items() if not name.startswith("clip.")}
     first = next(name for name in clipseg().state_dict() if name.startswith("clip."))
     with refused(CheckpointError, f"{HERE}: must hold a CLIP to start from, got none ({first} is missing)"):
-        start_from_checkpoint(clipseg(), tensors, HERE)
+        init_from_checkpoint(clipseg(), tensors, HERE)
 
 
 def test_a_checkpoint_with_a_value_that_is_not_finite_is_refused():
@@ -320,12 +320,12 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_refused():
     with refused(
         CheckpointError, f"{HERE}: head.layers.0.bias must be finite, got NaN or infinity; get the file again"
     ):
-        start_from_checkpoint(clipseg(), tensors, HERE)
+        init_from_checkpoint(clipseg(), tensors, HERE)
 
 
 def test_a_second_stage_begins_as_the_average_of_part_and_object_and_a_copy_of_the_first():
     model = partclipseg(seed=9)
-    start_second_stage(model)
+    init_second_stage(model)
     assert_copied(model)
     assert_averaged(model)
 
@@ -333,7 +333,7 @@ def test_a_second_stage_begins_as_the_average_of_part_and_object_and_a_copy_of_t
 def test_a_model_of_one_stage_has_no_second_one_to_begin():
     model = clipseg()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    start_second_stage(model)
+    init_second_stage(model)
     copy_first_stage(model)
     assert differing(model, before) == set()
 
@@ -341,11 +341,11 @@ def test_a_model_of_one_stage_has_no_second_one_to_begin():
 def test_a_recipe_starts_from_the_checkpoint_that_it_names(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random"]).model
     torch.manual_seed(10)
-    first = build_model(section)
+    first = init_model(section)
     header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
     save_checkpoint(tmp_path / "last.safetensors", first, header)
     for init in (str(tmp_path / "last.safetensors"), f"{tmp_path}/"):
-        model = build_model(load_recipe("cartoon", [f"model.init={init}"]).model)
+        model = init_model(load_recipe("cartoon", [f"model.init={init}"]).model)
         assert not {"clip", "decoder", "head"} & differing(model, first.state_dict())
         assert_copied(model)
 
@@ -354,7 +354,7 @@ def test_a_recipe_refuses_a_checkpoint_of_another_backbone(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random", "model.backbone=tiny"]).model
     path = tmp_path / "last.safetensors"
     header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
-    save_checkpoint(path, build_model(section), header)
+    save_checkpoint(path, init_model(section), header)
     message = f"model.init: {path} holds a model on tiny, got model.backbone nano; choose a start of the same backbone"
     with refused(CheckpointError, message):
-        build_model(load_recipe("cartoon", [f"model.init={path}"]).model)
+        init_model(load_recipe("cartoon", [f"model.init={path}"]).model)

@@ -33,7 +33,7 @@ from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.models.backbones import Backbone
 from partseg_cli.models.checkpoints.layouts import from_published, our_name
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
-from partseg_cli.models.partclipseg.objective import PartSegLoss
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.structures import Labels
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -67,9 +67,9 @@ def build(text_index: str) -> PartCLIPSeg:
     return model.eval()
 
 
-def loss(switches: Switches, gamma: float) -> PartSegLoss:
+def loss(switches: Switches, gamma: float) -> PartCLIPSegLoss:
     words = vocabulary(SEEN)
-    return PartSegLoss(
+    return PartCLIPSegLoss(
         torch.tensor(words.part_of),
         torch.tensor(words.object_of),
         lambda_obj=switches.lambda_obj,

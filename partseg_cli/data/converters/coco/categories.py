@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from partseg_cli.data.converters.coco.files import CocoFile
-from partseg_cli.data.converters.conversion import DefectError
-from partseg_cli.data.source import some
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
+from partseg_cli.data.source import format_list
 from partseg_cli.errors import DataError, UsageError, VocabularyError
-from partseg_cli.vocabulary import Word, parse_category
+from partseg_cli.vocabulary import QueryTerm, parse_category
 
 LINK = "obj_ann_id"
 """PACO's key: a part's annotation names the annotation of its object there, an object's its own."""
@@ -40,7 +40,7 @@ class Meaning:
 
 
 Way = Callable[[Mapping[str, Any]], Meaning]
-"""Gives the meaning of an annotation of one file; raises a `DefectError` if it has none."""
+"""Gives the meaning of an annotation of one file; raises a `InvalidAnnotationError` if it has none."""
 
 
 def choose_ways(files: Sequence[CocoFile], object_name: str | None) -> list[Way]:
@@ -66,7 +66,7 @@ def choose_ways(files: Sequence[CocoFile], object_name: str | None) -> list[Way]
     objects = {word.object for word in words.values()}
     bare = [name for name, word in words.items() if word.is_undecided and name not in objects]
     if bare or not used:
-        got = some([repr(name) for name in bare]) or "no category in use"
+        got = format_list([repr(name) for name in bare]) or "no category in use"
         raise DataError(f"{names}: {THREE_WAYS}; got {got}")
     return [partial(_of_category, file) for file in files]
 
@@ -115,13 +115,13 @@ def _of_link(file: CocoFile, by_id: Mapping[object, Mapping[str, Any]], annotati
     link = _link(annotation)
     thing = by_id.get(link) if type(link) in (int, str) else None
     if thing is None or not _is_object(file, thing):
-        raise DefectError(NO_OBJECT, f"{LINK} is {link!r}, no object's annotation")
+        raise InvalidAnnotationError(NO_OBJECT, f"{LINK} is {link!r}, no object's annotation")
     if thing.get("image_id") != annotation.get("image_id"):
-        raise DefectError(NO_OBJECT, f"{LINK} is {link!r}, in image {thing.get('image_id')!r}")
+        raise InvalidAnnotationError(NO_OBJECT, f"{LINK} is {link!r}, in image {thing.get('image_id')!r}")
     name = file.categories[thing["category_id"]].name
     word = _word(category)
     if word.object not in {None, name} and word.object in {c.name for c in file.categories.values()}:
-        raise DefectError(OTHER_OBJECT, f"{category!r} of {name!r}")
+        raise InvalidAnnotationError(OTHER_OBJECT, f"{category!r} of {name!r}")
     return Meaning(name, word.part if word.object == name else category, thing["id"])
 
 
@@ -137,9 +137,9 @@ def _link(annotation: object) -> Any:  # noqa: ANN401 - whatever stands there
     return annotation.get(LINK) if isinstance(annotation, dict) else None
 
 
-def _word(category: str) -> Word:
+def _word(category: str) -> QueryTerm:
     """Take a category's name apart; a name such as "boss'" that cannot be is a bare word."""
     try:
         return parse_category(category)
     except VocabularyError:
-        return Word(category)
+        return QueryTerm(category)

@@ -30,10 +30,10 @@ from partseg_cli.data.converters.coco.records import (
 from partseg_cli.data.converters.conversion import (
     Conversion,
     Converted,
-    DefectError,
-    Item,
+    InvalidAnnotationError,
     Outcome,
     Skipped,
+    SourceImage,
     measure_photo,
 )
 from partseg_cli.data.record import Instance, Part, Record
@@ -114,7 +114,7 @@ def convert(
     return CocoSet(tuple(objects), vocabulary, conversion)
 
 
-def _items(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted]) -> Iterator[Item]:
+def _items(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted]) -> Iterator[SourceImage]:
     """Give each image with its annotations, or with what is wrong with it."""
     photos: set[Path] = set()
     for file, known in zip(files, annotations, strict=True):
@@ -126,11 +126,11 @@ def _items(source: Path, files: Sequence[CocoFile], annotations: Sequence[Sorted
                 check_image(image, doubtful)
                 photo = _find(source, file, image, photos)
                 size = _size(image, source / photo, photo)
-            except DefectError as defect:
+            except InvalidAnnotationError as defect:
                 content = Skipped(name, defect.reason, is_defect=True, detail=defect.detail)
             else:
                 content = Picture(name, file.split, photo, size, tuple(known.by_image.get(image["id"], [])))
-            yield Item(name, content, (file.path,))
+            yield SourceImage(name, content, (file.path,))
 
 
 def convert_image(index: Index, picture: Picture | Skipped) -> list[Outcome]:
@@ -142,7 +142,7 @@ def convert_image(index: Index, picture: Picture | Skipped) -> list[Outcome]:
     for shown in picture.annotations:
         try:
             masks.append((shown, mask_of(shown.segmentation, *picture.size)))
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             outcomes.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
     objects, parts = assemble(masks, picture.size, index)
     if parts:
@@ -194,7 +194,7 @@ def _find(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]
     name = find_photo(source, file, image)
     path = (source / name).resolve()
     if path in photos:
-        raise DefectError(DOUBLE_PHOTO, name)
+        raise InvalidAnnotationError(DOUBLE_PHOTO, name)
     photos.add(path)
     return name
 

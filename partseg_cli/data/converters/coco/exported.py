@@ -15,7 +15,15 @@ from typing import Any
 
 from partseg_cli.data.converters.coco.files import CocoFile, find_photo
 from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
-from partseg_cli.data.converters.conversion import NO_PHOTO, Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.converters.conversion import (
+    NO_PHOTO,
+    Conversion,
+    Converted,
+    InvalidAnnotationError,
+    Outcome,
+    Skipped,
+    SourceImage,
+)
 from partseg_cli.data.exporters.coco import FORMAT, KEY, categories
 from partseg_cli.data.exporters.common import info_from_json
 from partseg_cli.data.record import Instance, Part, Record
@@ -194,7 +202,7 @@ def convert_exported(info: DatasetInfo, shown: Shown | Skipped) -> list[Outcome]
     try:
         return [Converted(shown.split, _record(shown, info))]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DefectError(BROKEN, f"{type(error).__name__}: {error}") from error
+        raise InvalidAnnotationError(BROKEN, f"{type(error).__name__}: {error}") from error
 
 
 def _record(shown: Shown, info: DatasetInfo) -> Record:
@@ -233,7 +241,7 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401 - w
     """Give the mask, which may be empty here."""
     try:
         return mask_of(segmentation, *size)
-    except DefectError as defect:
+    except InvalidAnnotationError as defect:
         if defect.reason == NO_PIXEL and isinstance(segmentation, dict):
             return Mask(segmentation["counts"], (0, 0, 0, 0), 0)
         raise
@@ -255,7 +263,7 @@ def _plan(source: Path, files: Sequence[CocoFile], info: DatasetInfo) -> CocoSet
     return CocoSet(info.objects, info.vocabulary, conversion, info)
 
 
-def _items(source: Path, folder: str, file: CocoFile) -> Iterator[Item]:
+def _items(source: Path, folder: str, file: CocoFile) -> Iterator[SourceImage]:
     """Give each image with its annotations, or with what is wrong with it."""
     annotations: dict[Any, list[Any]] = {image["id"]: [] for image in file.images}
     for value in file.annotations:
@@ -265,16 +273,16 @@ def _items(source: Path, folder: str, file: CocoFile) -> Iterator[Item]:
         content: Shown | Skipped = Shown(item, file.split, image, tuple(annotations[image["id"]]))
         try:
             _check_place(source, folder, file, image)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             content = Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
-        yield Item(item, content, (file.path,))
+        yield SourceImage(item, content, (file.path,))
 
 
 def _check_place(source: Path, folder: str, file: CocoFile, image: dict[str, Any]) -> None:
     """Prove that the photo lies below the folder of all photos, under its own name."""
     place = find_photo(source, file, image)
     if place != folder + image["file_name"]:
-        raise DefectError(NO_PHOTO, f"{folder}{image['file_name']}, but {place} is there")
+        raise InvalidAnnotationError(NO_PHOTO, f"{folder}{image['file_name']}, but {place} is there")
 
 
 def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
@@ -287,7 +295,7 @@ def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
     for file, image in images:
         try:
             place = find_photo(source, file, image)
-        except DefectError:
+        except InvalidAnnotationError:
             continue
         return place.removesuffix(image["file_name"])
     if not images:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from partseg_cli.data.converters.conversion import NO_PHOTO, DefectError
-from partseg_cli.data.source import absolute, is_inside, is_litter, read_json, some
+from partseg_cli.data.converters.conversion import NO_PHOTO, InvalidAnnotationError
+from partseg_cli.data.source import absolute, format_list, is_ignored_file, is_inside, read_json
 from partseg_cli.errors import DataError, UsageError
 
 SPLITS = ("train", "val")
@@ -99,7 +99,7 @@ def find_annotations(source: Path) -> Path:
     if len(paths) > 1:
         paths = [path for path in paths if _is_coco(path)]
     if len(paths) != 1:
-        got = some([path.relative_to(source).as_posix() for path in paths]) or "none"
+        got = format_list([path.relative_to(source).as_posix() for path in paths]) or "none"
         raise DataError(
             f"{source}: must hold one COCO file (.json), got {got}; name each: --annotations FILE --as train"
         )
@@ -135,7 +135,7 @@ def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
     names = [text for text in texts if _is_name(text)]
     names = list(dict.fromkeys(spelling for name in names for spelling in (name, name.replace("\\", "/"))))
     if not names:
-        raise DefectError(NO_NAME, f"file_name is {image.get('file_name')!r}")
+        raise InvalidAnnotationError(NO_NAME, f"file_name is {image.get('file_name')!r}")
     root, home = absolute(source), absolute(file.path.parent)
     for name in names:
         for place in _places(root, home, file.split, name):
@@ -145,7 +145,7 @@ def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
         raise DataError(
             f"{file.path}: a photo must lie below {source}, got {names[-1]!r}; name a folder that holds all"
         )
-    raise DefectError(NO_PHOTO, names[-1])
+    raise InvalidAnnotationError(NO_PHOTO, names[-1])
 
 
 def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:
@@ -178,9 +178,9 @@ def _instead(path: Path) -> str:
 def _json_files(source: Path) -> Iterator[Path]:
     """Walk through the JSON files below `source`, in order, without hidden ones and what macOS leaves in archives."""
     for folder, folders, names in os.walk(source):
-        folders[:] = sorted(name for name in folders if not is_litter(name))
+        folders[:] = sorted(name for name in folders if not is_ignored_file(name))
         for name in sorted(names):
-            if name.lower().endswith(".json") and not is_litter(name):
+            if name.lower().endswith(".json") and not is_ignored_file(name):
                 yield Path(folder) / name
 
 

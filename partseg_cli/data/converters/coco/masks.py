@@ -9,7 +9,7 @@ from typing import Any
 
 from pycocotools import mask as coco
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.rle import Mask, run_lengths
 
 NO_MASK = "annotation has neither polygons nor run lengths"
@@ -38,10 +38,10 @@ def mask_of(segmentation: object, width: int, height: int) -> Mask:
     elif isinstance(segmentation, dict):
         code = _checked_rle(segmentation, width, height)
     else:
-        raise DefectError(NO_MASK, f"segmentation is {_shown(segmentation)}")
+        raise InvalidAnnotationError(NO_MASK, f"segmentation is {_shown(segmentation)}")
     mask = Mask.of_code(code)
     if mask.area == 0:
-        raise DefectError(NO_PIXEL, _shown(segmentation))
+        raise InvalidAnnotationError(NO_PIXEL, _shown(segmentation))
     return mask
 
 
@@ -53,22 +53,24 @@ def union(masks: Sequence[Mask], width: int, height: int) -> Mask:
 
 
 def check_polygon(polygon: object, width: int, height: int) -> None:
-    """Raise a `DefectError` unless this is x, y, x, y, ... of 3 points or more, no farther away than the photo's size.
+    """Raise `InvalidAnnotationError` unless this is x, y, x, y, ... of 3 points or more, within the image's size.
 
     Points somewhat outside are usual, and cut off; the time to draw an edge grows with its length.
     """
     if not isinstance(polygon, list) or not all(type(value) in (int, float) for value in polygon):
-        raise DefectError(BROKEN_POLYGON, f"got {_shown(polygon)}, not a list of numbers")
+        raise InvalidAnnotationError(BROKEN_POLYGON, f"got {_shown(polygon)}, not a list of numbers")
     if len(polygon) % 2:
-        raise DefectError(BROKEN_POLYGON, f"got {len(polygon)} numbers, not pairs of x and y")
+        raise InvalidAnnotationError(BROKEN_POLYGON, f"got {len(polygon)} numbers, not pairs of x and y")
     if len(polygon) < 6:
-        raise DefectError(FEW_POINTS, f"got {len(polygon) // 2}")
+        raise InvalidAnnotationError(FEW_POINTS, f"got {len(polygon) // 2}")
     wrong = [value for value in polygon if not abs(value) <= sys.float_info.max]
     if wrong:
-        raise DefectError(NOT_FINITE, f"got {_shown(wrong[0])}")
+        raise InvalidAnnotationError(NOT_FINITE, f"got {_shown(wrong[0])}")
     for values, size in ((polygon[::2], width), (polygon[1::2], height)):
         if min(values) < -size or max(values) > 2 * size:
-            raise DefectError(FAR_OUTSIDE, f"got {min(values):g} to {max(values):g} in a photo of {size} pixels")
+            raise InvalidAnnotationError(
+                FAR_OUTSIDE, f"got {min(values):g} to {max(values):g} in a photo of {size} pixels"
+            )
 
 
 def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any
     size, counts = code.get("size"), code.get("counts")
     if size != [height, width]:
         swapped = ", swapped" if size == [width, height] else ""
-        raise DefectError(
+        raise InvalidAnnotationError(
             RLE_SIZE, f"size is {_shown(size)}, the photo's height and width are {[height, width]}{swapped}"
         )
     if isinstance(counts, list):
@@ -84,7 +86,7 @@ def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any
         compressed: dict[str, Any] = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         return compressed
     if not isinstance(counts, str) or not COMPRESSED.fullmatch(counts):
-        raise DefectError(BROKEN_RLE, f"counts is {_shown(counts)}")
+        raise InvalidAnnotationError(BROKEN_RLE, f"counts is {_shown(counts)}")
     _check_runs(run_lengths(counts).tolist(), width * height)
     return {"size": [height, width], "counts": counts.encode("ascii")}
 
@@ -92,9 +94,9 @@ def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any
 def _check_runs(runs: list[Any], pixels: int) -> None:
     if not all(type(run) is int and 0 <= run <= pixels for run in runs):
         wrong = next(run for run in runs if type(run) is not int or not 0 <= run <= pixels)
-        raise DefectError(BROKEN_RLE, f"a run is {_shown(wrong)} pixels long")
+        raise InvalidAnnotationError(BROKEN_RLE, f"a run is {_shown(wrong)} pixels long")
     if sum(runs) != pixels:
-        raise DefectError(BROKEN_RLE, f"runs cover {sum(runs)} pixels of {pixels}")
+        raise InvalidAnnotationError(BROKEN_RLE, f"runs cover {sum(runs)} pixels of {pixels}")
 
 
 def _shown(value: object, length: int = 40) -> str:

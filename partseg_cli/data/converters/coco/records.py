@@ -8,7 +8,7 @@ from typing import Any
 
 from partseg_cli.data.converters.coco.categories import Meaning, Way
 from partseg_cli.data.converters.coco.files import CocoFile
-from partseg_cli.data.converters.conversion import DefectError, Skipped
+from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped
 from partseg_cli.io.images import MAX_MEGAPIXELS
 
 BACKGROUND = "category is the background"
@@ -53,7 +53,7 @@ def sort_annotations(file: CocoFile, way: Way) -> Sorted:
                 result.skipped.append(Skipped(item, skip, is_defect=False))
                 continue
             meaning = way(annotation)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             result.skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
             continue
         category = file.categories[annotation["category_id"]].name
@@ -70,18 +70,18 @@ def _why_not(file: CocoFile, annotation: Any, images: set[Any], numbers: set[obj
     """
     keys = ("image_id", "category_id")
     if not isinstance(annotation, dict) or any(type(annotation.get(key)) not in (int, str) for key in keys):
-        raise DefectError(BROKEN_ANNOTATION, "it must have an image_id and a category_id")
+        raise InvalidAnnotationError(BROKEN_ANNOTATION, "it must have an image_id and a category_id")
     if type(annotation.get("id")) not in (int, str, type(None)):
-        raise DefectError(BROKEN_ANNOTATION, "its id must be a number or text")
+        raise InvalidAnnotationError(BROKEN_ANNOTATION, "its id must be a number or text")
     number, image, category = (annotation.get(key) for key in ("id", *keys))
     if number in numbers:
-        raise DefectError(DOUBLE_ANNOTATION, repr(number))
+        raise InvalidAnnotationError(DOUBLE_ANNOTATION, repr(number))
     if number is not None:
         numbers.add(number)
     if image not in images:
-        raise DefectError(UNKNOWN_IMAGE, f"image_id is {image!r}")
+        raise InvalidAnnotationError(UNKNOWN_IMAGE, f"image_id is {image!r}")
     if category not in file.categories:
-        raise DefectError(UNKNOWN_CATEGORY, f"category_id is {category!r}")
+        raise InvalidAnnotationError(UNKNOWN_CATEGORY, f"category_id is {category!r}")
     if file.categories[category].is_background:
         return BACKGROUND
     return CROWD if annotation.get("iscrowd") else None
@@ -110,9 +110,9 @@ def check_image(image: Any, doubtful: set[int | str]) -> None:  # noqa: ANN401 -
         DefectError: it has no id, or one of the doubtful.
     """
     if not has_id(image):
-        raise DefectError(BROKEN_IMAGE, "it must have an id")
+        raise InvalidAnnotationError(BROKEN_IMAGE, "it must have an id")
     if image["id"] in doubtful:
-        raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
+        raise InvalidAnnotationError(DOUBLE_IMAGE, repr(image["id"]))
 
 
 def size_of(image: dict[str, Any]) -> tuple[int, int]:
@@ -123,7 +123,11 @@ def size_of(image: dict[str, Any]) -> tuple[int, int]:
     """
     width, height = image.get("width"), image.get("height")
     if type(width) is not int or type(height) is not int or min(width, height) < 1:
-        raise DefectError(BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}")
+        raise InvalidAnnotationError(
+            BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}"
+        )
     if width * height > MAX_MEGAPIXELS * 10**6:
-        raise DefectError(BROKEN_IMAGE, f"it must have at most {MAX_MEGAPIXELS} megapixels, got {width}x{height}")
+        raise InvalidAnnotationError(
+            BROKEN_IMAGE, f"it must have at most {MAX_MEGAPIXELS} megapixels, got {width}x{height}"
+        )
     return width, height

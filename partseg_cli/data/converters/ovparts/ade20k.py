@@ -34,10 +34,10 @@ from partseg_cli.data.converters.conversion import (
     MASKS_DIFFER,
     Conversion,
     Converted,
-    DefectError,
-    Item,
+    InvalidAnnotationError,
     Outcome,
     Skipped,
+    SourceImage,
 )
 from partseg_cli.data.converters.ovparts.files import NO_LABELS, read_labels
 from partseg_cli.data.converters.ovparts.repack import ADE, FEW_SHOT, NO_PART, PHOTOS, Picture, Repack, object_order
@@ -96,7 +96,7 @@ def convert_ade(source: Path, manifest: Manifest) -> Conversion:
     pictures = repack.pictures()
     few_shot, strange = repack.few_shot(pictures)
     names = object_order(manifest.objects)
-    items: list[Item] = []
+    items: list[SourceImage] = []
     left_out: list[Skipped] = []
     notes: list[str] = []
     for split in ADE.folders.values():
@@ -104,7 +104,7 @@ def convert_ade(source: Path, manifest: Manifest) -> Conversion:
         value = read_json(path, ADE.advice)
         file = read_instances(path, repack.name(path), split, value, names)
         scenes, skipped = find_scenes(file, [picture for picture in pictures if picture.split == split])
-        items += [Item(scene.picture.name, scene, (scene.picture.labels, path)) for scene in scenes]
+        items += [SourceImage(scene.picture.name, scene, (scene.picture.labels, path)) for scene in scenes]
         left_out += skipped
         notes += compare_categories(file.name, value.get("categories"), names)
     photos = repack.root / PHOTOS
@@ -158,10 +158,10 @@ def find_scenes(file: CocoFile, pictures: Sequence[Picture]) -> tuple[list[Scene
         try:
             stem = _stem(image, has_id(image) and ids[image["id"]] > 1)
             if stem in scenes:
-                raise DefectError(DOUBLE_PHOTO, stem)
+                raise InvalidAnnotationError(DOUBLE_PHOTO, stem)
             if stem not in by_stem:
-                raise DefectError(NO_LABELS, f"{stem}.png")
-        except DefectError as defect:
+                raise InvalidAnnotationError(NO_LABELS, f"{stem}.png")
+        except InvalidAnnotationError as defect:
             item = item_name(file, "image", place, image)
             skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
         else:
@@ -184,13 +184,15 @@ def convert_image(classes: Classes, scene: Scene) -> list[Outcome]:
     height, width = pairs.shape
     if scene.size not in ((width, height), (None, None)):
         swapped = ", swapped" if scene.size == (height, width) else ""
-        raise DefectError(MASKS_DIFFER, "label map {}x{}, JSON {}x{}{}".format(width, height, *scene.size, swapped))
+        raise InvalidAnnotationError(
+            MASKS_DIFFER, "label map {}x{}, JSON {}x{}{}".format(width, height, *scene.size, swapped)
+        )
     outcomes: list[Outcome] = []
     instances: list[Instance] = []
     for shown in scene.instances:
         try:
             mask = mask_of(shown.segmentation, width, height)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             outcomes.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
         else:
             instances.append(Instance(len(instances), classes.categories[shown.meaning.object], mask))
@@ -246,7 +248,7 @@ def _stem(image: Any, is_doubtful: bool) -> str:  # noqa: ANN401 - an element of
         DefectError: the record is malformed, or another one has its id.
     """
     if not _is_whole(image):
-        raise DefectError(BROKEN_IMAGE, "it must have an id and a file_name")
+        raise InvalidAnnotationError(BROKEN_IMAGE, "it must have an id and a file_name")
     if is_doubtful:
-        raise DefectError(DOUBLE_IMAGE, repr(image["id"]))
+        raise InvalidAnnotationError(DOUBLE_IMAGE, repr(image["id"]))
     return PurePosixPath(image["file_name"].replace("\\", "/")).stem

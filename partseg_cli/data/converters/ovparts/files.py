@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt16
 
-from partseg_cli.data.converters.conversion import DefectError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.source import is_inside, is_litter, some
+from partseg_cli.data.source import format_list, is_ignored_file, is_inside
 from partseg_cli.errors import DataError
 from partseg_cli.io.label_maps import read_numbers
 
@@ -30,12 +30,12 @@ def read_labels(path: Path, bits: int, count: int) -> UInt16[np.ndarray, "H W"]:
     """
     mode, values = read_png(path)
     if mode not in MODES[bits]:
-        raise DefectError(BROKEN_LABELS, f"{path.name}: must be grey of {bits} bits, got mode {mode}")
+        raise InvalidAnnotationError(BROKEN_LABELS, f"{path.name}: must be grey of {bits} bits, got mode {mode}")
     ignore = 2**bits - 1
     wrong = np.unique(values[(values >= count) & (values != ignore)]).tolist()
     if wrong:
-        got = some([str(value) for value in wrong])
-        raise DefectError(UNKNOWN_LABEL, f"{path.name}: must be 0 to {count - 1} or {ignore}, got {got}")
+        got = format_list([str(value) for value in wrong])
+        raise InvalidAnnotationError(UNKNOWN_LABEL, f"{path.name}: must be 0 to {count - 1} or {ignore}, got {got}")
     labels = values.astype(np.uint16)
     labels[values == ignore] = NONE
     return labels
@@ -48,7 +48,7 @@ def read_png(path: Path) -> tuple[str, Shaped[np.ndarray, "..."]]:
         DefectError: it is missing, something else, or broken.
     """
     if not path.is_file():
-        raise DefectError(NO_LABELS, path.name)
+        raise InvalidAnnotationError(NO_LABELS, path.name)
     return read_numbers(path, "PNG", BROKEN_LABELS)
 
 
@@ -61,7 +61,7 @@ def list_names(source: Path, folder: Path) -> list[str]:
     is_inside(source, folder)
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_symlink()) for entry in entries if not is_litter(entry.name)]
+            found = [(entry.name, entry.is_symlink()) for entry in entries if not is_ignored_file(entry.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -18,10 +18,10 @@ from partseg_cli.data.converters.conversion import (
     MASKS_DIFFER,
     Conversion,
     Converted,
-    DefectError,
-    Item,
+    InvalidAnnotationError,
     Outcome,
     Skipped,
+    SourceImage,
 )
 from partseg_cli.data.converters.ovparts.files import read_labels
 from partseg_cli.data.converters.ovparts.repack import (
@@ -38,7 +38,7 @@ from partseg_cli.data.label_masks import masks_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
-from partseg_cli.data.source import some
+from partseg_cli.data.source import format_list
 from partseg_cli.data.store import image_root
 
 NAMES_SHOWN = 3
@@ -75,7 +75,7 @@ def convert_pascal(source: Path, manifest: Manifest) -> Conversion:
     repack = Repack.find(source, PASCAL)
     pictures = repack.pictures()
     few_shot, strange = repack.few_shot(pictures)
-    items = [Item(picture.name, picture, (picture.labels, objects_of(picture))) for picture in pictures]
+    items = [SourceImage(picture.name, picture, (picture.labels, objects_of(picture))) for picture in pictures]
     photos = repack.root / PHOTOS
     return Conversion(
         photos,
@@ -99,7 +99,7 @@ def convert_image(classes: Classes, picture: Picture) -> list[Outcome]:
     objects = read_labels(objects_of(picture), PASCAL.bits, len(classes.categories))
     if pairs.shape != objects.shape:
         sizes = "parts {1}x{0}, objects {3}x{2}".format(*pairs.shape, *objects.shape)
-        raise DefectError(MASKS_DIFFER, sizes)
+        raise InvalidAnnotationError(MASKS_DIFFER, sizes)
     found = masks_of(_signed(pairs))
     if not found:
         return [Skipped(picture.name, NO_PART, is_defect=False)]
@@ -133,7 +133,11 @@ def compare_val(repack: Repack, manifest: Manifest) -> tuple[str, ...]:
     if found == listed:
         return (f"The folder val holds exactly the images of {manifest.val_list} ({len(listed)}).",)
     sides = {"holds others than": found - listed, "lacks some of": listed - found}
-    said = [f"{verb} {manifest.val_list}: {some(sorted(stems), NAMES_SHOWN)}" for verb, stems in sides.items() if stems]
+    said = [
+        f"{verb} {manifest.val_list}: {format_list(sorted(stems), NAMES_SHOWN)}"
+        for verb, stems in sides.items()
+        if stems
+    ]
     return (f"The folder val {', and it '.join(said)}.",)
 
 

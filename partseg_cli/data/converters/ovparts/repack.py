@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from partseg_cli.data.converters.conversion import DefectError, Skipped
+from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped
 from partseg_cli.data.converters.ovparts.files import MODES, list_names, read_png
-from partseg_cli.data.source import content_of, folders_at
+from partseg_cli.data.source import describe_folder, folders_at
 from partseg_cli.errors import DataError
 
 PHOTOS = "images"
@@ -148,7 +148,7 @@ class Repack:
         for picture in self.pictures():
             try:
                 mode, _ = read_png(picture.labels)
-            except DefectError:  # told when the image is converted
+            except InvalidAnnotationError:  # told when the image is converted
                 continue
             bits = next((bits for bits, modes in MODES.items() if mode in modes), self.layout.bits)
             if bits != self.layout.bits:
@@ -258,5 +258,5 @@ def _wrong(source: Path, layout: Layout, roots: Sequence[Path], fitting: Sequenc
         )
     return DataError(
         f"{source}: must hold the OV-PARTS repack of {layout.name} ({wanted}, there or one folder down), "
-        f"got {content_of(source)}; {layout.advice}"
+        f"got {describe_folder(source)}; {layout.advice}"
     )

@@ -31,7 +31,15 @@ from partseg_cli.data.converters.coco.records import (
     size_of,
     sort_annotations,
 )
-from partseg_cli.data.converters.conversion import NO_PHOTO, Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.converters.conversion import (
+    NO_PHOTO,
+    Conversion,
+    Converted,
+    InvalidAnnotationError,
+    Outcome,
+    Skipped,
+    SourceImage,
+)
 from partseg_cli.data.converters.paco.files import (
     SPLITS,
     Words,
@@ -81,7 +89,7 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     """
     paths = find_annotations(source)
     words = Words.of(manifest)
-    items: list[Item] = []
+    items: list[SourceImage] = []
     left_out: list[Skipped] = []
     photos: set[str] = set()
     for path in paths:
@@ -124,9 +132,9 @@ def read_meaning(file: CocoFile, words: Words, owners: Mapping[int, Owner], anno
     link = annotation.get(LINK) if type(annotation.get(LINK)) is int else None
     owner = owners.get(link) if link is not None else None
     if owner is not None and owner.image != annotation["image_id"]:
-        raise DefectError(NO_OBJECT, f"{LINK} is {link!r}, in image {owner.image!r}")
+        raise InvalidAnnotationError(NO_OBJECT, f"{LINK} is {link!r}, in image {owner.image!r}")
     if owner is not None and owner.name != name:
-        raise DefectError(OTHER_OBJECT, f"{category.name!r} of {owner.name!r}")
+        raise InvalidAnnotationError(OTHER_OBJECT, f"{category.name!r} of {owner.name!r}")
     return Meaning(name, part, link)
 
 
@@ -142,7 +150,9 @@ def read_not_exhaustive(
     """
     lists = [image.get(key, []) for key in ("neg_category_ids", "not_exhaustive_category_ids")]
     if not all(isinstance(numbers, list) and all(type(number) is int for number in numbers) for numbers in lists):
-        raise DefectError(BROKEN_IMAGE, f"category ids must be lists of numbers, got {lists[0]!r} and {lists[1]!r}")
+        raise InvalidAnnotationError(
+            BROKEN_IMAGE, f"category ids must be lists of numbers, got {lists[0]!r} and {lists[1]!r}"
+        )
     absent, open_ended = ([file.categories[n] for n in numbers if n in file.categories] for numbers in lists)
     sure = {*annotated, *(category.name for category in absent if category.kind == "OBJECT")}
     sure -= {words.object_of(category) for category in open_ended}
@@ -165,7 +175,7 @@ def _completed(outcome: Outcome, content: Content) -> Outcome:
 
 def _items(
     source: Path, file: CocoFile, annotations: Mapping[int | str, list[Shown]], words: Words, photos: set[str]
-) -> Iterator[Item]:
+) -> Iterator[SourceImage]:
     """Give each image with its annotations, or with what is wrong with it; `photos` are those of former images."""
     doubtful = doubtful_ids(file.images)
     for place, image in enumerate(file.images):
@@ -178,9 +188,9 @@ def _items(
             annotated = (one.meaning.object for one in shown if one.meaning.part is None)
             picture = Picture(name, file.split, photo, size_of(image), shown)
             content = Content(picture, image["file_name"], read_not_exhaustive(image, file, annotated, words))
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             content = Skipped(name, defect.reason, is_defect=True, detail=defect.detail)
-        yield Item(name, content, (file.path,))
+        yield SourceImage(name, content, (file.path,))
 
 
 def _find_photo(source: Path, file: CocoFile, image: Mapping[str, Any], photos: set[str]) -> str:
@@ -194,7 +204,7 @@ def _find_photo(source: Path, file: CocoFile, image: Mapping[str, Any], photos: 
     photo = _first_photo(source, file, name)
     keys = {str(name), str((source / photo).resolve())}
     if keys & photos:
-        raise DefectError(DOUBLE_PHOTO, str(name))
+        raise InvalidAnnotationError(DOUBLE_PHOTO, str(name))
     photos |= keys
     return photo
 
@@ -203,10 +213,10 @@ def _first_photo(source: Path, file: CocoFile, name: object) -> str:
     for folder in PHOTO_FOLDERS:
         try:
             return find_photo(source, file, {"file_name": f"{folder}{name}" if folder else name})
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             if defect.reason != NO_PHOTO:
                 raise
-    raise DefectError(NO_PHOTO, str(name))
+    raise InvalidAnnotationError(NO_PHOTO, str(name))
 
 
 def _lone_parts(images: Iterable[Sequence[Shown]]) -> Iterator[Skipped]:
@@ -218,7 +228,7 @@ def _lone_parts(images: Iterable[Sequence[Shown]]) -> Iterator[Skipped]:
                 yield Skipped(one.item, LONE_PART, is_defect=False, detail=f"{LINK} is {one.meaning.instance!r}")
 
 
-def _check_photos(source: Path, items: Sequence[Item]) -> None:
+def _check_photos(source: Path, items: Sequence[SourceImage]) -> None:
     """Refuse a source without a single photo: that is a mistake of its own, not one of each image."""
     contents = [item.content for item in items]
     missing = [content.detail for content in contents if isinstance(content, Skipped) and content.reason == NO_PHOTO]

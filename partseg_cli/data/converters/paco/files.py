@@ -12,7 +12,7 @@ from partseg_cli.data.converters.coco.categories import LINK
 from partseg_cli.data.converters.coco.converter import Index
 from partseg_cli.data.converters.coco.files import LISTS, Category, CocoFile, choose
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.source import content_of, read_json, some
+from partseg_cli.data.source import describe_folder, format_list, read_json
 from partseg_cli.errors import DataError
 
 ARCHIVE = "paco_lvis_v1.zip"
@@ -76,7 +76,7 @@ def find_annotations(source: Path) -> list[Path]:
             f"{looked}, got {name}, which is PACO-EGO4D; partseg prepare coco {source} --annotations {name} reads it "
             "beside its frames"
         )
-    raise DataError(f"{looked}, got {content_of(source)}; unpack {ARCHIVE} there")
+    raise DataError(f"{looked}, got {describe_folder(source)}; unpack {ARCHIVE} there")
 
 
 def find_ego4d(source: Path) -> list[Path]:
@@ -138,7 +138,8 @@ def read_categories(path: Path, values: list[Any], words: Words) -> dict[int | s
     if unknown:
         raise DataError(
             f"{path}: categories must be the {len(words.index.objects)} objects and {len(words.pairs)} parts of PACO, "
-            f"of supercategory OBJECT and PART, got {some(unknown)}; a set of your own is for partseg prepare coco"
+            f"of supercategory OBJECT and PART, got {format_list(unknown)}; "
+            "a set of your own is for partseg prepare coco"
         )
     return found
 

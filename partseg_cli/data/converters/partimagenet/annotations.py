@@ -25,7 +25,7 @@ from partseg_cli.data.converters.coco.records import (
     size_of,
     sort_annotations,
 )
-from partseg_cli.data.converters.conversion import DefectError, Item, Skipped
+from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped, SourceImage
 from partseg_cli.data.converters.partimagenet.files import ARCHIVE, Release, SplitFiles, synset_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.source import read_json
@@ -89,8 +89,8 @@ class Words:
         if part is not None:
             return Meaning(name, part)
         if super_part in SUPER_PARTS:
-            raise DefectError(OTHER_PART, f"{super_part} on {name}")
-        raise DefectError(UNKNOWN_PART, repr(super_part))
+            raise InvalidAnnotationError(OTHER_PART, f"{super_part} on {name}")
+        raise InvalidAnnotationError(UNKNOWN_PART, repr(super_part))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Listed:
         notes: what is to be said of the file.
     """
 
-    items: list[tuple[str, Item]]
+    items: list[tuple[str, SourceImage]]
     left_out: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -174,7 +174,7 @@ def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
     for entry in entries:
         shown, photo = tuple(known.by_image.get(entry.id, ())), release.photo(files, entry.image)
         picture = Picture(entry.item, file.split, entry.image, photo, entry.size, shown)
-        items.append((entry.image, Item(entry.item, entry.skipped or picture, (file.path,))))
+        items.append((entry.image, SourceImage(entry.item, entry.skipped or picture, (file.path,))))
     return Listed(items, tuple(known.skipped), notes)
 
 
@@ -192,11 +192,11 @@ def _entries(release: Release, file: CocoFile, words: Words) -> Iterator[Entry]:
                 continue
             check_image(value, doubtful)
             if image in listed:
-                raise DefectError(DOUBLE_PHOTO, image)
+                raise InvalidAnnotationError(DOUBLE_PHOTO, image)
             size = size_of(value)
             listed.add(image)
             yield Entry(item, image, value["id"], size)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             yield Entry(item, image, skipped=Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
 
 
@@ -209,11 +209,11 @@ def _image(release: Release, file: CocoFile, value: Any) -> str:  # noqa: ANN401
     """
     name = value.get("file_name") if isinstance(value, dict) else None
     if not isinstance(name, str) or not name.strip():
-        raise DefectError(NO_NAME, f"file_name is {name!r}")
+        raise InvalidAnnotationError(NO_NAME, f"file_name is {name!r}")
     release.check_inside(file.path, file.split, name)
     stem = PurePosixPath(name.replace("\\", "/")).stem
     if not synset_of(stem):
-        raise DefectError(NO_NAME, f"file_name is {name!r}")
+        raise InvalidAnnotationError(NO_NAME, f"file_name is {name!r}")
     return stem
 
 

@@ -21,7 +21,14 @@ from jaxtyping import UInt8
 from partseg_cli.data.converters.coco.converter import NO_PART, Index, assemble
 from partseg_cli.data.converters.coco.masks import FEW_POINTS, mask_of
 from partseg_cli.data.converters.coco.records import Shown
-from partseg_cli.data.converters.conversion import Conversion, Converted, DefectError, Item, Outcome, Skipped
+from partseg_cli.data.converters.conversion import (
+    Conversion,
+    Converted,
+    InvalidAnnotationError,
+    Outcome,
+    Skipped,
+    SourceImage,
+)
 from partseg_cli.data.converters.partimagenet.annotations import (
     OTHER_CLASS,
     SUPER_PARTS,
@@ -144,7 +151,9 @@ def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
     """
     mode, values = read_numbers(path, "PNG", BROKEN_MAP)
     if mode not in ("L", "P"):
-        raise DefectError(BROKEN_MAP, f"{path.name}: must be grey or palette of 8 bits (mode L or P), got mode {mode}")
+        raise InvalidAnnotationError(
+            BROKEN_MAP, f"{path.name}: must be grey or palette of 8 bits (mode L or P), got mode {mode}"
+        )
     return values
 
 
@@ -161,7 +170,7 @@ def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
             continue
         try:
             mask = mask_of(segmentation, *picture.size)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             skipped.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
             continue
         if (shown.category, mask.rle) in drawn:
@@ -180,14 +189,16 @@ def _cut(picture: MapPicture, values: UInt8[np.ndarray, "H W"], words: Words) ->
     """
     numbers = [int(value) for value in np.unique(values) if value != BACKGROUND]
     if numbers and numbers[-1] > BACKGROUND:
-        raise DefectError(BROKEN_MAP, f"{picture.map.name}: values must be 0 to {BACKGROUND}, got {numbers[-1]}")
+        raise InvalidAnnotationError(
+            BROKEN_MAP, f"{picture.map.name}: values must be 0 to {BACKGROUND}, got {numbers[-1]}"
+        )
     shapes: Shapes = []
     skipped: list[Outcome] = []
     for number in numbers:
         name = SUPER_PARTS[number]
         try:
             shown = Shown(picture.item, words.meaning(picture.object, name), name, None)
-        except DefectError as defect:
+        except InvalidAnnotationError as defect:
             skipped.append(Skipped(picture.item, defect.reason, is_defect=True, detail=defect.detail))
             continue
         shapes.append((shown, Mask.encode(values == number)))
@@ -209,12 +220,12 @@ def _list_split(release: Release, split: str, words: Words) -> Listed:
     return replace(listed, items=sorted(items, key=lambda pair: pair[0]))
 
 
-def _map_item(release: Release, files: SplitFiles, image: str, words: Words) -> Item:
+def _map_item(release: Release, files: SplitFiles, image: str, words: Words) -> SourceImage:
     path = files.maps[image]
     name, thing = release.item(path), words.objects.get(synset_of(image))
     if thing is None:
-        return Item(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
-    return Item(name, MapPicture(name, files.split, image, release.photo(files, image), thing, path), (path,))
+        return SourceImage(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
+    return SourceImage(name, MapPicture(name, files.split, image, release.photo(files, image), thing, path), (path,))
 
 
 def _check_background(source: Path, maps: Sequence[Path]) -> None:
@@ -234,7 +245,7 @@ def _highest_values(maps: Sequence[Path]) -> Iterator[int]:
     for path in maps:
         try:
             yield int(read_map(path).max())
-        except DefectError:
+        except InvalidAnnotationError:
             continue
 
 
@@ -249,7 +260,7 @@ def _check_classes(source: Path, classes: dict[str, set[str]]) -> None:
         )
 
 
-def _check_photos(release: Release, items: Sequence[Item]) -> None:
+def _check_photos(release: Release, items: Sequence[SourceImage]) -> None:
     """Raise a `DataError` if not a single photo is there."""
     photos: list[Any] = [item.content.photo for item in items if not isinstance(item.content, Skipped)]
     if photos and not any((release.root / photo).is_file() for photo in photos):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from partseg_cli.data.source import absolute, content_of, folders_at, is_inside, is_litter
+from partseg_cli.data.source import absolute, describe_folder, folders_at, is_ignored_file, is_inside
 from partseg_cli.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -171,7 +171,7 @@ def _list_images(source: Path, folder: Path) -> Iterator[Path]:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
+            return sorted((entry for entry in entries if not is_ignored_file(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: must be a readable folder, got {error.strerror}; check it") from error
 
@@ -186,4 +186,4 @@ def _content(folder: Path) -> str:
     for pattern, name in OTHER_CONTENT.items():
         if any(folder.glob(pattern)) or any(folder.glob(f"*/{pattern}")):
             return name
-    return content_of(folder)
+    return describe_folder(folder)
