@@ -201,7 +201,7 @@ def parse_word(text: str) -> QueryTerm:
     """Read one entry of a vocabulary.
 
     >>> parse_word("chest of drawers’ drawer")
-    Word(text='chest of drawers’ drawer', object='chest of drawers', part='drawer')
+    QueryTerm(text='chest of drawers’ drawer', object='chest of drawers', part='drawer')
     >>> parse_word("ear").is_undecided
     True
 
@@ -221,7 +221,7 @@ def parse_category(name: str) -> QueryTerm:
     """Read the name of a category that may hold both words: "object:part" (PACO) or "object's part".
 
     >>> parse_category("car_(automobile):wheel")
-    Word(text='car_(automobile):wheel', object='car_(automobile)', part='wheel')
+    QueryTerm(text='car_(automobile):wheel', object='car_(automobile)', part='wheel')
     >>> parse_category("back_bumper").is_undecided
     True
 

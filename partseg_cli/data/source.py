@@ -38,7 +38,7 @@ def describe_folder(folder: Path) -> str:
 def format_list(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
     """Name a few, and count the others.
 
-    >>> some(["ear", "eye", "nose"], 2)
+    >>> format_list(["ear", "eye", "nose"], 2)
     'ear, eye and 1 more'
     """
     more = f" and {len(names) - shown} more" if len(names) > shown else ""

@@ -143,7 +143,7 @@ class Layout:
     def numbers(self, *, first: int, last: int) -> Sequence[int]:
         """Give the samples that this process reads in steps `first` to `last`, counted from 1.
 
-        >>> list(Layout(4, 1, Team(1, 2)).numbers(first=2, last=3))
+        >>> list(Layout(4, 1, ProcessGroup(1, 2)).numbers(first=2, last=3))
         [6, 7, 10, 11]
         """
         starts = range((first - 1) * self.batch + self.team.index * self.share, last * self.batch, self.batch)

@@ -19,8 +19,8 @@ DONE = 3
 
 KILLED = f"""
 import os, signal, sys
-from partseg_cli.data.count_journal import CountJournal
-from partseg_cli.pipeline.processes import Plan
+from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.runtime.processes import DevicePlan
 
 add = CountJournal.add
 def add_or_die(self, number, value):

@@ -14,7 +14,7 @@ class Elements(HTMLParser):
         self.found: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text: list[str] = []
-        self.build_dataloader(text)
+        self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs):

@@ -30,10 +30,10 @@ DRAWN = CartoonOptions(images=IMAGES, seed=1, size=64)
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from partseg_cli.data import journal
-from partseg_cli.pipeline import workers
+from partseg_cli.io import journal
+from partseg_cli.runtime import pool as workers
 from partseg_cli.pipeline.prepare import prepare
-from partseg_cli.pipeline.sources import Drawing
+from partseg_cli.data.converters.plan import CartoonOptions
 
 workers.TRIAL = workers.WORTHWHILE = 0.0
 add = journal.Journal.add
@@ -46,7 +46,7 @@ def add_or_die(self, number, item, outcomes):
 journal.Journal.add = add_or_die
 
 if __name__ == "__main__":
-    drawing = Drawing(images={IMAGES}, seed=1, size=64)
+    drawing = CartoonOptions(images={IMAGES}, seed=1, size=64)
     prepare("cartoon-part", out=Path(sys.argv[1]), workers=int(sys.argv[2]), drawing=drawing)
 """
 
