@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several threads of several test processes would wait for each other
+
 import numpy as np
 import pytest
 from command_line import one_thread, partseg, trained  # noqa: F401 - fixtures
