@@ -105,10 +105,17 @@ def test_a_programmers_mistake_keeps_its_traceback(partseg, monkeypatch):
 
 def test_running_out_of_memory_says_what_to_lower():
     with (
-        pytest.raises(OutOfMemoryError, match=r"^out of memory \(MemoryError\); lower train.micro_batch$"),
-        memory_watch("lower train.micro_batch"),
+        pytest.raises(OutOfMemoryError, match=r"^out of memory \(MemoryError\); lower train.micro_batch_size$"),
+        memory_watch("lower train.micro_batch_size"),
     ):
         raise MemoryError
+
+
+@pytest.mark.parametrize("words", [("evaluate", "cartoon", "--draws", "9"), ("compare", "a", "b", "--draws=9")])
+def test_a_renamed_option_is_refused_with_its_new_name(partseg, words):
+    ended = partseg(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --draws has been renamed, use --bootstrap-samples\n"
 
 
 def test_a_success_exits_0(partseg, trained, tmp_path):

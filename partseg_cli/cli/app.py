@@ -11,7 +11,7 @@ from partseg_cli.cli import bench, evaluate, export, inspect, launch, merge, rec
 from partseg_cli.cli import compare as results
 from partseg_cli.cli import predict as run
 from partseg_cli.cli import prepare as data
-from partseg_cli.errors import PartsegError
+from partseg_cli.errors import PartsegError, UsageError
 
 app = typer.Typer(
     name="partseg",
@@ -40,6 +40,8 @@ app.add_typer(bench.app, name="bench")
 
 
 INTERRUPTED = 130
+RENAMED_OPTIONS = {"--draws": "--bootstrap-samples"}
+"""Options of before version 0.1 with their names of today."""
 
 
 def _show_version(wanted: bool | None) -> None:
@@ -62,6 +64,7 @@ def common(
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and its exit code."""
     try:
+        _check_renamed(sys.argv[1:])
         app()
     except PartsegError as error:
         sys.exit(_complain(f"error: {error}", error.exit_code))
@@ -71,6 +74,12 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             _complain("interrupted", INTERRUPTED)
         raise
+
+
+def _check_renamed(words: list[str]) -> None:
+    for option in (word.partition("=")[0] for word in words):
+        if new := RENAMED_OPTIONS.get(option):
+            raise UsageError(f"{option} has been renamed, use {new}")
 
 
 def _complain(text: str, code: int) -> int:

@@ -27,8 +27,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Bootstrap draws.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    bootstrap_samples: Annotated[int, typer.Option(min=1, help="Number of bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -52,7 +52,7 @@ def compare(
     """
     from partseg_cli.pipeline import compare as story
 
-    done = story.compare(a, b, rule=rule, draws=draws, seed=seed, dataset=dataset, out=out)
+    done = story.compare(a, b, rule=rule, bootstrap_samples=bootstrap_samples, seed=seed, dataset=dataset, out=out)
     if as_json:
         show.document(done.document)
     else:

@@ -116,8 +116,8 @@ def evaluate(
         int | None, typer.Option(metavar="N", help="Score the first N photos alone.", show_default=False)
     ] = None,
     boundary_ratio: Annotated[float, typer.Option(help="Width of the boundary, as a share of the diagonal.")] = 0.02,
-    draws: Annotated[
-        int, typer.Option(min=0, help="Bootstrap draws for the 95 % intervals of the means; 0: none.")
+    bootstrap_samples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples for the 95 % intervals of the means; 0: none.")
     ] = 1000,
     against: Annotated[
         str | None,
@@ -198,7 +198,7 @@ def evaluate(
         name=Path(recipe).stem if recipe else trial.store.info.name,
         out=out,
         compute=build_inference_config(str(plan.devices[0]), precision.value, prompt_chunk, batch),
-        draws=draws,
+        bootstrap_samples=bootstrap_samples,
         save=save_predictions,
         pictures=pictures,
         track=show.track,

@@ -32,25 +32,25 @@ from partseg_cli.io.paths import packaged
 
 
 class BaseRecipe:
-    """What all recipes share: a name, that of the file, and sections of plain values."""
+    """Base of all recipes: the stem of the file as name, and sections of plain values."""
 
     name: str
     task: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the sections as plain values, after the task where it is not the usual one."""
+        """Return the sections as plain values; `task` comes first unless it is the default."""
         sections = {name: dataclasses.asdict(getattr(self, name)) for name in SECTIONS}
         return sections if self.task == "parts" else {"task": self.task, **sections}
 
     def to_yaml(self) -> str:
-        """Give a file that `load_any_recipe` reads as this recipe."""
+        """Return the YAML text from which `load_any_recipe` reads this recipe again."""
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
 
 
 @dataclass(frozen=True)
 class Recipe(BaseRecipe):
-    """How a model of object-specific parts is trained, and on what it is tested."""
+    """Recipe of a model of object-specific parts."""
 
     name: str
     data: DataSection
@@ -62,7 +62,7 @@ class Recipe(BaseRecipe):
 
 @dataclass(frozen=True)
 class CaptionRecipe(BaseRecipe):
-    """How a CLIP is trained on captioned views."""
+    """Recipe of a CLIP trained on captioned views."""
 
     name: str
     data: CaptionDataSection
@@ -74,7 +74,7 @@ class CaptionRecipe(BaseRecipe):
 
 @dataclass(frozen=True)
 class PhraseRecipe(BaseRecipe):
-    """How a decoder is trained on phrases and masks, as CLIPSeg was on PhraseCut, before it sees any task."""
+    """Recipe of a decoder pretrained on phrases and masks, as CLIPSeg was on PhraseCut."""
 
     name: str
     data: PhraseDataSection
@@ -85,12 +85,12 @@ class PhraseRecipe(BaseRecipe):
 
 
 AnyRecipe = Recipe | CaptionRecipe | PhraseRecipe
-"""What `partseg train` takes."""
+"""Recipe that `partseg train` accepts."""
 SECTIONS = ("data", "model", "loss", "train")
 TASKS: dict[str, type[Recipe] | type[CaptionRecipe] | type[PhraseRecipe]] = {
     kind.task: kind for kind in (Recipe, CaptionRecipe, PhraseRecipe)
 }
-"""What a recipe can be for; `task: parts` may be left out."""
+"""Task to recipe; `task: parts` is the default."""
 MODELS: dict[str, type[ModelSection]] = {"partclipseg": PartCLIPSegSection, "clipseg": CLIPSegSection}
 LOSSES: dict[type[ModelSection], type[LossSection] | type[CLIPSegLossSection]] = {
     PartCLIPSegSection: LossSection,
@@ -99,10 +99,10 @@ LOSSES: dict[type[ModelSection], type[LossSection] | type[CLIPSegLossSection]] =
 
 
 def find_recipe(name: str) -> Path:
-    """Give the file called `name`, or the packaged recipe of that name.
+    """Return the path `name` if it is a file, else that of the packaged recipe of this name.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: Neither exists.
     """
     path = Path(name)
     if path.is_file():
@@ -116,30 +116,28 @@ def find_recipe(name: str) -> Path:
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe of object-specific parts, see `load_any_recipe`.
+    """Load a recipe of object-specific parts, see `load_any_recipe`.
 
     Raises:
-        RecipeError: also where it is of another task.
+        RecipeError: As `load_any_recipe`, or the recipe is of another task.
     """
     recipe = load_any_recipe(name, overrides)
     if not isinstance(recipe, Recipe):
-        raise RecipeError(
-            f"{name}: must train a model of parts, got task {recipe.task}; it is for `partseg train` alone"
-        )
+        raise RecipeError(f"{name}: must train a model of parts, got task {recipe.task}; use it with `partseg train`")
     return recipe
 
 
 def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> AnyRecipe:
-    """Read a recipe and lay `section.key=value` overrides (YAML values) over it.
+    """Load a recipe and apply `section.key=value` overrides with YAML values.
 
     Raises:
-        RecipeError: an unknown or missing key, or a value outside its rule.
+        RecipeError: An unknown, renamed or missing key, or a value outside its bounds.
     """
     path = find_recipe(name)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: is not a readable YAML file ({' '.join(str(error).split())}); mend it") from error
+        raise RecipeError(f"{path}: invalid YAML ({' '.join(str(error).split())}); fix the file") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: must hold the sections {', '.join(SECTIONS)}, got {raw!r}")
     for override in overrides:
@@ -148,7 +146,7 @@ def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> AnyRecipe:
 
 
 def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> AnyRecipe:
-    """Check plain values and give the recipe; `where` opens each error message."""
+    """Return the recipe of plain values; `where` starts each error message."""
     raw = dict(raw)
     task = raw.pop("task", "parts")
     if task not in list(TASKS):
@@ -169,7 +167,7 @@ def parse_recipe(raw: Mapping[str, Any], name: str, where: str) -> AnyRecipe:
 
 
 def _check_captions(recipe: CaptionRecipe, where: str) -> None:
-    """Check what several keys have to fulfil together."""
+    """Check rules that involve several keys."""
     data, loss = recipe.data, recipe.loss
     if data.objects + data.parts > 1:
         raise RecipeError(f"{where}: data.objects + data.parts must be <= 1, got {data.objects:g} + {data.parts:g}")
@@ -178,37 +176,45 @@ def _check_captions(recipe: CaptionRecipe, where: str) -> None:
 
 
 def _check_training(recipe: Recipe, where: str) -> None:
-    """Check what several keys have to fulfil together."""
+    """Check rules that involve several keys."""
     train = recipe.train
-    if train.batch_size % train.micro_batch:
+    if train.batch_size % train.micro_batch_size:
         raise RecipeError(
-            f"{where}: train.micro_batch must divide train.batch_size {train.batch_size}, got {train.micro_batch}"
+            f"{where}: train.micro_batch_size must divide train.batch_size {train.batch_size}, "
+            f"got {train.micro_batch_size}"
         )
-    if recipe.loss.loss_mean == "batch" and train.micro_batch != train.batch_size:
+    if recipe.loss.loss_mean == "batch" and train.micro_batch_size != train.batch_size:
         raise RecipeError(
-            f"{where}: loss.loss_mean batch pools the whole batch, so train.micro_batch must be "
-            f"{train.batch_size}, got {train.micro_batch}"
+            f"{where}: loss.loss_mean batch pools the whole batch, so train.micro_batch_size must be "
+            f"{train.batch_size}, got {train.micro_batch_size}"
         )
-    if train.select == "best" and train.evaluate_every == 0:
-        raise RecipeError(f"{where}: train.select best needs train.evaluate_every >= 1, got 0")
-    if recipe.data.cache == "taps" and (recipe.data.flip > 0 or recipe.model.trained == "all"):
+    if train.select == "best" and train.eval_interval == 0:
+        raise RecipeError(f"{where}: train.select best needs train.eval_interval >= 1, got 0")
+    if recipe.data.cache == "features" and (recipe.data.flip > 0 or recipe.model.trainable == "all"):
         raise RecipeError(
-            f"{where}: data.cache taps needs a frozen image tower that sees a photo always alike: data.flip 0 and "
-            f"model.trained published or decoder, got {recipe.data.flip:g} and {recipe.model.trained}"
+            f"{where}: data.cache features needs a frozen image encoder and images without random flips: data.flip 0 "
+            f"and model.trainable published or decoder, got {recipe.data.flip:g} and {recipe.model.trainable}"
         )
 
 
-def check_model(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds
-    """Check a `model` section that stands alone, as in a checkpoint's header.
+def model_from_header(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds
+    """Read the `model` section of a checkpoint's header; see `model_to_header`.
 
     Raises:
-        RecipeError: as `load_recipe`.
+        RecipeError: As `load_recipe`.
     """
+    if isinstance(raw, dict):
+        raw = {"trainable" if key == "trained" else key: value for key, value in raw.items()}
     return read_section(_model_kind(raw, where), raw, "model", where, {})
 
 
+def model_to_header(model: ModelSection | ClipSection) -> dict[str, Any]:
+    """Return a `model` section as checkpoints store it: `trainable` keeps its first name, `trained`."""
+    return {"trained" if key == "trainable" else key: value for key, value in dataclasses.asdict(model).items()}
+
+
 def _model_kind(raw: Any, where: str) -> type[ModelSection]:  # noqa: ANN401 - whatever a file holds
-    """Give the type of a `model` section by its name; the usual one where it has none, which is said later."""
+    """Return the dataclass for a `model` section by its name; PartCLIPSeg if absent, which is reported later."""
     if not isinstance(raw, dict) or "name" not in raw:
         return PartCLIPSegSection
     if raw["name"] not in list(MODELS):

@@ -1,4 +1,4 @@
-"""The sections of recipes: every key with its type and bounds. Recipes themselves are read in `recipe.py`."""
+"""Sections of recipes: every key with its type and bounds."""
 
 from __future__ import annotations
 
@@ -6,22 +6,38 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 STARTS = ("rd64-refined", "clip", "nano", "random")
-"""What `model.init` can name; besides, a checkpoint or the folder of a training run."""
+"""Names that `model.init` accepts besides the path of a checkpoint or run directory."""
+
+RENAMED = {
+    "data.cache taps": "data.cache features",
+    "data.cache photos": "data.cache images",
+    "model.trained": "model.trainable",
+    "train.absent_objects": "train.negative_objects",
+    "train.best_by": "train.monitor",
+    "train.clip_norm": "train.clip_grad_norm",
+    "train.evaluate_every": "train.eval_interval",
+    "train.keep": "train.keep_checkpoints",
+    "train.micro_batch": "train.micro_batch_size",
+    "train.power": "train.poly_power",
+    "train.recompute_decoder": "train.activation_checkpointing",
+    "train.save_every": "train.save_interval",
+}
+"""Keys, or keys and values, of recipes written before version 0.1, with their names of today."""
 
 
 def number(at_least: float | None = None, above: float | None = None, at_most: float | None = None) -> Any:  # noqa: ANN401
-    """Declare a key that holds a number with bounds."""
+    """Return the field of a key whose value is a number within bounds."""
     return field(metadata={">=": at_least, ">": above, "<=": at_most})
 
 
 def one_of_or_path(*choices: str) -> Any:  # noqa: ANN401
-    """Declare a key that holds one of `choices`, or a path, told by its slash or its suffix .safetensors."""
+    """Return the field of a key whose value is one of `choices` or a path (with a slash or the suffix .safetensors)."""
     return field(metadata={"choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """What the model reads."""
+    """Training and validation data."""
 
     dataset: str
     root: str | None
@@ -32,24 +48,24 @@ class DataSection:
     train_channel_order: Literal["rgb", "bgr"]
     unlabelled_objects: Literal["background", "ignore"]
     workers: int = number(at_least=0)
-    cache: Literal["none", "photos", "taps"]
+    cache: Literal["none", "images", "features"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """What every model is built from; `name` decides which of the sections below it is."""
+    """Keys shared by all models; `name` selects one of the sections below."""
 
     name: str
     backbone: Literal["ViT-B-16-quickgelu", "tiny", "nano"]
     init: str = one_of_or_path(*STARTS)
     image_size: int = number(at_least=32)
     background_embedding: str
-    trained: Literal["published", "decoder", "all"]
+    trainable: Literal["published", "decoder", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartCLIPSegSection(ModelSection):
-    """What PartCLIPSeg is built from."""
+    """Architecture of PartCLIPSeg."""
 
     name: Literal["partclipseg"]
     background_embedding: Literal["frozen", "learned"]
@@ -58,7 +74,7 @@ class PartCLIPSegSection(ModelSection):
 
 @dataclass(frozen=True, kw_only=True)
 class CLIPSegSection(ModelSection):
-    """What CLIPSeg is built from; the original has neither adapter nor background embedding, OV-PARTS has both."""
+    """Architecture of CLIPSeg. The original has neither adapter nor background embedding, OV-PARTS has both."""
 
     name: Literal["clipseg"]
     background_embedding: Literal["frozen", "learned", "none"]
@@ -67,7 +83,7 @@ class CLIPSegSection(ModelSection):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSection:
-    """What training minimises."""
+    """Loss of PartCLIPSeg."""
 
     lambda_obj: float = number(at_least=0)
     lambda_part: float = number(at_least=0)
@@ -84,7 +100,7 @@ class LossSection:
 
 @dataclass(frozen=True, kw_only=True)
 class CLIPSegLossSection:
-    """What training CLIPSeg minimises."""
+    """Loss of CLIPSeg."""
 
     background_weight: float = number(at_least=0)
     loss_mean: Literal["image", "batch"]
@@ -92,25 +108,25 @@ class CLIPSegLossSection:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSection:
-    """How training runs."""
+    """Optimisation, checkpoints and validation."""
 
     seed: int = number(at_least=0)
     iterations: int = number(at_least=1)
     batch_size: int = number(at_least=1)
-    micro_batch: int = number(at_least=1)
-    absent_objects: int | None = number(at_least=0)
+    micro_batch_size: int = number(at_least=1)
+    negative_objects: int | None = number(at_least=0)
     lr: float = number(above=0)
     weight_decay: float = number(at_least=0)
-    power: float = number(at_least=0)
-    clip_norm: float = number(above=0)
+    poly_power: float = number(at_least=0)
+    clip_grad_norm: float = number(above=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    recompute_decoder: bool
+    activation_checkpointing: bool
     compile: bool
-    save_every: int = number(at_least=1)
-    keep: int = number(at_least=1)
-    evaluate_every: int = number(at_least=0)
+    save_interval: int = number(at_least=1)
+    keep_checkpoints: int = number(at_least=1)
+    eval_interval: int = number(at_least=0)
     select: Literal["last", "best"]
-    best_by: Literal[
+    monitor: Literal[
         "oracle-obj harmonic",
         "oracle-obj seen",
         "oracle-obj unseen",
@@ -122,7 +138,7 @@ class TrainSection:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionDataSection:
-    """What CLIP reads: captioned views."""
+    """Captioned views for training CLIP."""
 
     dataset: str
     root: str | None
@@ -135,7 +151,7 @@ class CaptionDataSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSection:
-    """What CLIP alone is built from."""
+    """Architecture of CLIP on its own."""
 
     name: Literal["clip"]
     backbone: Literal["ViT-B-16-quickgelu", "tiny", "nano"]
@@ -145,7 +161,7 @@ class ClipSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastSection:
-    """What CLIP's training minimises."""
+    """Contrastive loss of CLIP."""
 
     scale: float = number(above=0)
     max_scale: float = number(above=0)
@@ -153,7 +169,7 @@ class ContrastSection:
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseDataSection:
-    """What a decoder's start reads: phrases and their masks."""
+    """Phrases and their masks for pretraining a decoder."""
 
     dataset: str
     root: str | None
@@ -167,14 +183,14 @@ class PhraseDataSection:
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseLossSection:
-    """What the start of a decoder minimises."""
+    """Loss of a decoder's pretraining."""
 
     overlap: float = number(at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSection:
-    """How a CLIP, or the start of a decoder, is trained."""
+    """Optimisation and checkpoints of pretraining."""
 
     seed: int = number(at_least=0)
     iterations: int = number(at_least=1)
@@ -182,8 +198,8 @@ class PretrainSection:
     lr: float = number(above=0)
     warmup: int = number(at_least=0)
     weight_decay: float = number(at_least=0)
-    power: float = number(at_least=0)
-    clip_norm: float = number(above=0)
+    poly_power: float = number(at_least=0)
+    clip_grad_norm: float = number(above=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    save_every: int = number(at_least=1)
-    keep: int = number(at_least=1)
+    save_interval: int = number(at_least=1)
+    keep_checkpoints: int = number(at_least=1)

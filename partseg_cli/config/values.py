@@ -1,4 +1,4 @@
-"""The values of a recipe's section, checked against the types and bounds of its dataclass."""
+"""Validation of recipe sections against the types and bounds of their dataclasses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from partseg_cli.config.sections import RENAMED
 from partseg_cli.errors import RecipeError
 
 Section = TypeVar("Section")
@@ -21,16 +22,25 @@ def read_section(
     where: str,
     sections: Mapping[str, type],
 ) -> Section:
-    """Read the section `name`, of the type `kind`; the rest as in `check_keys`.
+    """Read one section of a recipe.
+
+    Args:
+        kind: Dataclass of the section.
+        raw: Value of the section as YAML gives it.
+        name: Name of the section, such as "train".
+        where: Start of every error message, usually the path of the recipe.
+        sections: Dataclasses of all sections, searched for the intended key where one is misspelt.
 
     Raises:
-        RecipeError: an unknown or missing key, or a value outside its rule.
+        RecipeError: An unknown, renamed or missing key, or a value outside its bounds.
     """
     if not isinstance(raw, dict):
         raise RecipeError(f"{where}: {name} must be a section of keys, got {raw!r}")
     keys = fields(kind)  # type: ignore[arg-type]
     check_keys(raw, [key.name for key in keys], f"{name}.", where, sections)
     hints = get_type_hints(kind)
+    for key in keys:
+        _check_renamed(f"{name}.{key.name} {raw[key.name]}", where)
     values = {
         key.name: _value(raw[key.name], hints[key.name], key.metadata, f"{where}: {name}.{key.name}") for key in keys
     }
@@ -40,18 +50,22 @@ def read_section(
 def check_keys(
     raw: Mapping[str, Any], known: Iterable[str], prefix: str, where: str, sections: Mapping[str, type]
 ) -> None:
-    """Check that all known keys are there, and no others; where one is not, say what was probably meant.
+    """Check that a section holds all its keys and no others.
 
     Args:
-        raw: what is checked.
-        known: the keys that belong there.
-        prefix: of the keys in the message, such as "train."; empty for the sections themselves.
-        where: opens each message.
-        sections: of the whole recipe, among whose keys a misspelt one is looked for.
+        raw: Section as YAML gives it.
+        known: Keys that the section must hold.
+        prefix: Prefix of keys in messages, such as "train."; empty for the sections themselves.
+        where: Start of every error message, usually the path of the recipe.
+        sections: Dataclasses of all sections, searched for the intended key where one is misspelt.
+
+    Raises:
+        RecipeError: An unknown, renamed or missing key.
     """
     known = list(known)
     for key in raw:
         if key not in known:
+            _check_renamed(f"{prefix}{key}", where)
             guess = _guess(str(key), known, prefix, sections)
             advice = f"did you mean {guess}?" if guess else f"known are {', '.join(known)}"
             raise RecipeError(f"{where}: unknown key {prefix}{key}; {advice}")
@@ -60,8 +74,14 @@ def check_keys(
             raise RecipeError(f"{where}: needs the key {prefix}{key}; add it (recipes are complete)")
 
 
+def _check_renamed(old: str, where: str) -> None:
+    """Raise an error that names the new key if `old` is a key of before."""
+    if new := RENAMED.get(old):
+        raise RecipeError(f"{where}: {old} has been renamed, use {new}")
+
+
 def _guess(key: str, known: list[str], prefix: str, sections: Mapping[str, type]) -> str | None:
-    """Give the key that was probably meant: the same one of another section, else the nearest here, else anywhere."""
+    """Return the key most likely meant: the same key of another section, else the nearest of this one, else of any."""
     others = {name: kind for name, kind in sections.items() if f"{name}." != prefix}
     every = {name.name: section for section, kind in others.items() for name in fields(kind)}
     if key in every:
@@ -73,7 +93,7 @@ def _guess(key: str, known: list[str], prefix: str, sections: Mapping[str, type]
 
 
 def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
-    """Check one value against its type and bounds."""
+    """Return one value checked against its type and bounds."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise RecipeError(f"{where} must be one of {', '.join(get_args(hint))}, got {value!r}")
@@ -92,14 +112,14 @@ def _value(value: Any, hint: Any, bounds: Mapping[str, Any], where: str) -> Any:
 
 
 def _choice(value: Any, choices: Sequence[str], where: str) -> str:  # noqa: ANN401
-    """Check a value that is one of `choices`, or a path."""
+    """Return a value that is one of `choices` or a path."""
     if isinstance(value, str) and (value in choices or "/" in value or value.endswith(".safetensors")):
         return value
     raise RecipeError(f"{where} must be one of {', '.join(choices)}, or the path of a checkpoint, got {value!r}")
 
 
 def _number(value: Any) -> Any:  # noqa: ANN401
-    """Read a float; PyYAML takes 1e-4 for text."""
+    """Return a number as float; PyYAML reads 1e-4 as text."""
     if isinstance(value, bool):
         return value
     try:

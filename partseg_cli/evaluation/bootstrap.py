@@ -54,7 +54,7 @@ def intervals(
     rule: str,
     protocol: str,
     is_seen: Sequence[bool],
-    draws: int = 1000,
+    bootstrap_samples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, dict[str, Interval | None]]:
@@ -68,16 +68,16 @@ def intervals(
         rule: one of `RULES`.
         protocol: under which was predicted.
         is_seen: of each class.
-        draws: how often as many photos are drawn as there are.
+        bootstrap_samples: Number of bootstrap resamples.
         seed: of the draws.
         level: share of the draws inside, above 0 and below 1.
 
     Returns:
         Metric -> group -> (low, high); None where the mean itself is none, and for fewer than two photos.
     """
-    _check(draws, level)
+    _check(bootstrap_samples, level)
     means = score(table.totals(), rule, protocol, is_seen).means
-    drawn = draw_means(table, rule, protocol, is_seen, draws, seed)
+    drawn = draw_means(table, rule, protocol, is_seen, bootstrap_samples, seed)
     return {
         metric: {
             group: None if np.isnan(means[metric][group]) else _interval(drawn[metric][group], level)
@@ -88,11 +88,16 @@ def intervals(
 
 
 def draw_means(
-    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool], draws: int = 1000, seed: int = 0
+    table: ConfusionTable,
+    rule: str,
+    protocol: str,
+    is_seen: Sequence[bool],
+    bootstrap_samples: int = 1000,
+    seed: int = 0,
 ) -> Drawn:
     """Give the means of each draw; no draw at all for fewer than two photos. Arguments as in `intervals`."""
     images, matrix = table.by_image()
-    return _draw([matrix], len(images), rule, protocol, is_seen, draws, seed)[0]
+    return _draw([matrix], len(images), rule, protocol, is_seen, bootstrap_samples, seed)[0]
 
 
 def paired(
@@ -101,7 +106,7 @@ def paired(
     rule: str,
     protocol: str,
     is_seen: Sequence[bool],
-    draws: int = 1000,
+    bootstrap_samples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, dict[str, Difference]]:
@@ -115,11 +120,11 @@ def paired(
     Raises:
         DataError: they are not of the same photos.
     """
-    _check(draws, level)
+    _check(bootstrap_samples, level)
     images = check_same_images(table_a, table_b)
     matrices = [table.by_image()[1] for table in (table_a, table_b)]
     means_a, means_b = (score(table.totals(), rule, protocol, is_seen).means for table in (table_a, table_b))
-    drawn_a, drawn_b = _draw(matrices, len(images), rule, protocol, is_seen, draws, seed)
+    drawn_a, drawn_b = _draw(matrices, len(images), rule, protocol, is_seen, bootstrap_samples, seed)
     return {
         metric: {
             group: _difference(
@@ -157,12 +162,12 @@ def _draw(
     rule: str,
     protocol: str,
     is_seen: Sequence[bool],
-    draws: int,
+    bootstrap_samples: int,
     seed: int,
 ) -> list[Drawn]:
     """Give the means of each draw of each of several tables, the same photos drawn for all."""
     chunks: list[list[Any]] = [[] for _ in matrices]
-    for weights in _weights(images, draws if images > 1 else 0, seed):
+    for weights in _weights(images, bootstrap_samples if images > 1 else 0, seed):
         for matrix, found in zip(matrices, chunks, strict=True):
             counts = (weights @ matrix).reshape(len(weights), -1, len(FIELDS))
             found.append(score(counts, rule, protocol, is_seen).means)
@@ -177,11 +182,11 @@ def _draw(
     ]
 
 
-def _weights(images: int, draws: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
+def _weights(images: int, bootstrap_samples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
     """Say how often each photo is drawn, in some draws at a time."""
     generator = np.random.default_rng(seed)
-    for start in range(0, draws, CHUNK):
-        count = min(CHUNK, draws - start)
+    for start in range(0, bootstrap_samples, CHUNK):
+        count = min(CHUNK, bootstrap_samples - start)
         places = generator.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
         yield np.bincount(places.ravel(), minlength=count * images).reshape(count, images)
 
@@ -206,6 +211,8 @@ def _difference(a: float | None, b: float | None, drawn: Float[np.ndarray, "R"],
     return Difference(a, b, gap, interval, share, len(drawn) - len(counted))
 
 
-def _check(draws: int, level: float) -> None:
-    if draws < 1 or not 0 < level < 1:
-        raise ValueError(f"draws must be >= 1 and level above 0 and below 1, got {draws} and {level}")
+def _check(bootstrap_samples: int, level: float) -> None:
+    if bootstrap_samples < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"bootstrap_samples must be >= 1 and level above 0 and below 1, got {bootstrap_samples} and {level}"
+        )

@@ -65,7 +65,7 @@ def refuse_other_shard(folder: Path, shard: Shard) -> None:
         raise UsageError(f"{folder}: holds shard {other}, got --shard {shard}; each shard needs an --out of its own")
 
 
-def write_shard(job: Job, tally: Tally, about: dict[str, Any], draws: int) -> WrittenShard:
+def write_shard(job: Job, tally: Tally, about: dict[str, Any], bootstrap_samples: int) -> WrittenShard:
     """Write `counts.npz`, and `results.json` without means: those of some photos would be wrong for the trial."""
     trial, model = job.trial, job.source.is_model
     document = {
@@ -79,7 +79,7 @@ def write_shard(job: Job, tally: Tally, about: dict[str, Any], draws: int) -> Wr
             "digest": job.source.digest,
             "batch": job.compute.batch if model else 1,
             "precision": job.compute.precision,
-            "draws": draws,
+            "draws": bootstrap_samples,
             "vocabulary": trial.vocabulary.to_json(),
             "about": about,
             "versions": versions(),

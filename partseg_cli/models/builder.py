@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from partseg_cli.config.recipe import check_model
+from partseg_cli.config.recipe import model_from_header
 from partseg_cli.config.sections import STARTS, CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.io.paths import cache_dir, packaged_weights
@@ -89,14 +89,14 @@ def build_model(section: ModelSection) -> CLIPSeg:
                 backbone,
                 object_text_index=section.object_text_index,
                 background_embedding=section.background_embedding,
-                trained=section.trained,
+                trainable=section.trainable,
             )
         case CLIPSegSection():
             model = CLIPSeg(
                 backbone,
                 visual_adapter=section.visual_adapter,
                 background_embedding=section.background_embedding,
-                trained=section.trained,
+                trainable=section.trainable,
             )
         case _:
             raise TypeError(f"no model is built from {type(section).__name__}")
@@ -142,7 +142,7 @@ def load_model(checkpoint: Path, compute: InferenceConfig) -> tuple[LoadedModel,
     check_finite(load_checkpoint(path)[1], path)
     header, tensors = load_checkpoint(path)  # opened anew: the model reads only the pages that it needs
     try:
-        section = check_model(header.model, str(checkpoint))
+        section = model_from_header(header.model, str(checkpoint))
         with torch.device("meta"):
             model = build_model(section)
     except RecipeError as error:

@@ -52,7 +52,7 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
     """Read training samples twice as training does, and once more in this process for the split.
 
     Args:
-        recipe: as for `partseg train`; batches are of `train.micro_batch`.
+        recipe: as for `partseg train`; batches are of `train.micro_batch_size`.
         images: photos that are read, no more than there are.
         track: shows progress.
 
@@ -64,11 +64,13 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
     layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, division)
     least = 2 * layout.micro
     if images < least:
-        raise UsageError(f"--images must be >= {least}, two batches of train.micro_batch {layout.micro}, got {images}")
+        raise UsageError(
+            f"--images must be >= {least}, two batches of train.micro_batch_size {layout.micro}, got {images}"
+        )
     if len(samples) < least:
         raise DataError(
             f"{store.folder}: reading is measured on two batches or more, {least} photos, got {len(samples)}; "
-            f"lower train.micro_batch ({layout.micro})"
+            f"lower train.micro_batch_size ({layout.micro})"
         )
     count = min(images, len(samples)) // layout.micro * layout.micro
     first, later = _two_passes(samples, count, layout.micro, recipe.data.workers, track)

@@ -79,7 +79,7 @@ def compare(
     b: Path,
     *,
     rule: str | None = None,
-    draws: int = 1000,
+    bootstrap_samples: int = 1000,
     seed: int = 0,
     dataset: str | None = None,
     out: Path | None = None,
@@ -90,7 +90,7 @@ def compare(
         a: folder of the first one's results.
         b: folder of the second one's.
         rule: by which both are counted; None = that of both.
-        draws: bootstrap draws.
+        bootstrap_samples: Number of bootstrap resamples.
         seed: of the draws.
         dataset: folder or name of the prepared set, for the pictures; None = the name in the results.
         out: folder for compare.json, compare.csv and pictures; None = no files.
@@ -105,8 +105,8 @@ def compare(
     formula = formula_of(rule)
     images = _images(first, second, formula)
     document = {
-        **_describe(first, second, rule, draws, seed),
-        "means": _means(first, second, formula, draws, seed),
+        **_describe(first, second, rule, bootstrap_samples, seed),
+        "means": _means(first, second, formula, bootstrap_samples, seed),
         "per_class": _classes(first, second, formula),
         "images_that_differ_most": images[:MOST],
     }
@@ -208,7 +208,7 @@ def _choose_rule(first: Evaluation, second: Evaluation, rule: str | None) -> str
     return rule
 
 
-def _describe(first: Evaluation, second: Evaluation, rule: str, draws: int, seed: int) -> dict[str, Any]:
+def _describe(first: Evaluation, second: Evaluation, rule: str, bootstrap_samples: int, seed: int) -> dict[str, Any]:
     """Say what is compared."""
     told = ("model", "backbone", "checkpoint", "step", "predictions", "versions")
     sides = {
@@ -217,13 +217,13 @@ def _describe(first: Evaluation, second: Evaluation, rule: str, draws: int, seed
     }
     shared = {key: first.document[key] for key in SAME}
     count = len(set(first.table.images))
-    return {**sides, **shared, "rule": rule, "images": count, "draws": draws, "seed": seed, "level": LEVEL}
+    return {**sides, **shared, "rule": rule, "images": count, "draws": bootstrap_samples, "seed": seed, "level": LEVEL}
 
 
-def _means(first: Evaluation, second: Evaluation, formula: str, draws: int, seed: int) -> dict[str, Any]:
+def _means(first: Evaluation, second: Evaluation, formula: str, bootstrap_samples: int, seed: int) -> dict[str, Any]:
     """Give the means of both by metric and group, with the intervals of their differences."""
     protocol = first.document["protocol"]
-    found = paired(first.table, second.table, formula, protocol, first.is_seen, draws, seed, LEVEL)
+    found = paired(first.table, second.table, formula, protocol, first.is_seen, bootstrap_samples, seed, LEVEL)
     return {metric: {group: _plain(value) for group, value in groups.items()} for metric, groups in found.items()}
 
 

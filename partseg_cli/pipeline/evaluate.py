@@ -69,7 +69,7 @@ def evaluate(
     name: str,
     out: Path | None = None,
     compute: InferenceConfig,
-    draws: int = 1000,
+    bootstrap_samples: int = 1000,
     save: bool = False,
     track: Track = silent,
     log: Log = lambda line: None,
@@ -86,14 +86,14 @@ def evaluate(
         name: of the run's folder, unless `out`.
         out: folder of the results.
         compute: where the model runs.
-        draws: bootstrap draws for the intervals; 0: none.
+        bootstrap_samples: Number of bootstrap resamples for the intervals; 0 computes none.
         save: whether the predicted maps are written too.
         track: shows progress.
         log: Callback for one-line status messages.
     """
     source = resolve_predictions(trial, checkpoint, model, predictions, log)
     job = open_job(trial, source, compute, out or create_run_dir("evaluate", name), save=save, track=track, log=log)
-    return finish(trial, job.count(WHOLE, compute.device).table, source.about, job.folder, draws)
+    return finish(trial, job.count(WHOLE, compute.device).table, source.about, job.folder, bootstrap_samples)
 
 
 def evaluate_everywhere(
@@ -104,7 +104,7 @@ def evaluate_everywhere(
     plan: DevicePlan,
     name: str,
     out: Path | None = None,
-    draws: int = 1000,
+    bootstrap_samples: int = 1000,
     save: bool = False,
     pictures: int = 0,
     track: Track = silent,
@@ -126,8 +126,8 @@ def evaluate_everywhere(
         return None
     if trial.shard == WHOLE:
         draw = partial(showcase, job, device=plan.devices[0], number=pictures) if pictures else None
-        return finish(trial, tally.table, source.about, job.folder, draws, draw)
-    shard = write_shard(job, tally, describe(trial, source.about), draws)
+        return finish(trial, tally.table, source.about, job.folder, bootstrap_samples, draw)
+    shard = write_shard(job, tally, describe(trial, source.about), bootstrap_samples)
     clear_journals(job.folder)
     return shard
 
@@ -146,10 +146,17 @@ def score(
 
 
 def finish(
-    trial: EvalSpec, table: ConfusionTable, about: dict[str, Any], folder: Path, draws: int, draw: Draw | None = None
+    trial: EvalSpec,
+    table: ConfusionTable,
+    about: dict[str, Any],
+    folder: Path,
+    bootstrap_samples: int,
+    draw: Draw | None = None,
 ) -> EvaluateResult:
     """Turn the counts of a trial into scores, and write all results into the folder."""
-    return conclude(trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, draws, draw)
+    return conclude(
+        trial.vocabulary, trial.protocol, trial.rule, table, describe(trial, about), folder, bootstrap_samples, draw
+    )
 
 
 def describe(trial: EvalSpec, about: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +181,7 @@ def conclude(
     table: ConfusionTable,
     about: dict[str, Any],
     folder: Path,
-    draws: int,
+    bootstrap_samples: int,
     draw: Draw | None = None,
 ) -> EvaluateResult:
     """Turn counts into scores, and write all results into the folder: only `draw` needs data and a model.
@@ -183,8 +190,8 @@ def conclude(
     """
     result = compute_metrics(table, vocabulary, protocol, rule)
     bounds = None
-    if draws:
-        bounds = intervals(table, formula_of(rule), protocol, vocabulary.is_seen, draws=draws)
+    if bootstrap_samples:
+        bounds = intervals(table, formula_of(rule), protocol, vocabulary.is_seen, bootstrap_samples=bootstrap_samples)
     write_result(folder, result, about, bounds, table)
     write_pages(folder, result, about, bounds, table, vocabulary, draw(table) if draw else ((), ()))
     clear_journals(folder)

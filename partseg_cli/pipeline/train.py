@@ -46,7 +46,7 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
         team = run.setting.layout.team
         samples = training_set(recipe, store, division)
         loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
-        protocol, group = recipe.train.best_by.split()
+        protocol, group = recipe.train.monitor.split()
         model = LoadedModel(loop.model, recipe.model, InferenceConfig(device))
 
         def assess(step: int) -> EvalResult | None:
@@ -81,7 +81,7 @@ def training_set(recipe: Recipe, store: Store, division: Split) -> PartDataset:
         train_channel_order=data.train_channel_order,
         unlabelled_objects=data.unlabelled_objects,
     )
-    cache = cache_dir() / "photos" if data.cache == "photos" else None
+    cache = cache_dir() / "images" if data.cache == "images" else None
     return PartDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed, cache)
 
 
@@ -103,15 +103,15 @@ def build_loop(
         model.compile_blocks()
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     precision = choose_precision(recipe.train.precision, device)
-    taps = FeatureCache(model.clip, samples, precision) if recipe.data.cache == "taps" else None
-    network = layout.team.share(model, device, is_all_used=recipe.model.trained != "all")
+    taps = FeatureCache(model.clip, samples, precision) if recipe.data.cache == "features" else None
+    network = layout.team.share(model, device, is_all_used=recipe.model.trainable != "all")
     loop = Loop(
         model=model,
         terms=objective(network, recipe, samples.tables.training, device, precision, taps),
         optimizer=optimizer,
-        schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.power),
+        schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.poly_power),
         accumulate=layout.accumulate,
-        clip_norm=recipe.train.clip_norm,
+        clip_norm=recipe.train.clip_grad_norm,
         device=device,
         precision=precision,
         seed=recipe.train.seed,
@@ -125,5 +125,5 @@ def build_loop(
 
 
 def _is_due(step: int, recipe: Recipe) -> bool:
-    every = recipe.train.evaluate_every
+    every = recipe.train.eval_interval
     return every > 0 and (step % every == 0 or step == recipe.train.iterations)

@@ -58,7 +58,7 @@ def share_batch(recipe: AnyRecipe, processes: int, where: str) -> Share:
             f"{_advice(batch, processes)}"
         )
     images = batch // processes
-    micro = max(size for size in range(1, min(images, recipe.train.micro_batch) + 1) if images % size == 0)
+    micro = max(size for size in range(1, min(images, recipe.train.micro_batch_size) + 1) if images % size == 0)
     return Share(images, micro)
 
 

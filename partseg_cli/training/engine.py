@@ -118,8 +118,8 @@ def memory_advice(recipe: AnyRecipe) -> str:
     size = f"model.image_size ({recipe.model.image_size})"
     if not isinstance(recipe, Recipe):
         return f"lower train.batch_size ({recipe.train.batch_size}) or {size}"
-    recompute = "" if recipe.train.recompute_decoder else "set train.recompute_decoder=true, "
-    return f"{recompute}lower train.micro_batch ({recipe.train.micro_batch}) or {size}"
+    recompute = "" if recipe.train.activation_checkpointing else "set train.activation_checkpointing=true, "
+    return f"{recompute}lower train.micro_batch_size ({recipe.train.micro_batch_size}) or {size}"
 
 
 def layout_of(recipe: AnyRecipe, team: ProcessGroup) -> Layout:
@@ -191,7 +191,7 @@ def fit(
                     loggers.score(done, result.protocol, result.miou)
                 if result and not is_end:
                     paint()
-                if is_end or done % train.save_every == 0:
+                if is_end or done % train.save_interval == 0:
                     run.save(loop, done)
                 if is_end:
                     break

@@ -42,7 +42,7 @@ class FeatureCache:
         name = stamp(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
         tokens = (views.image_size // clip.patch_size) ** 2 + 1
         shape = (len(clip.taps), tokens, clip.width)
-        self.file = ArrayCache(cache_dir() / "taps" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
+        self.file = ArrayCache(cache_dir() / "features" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
 
     def __call__(self, image_ids: Sequence[str], images: Float[Tensor, "B 3 H W"]) -> LayerFeatures:
         """Give the taps of photos, and keep those that were not there.

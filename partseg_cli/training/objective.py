@@ -42,9 +42,9 @@ def objective(
         taps: gives what the image tower gives, where that is kept.
     """
     ask = partial(_ask, network, recipe, device=device, precision=precision, taps=taps)
-    if recipe.train.absent_objects is None:
+    if recipe.train.negative_objects is None:
         return ask(training)
-    return FewObjects(ask, training, recipe.train.absent_objects, recipe.train.seed)
+    return FewObjects(ask, training, recipe.train.negative_objects, recipe.train.seed)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _ask(
     taps: FeatureCache | None,
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
-    ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.recompute_decoder)
+    ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.activation_checkpointing)
     if isinstance(recipe.model, PartCLIPSegSection):
         ask = partial(ask, for_loss=True)
 

@@ -14,7 +14,15 @@ from partseg_cli.errors import DataError, RecipeError, UsageError
 from partseg_cli.training.run_dir import RunDir
 
 FREE = frozenset(
-    {"data.root", "data.workers", "data.cache", "train.micro_batch", "train.compile", "train.save_every", "train.keep"}
+    {
+        "data.root",
+        "data.workers",
+        "data.cache",
+        "train.micro_batch_size",
+        "train.compile",
+        "train.save_interval",
+        "train.keep_checkpoints",
+    }
 )
 """Keys that may change when a run goes on: they say where and how it computes, not what."""
 

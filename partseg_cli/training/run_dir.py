@@ -9,14 +9,14 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from partseg_cli.config.recipe import AnyRecipe, Recipe
+from partseg_cli.config.recipe import AnyRecipe, Recipe, model_to_header
 from partseg_cli.errors import CheckpointError
 from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.io.atomic import atomic_write, disk_error, remove_leftovers, write_json, write_text
@@ -176,7 +176,7 @@ class RunDir:
         _append(self.folder / METRICS, {**line, "seconds": round(time.monotonic() - self._started, 3)})
 
     def save(self, loop: Loop[Any], step: int) -> Path:
-        """Write weights and state under the number of the step, and forget all but the last `train.keep` of them.
+        """Write weights and state under the number of the step; remove all but the last `train.keep_checkpoints`.
 
         `last.safetensors` is another name of the newest weights. A kill at any moment leaves a state with its weights.
         """
@@ -196,12 +196,14 @@ class RunDir:
 
     def _write(self, path: Path, loop: Loop[Any], step: int) -> None:
         setting = self.setting
-        header = Header(asdict(self.recipe.model), setting.vocabulary, setting.dataset, self.recipe.name, step)
+        header = Header(model_to_header(self.recipe.model), setting.vocabulary, setting.dataset, self.recipe.name, step)
         save_checkpoint(path, loop.model, header)
 
     def _prune(self) -> None:
         """Remove all but the newest states with their weights, and what a kill has left of others."""
-        kept = {path.stem for path in sorted(self.checkpoints.glob("step-*.state"))[-self.recipe.train.keep :]}
+        kept = {
+            path.stem for path in sorted(self.checkpoints.glob("step-*.state"))[-self.recipe.train.keep_checkpoints :]
+        }
         for kind in ("state", "safetensors"):
             for old in self.checkpoints.glob(f"step-*.{kind}"):
                 if old.stem not in kept:

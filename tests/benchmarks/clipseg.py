@@ -45,7 +45,7 @@ def main() -> None:
     )
     theirs = CLIPSegForImageSegmentation(config).eval()
     ours = CLIPSeg(
-        BACKBONES["ViT-B-16-quickgelu"], visual_adapter=False, background_embedding="none", trained="published"
+        BACKBONES["ViT-B-16-quickgelu"], visual_adapter=False, background_embedding="none", trainable="published"
     ).eval()
     ours.load_state_dict(from_published(theirs.state_dict()))
     image = torch.randn(1, 3, 352, 352)

@@ -126,7 +126,7 @@ def keep_many(samples: list[ConfusionCounts]) -> None:
     jobs = {
         "totals": table.totals,
         "by image": table.by_image,
-        "intervals": lambda: intervals(table, "ref-v2", "pred-all", is_seen, draws=1000),
+        "intervals": lambda: intervals(table, "ref-v2", "pred-all", is_seen, bootstrap_samples=1000),
     }
     for name, job in jobs.items():
         start = time.perf_counter()

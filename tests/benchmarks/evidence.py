@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2)
 PROTOCOLS = ("oracle-obj", "pred-all")
 METRICS = {"mIoU": "mIoU", "recall": "recall", "boundary_iou": "Boundary IoU"}
 GROUPS = ("seen", "unseen", "harmonic")
-QUARTER = ("train.iterations=300", "train.save_every=300")
+QUARTER = ("train.iterations=300", "train.save_interval=300")
 """What an ablation has of the budget of recipes/cartoon.yaml."""
 MAIN = {"PartCLIPSeg": ("cartoon", ()), "CLIPSeg": ("cartoon_clipseg", ())}
 LOSSES = {
@@ -89,7 +89,9 @@ def carry_out(run: Run, given: argparse.Namespace) -> None:
         if not (target / "results.json").is_file():
             words = ("--checkpoint", str(folder / "train"), "--protocol", protocol, "--out", str(target))
             limit = () if given.limit is None else ("--limit", str(given.limit))
-            partseg("evaluate", "--dataset", str(given.fresh), *words, *limit, "--draws", "0", "--device", "cpu")
+            partseg(
+                "evaluate", "--dataset", str(given.fresh), *words, *limit, "--bootstrap-samples", "0", "--device", "cpu"
+            )
     print(f"done: {run.folder}", flush=True)
 
 

@@ -44,7 +44,7 @@ def plain(logits: Logits) -> Tensor:
 
 def golden_model() -> PartCLIPSeg:
     drawn = runpy.run_path(str(REFERENCE / "golden_weights.py"))["golden_state_dict"]()
-    switches = {"object_text_index": "published", "background_embedding": "frozen", "trained": "published"}
+    switches = {"object_text_index": "published", "background_embedding": "frozen", "trainable": "published"}
     model = PartCLIPSeg(BACKBONES["ViT-B-16-quickgelu"], **switches).eval()
     model.load_state_dict(from_published({name: torch.from_numpy(value.copy()) for name, value in drawn.items()}))
     return model

@@ -4,7 +4,7 @@
 
 Photos of 500x375 pixels (JPEG, quality 90) made from those in $PARTSEG_SAMPLES, resized to 352. The plain loader opens
 a photo with Pillow, resizes it and makes it a normalised float tensor: no labels. Ours gives the same numbers, bit for
-bit, from the files and from the cache (`data.cache: photos`). It hands over uint8, which the training process
+bit, from the files and from the cache (`data.cache: images`). It hands over uint8, which the training process
 normalises on its device; "normalised here" does that on this processor, too. "Photo and labels" is what training reads.
 Targets, photos alone: exact >= 1.2 times, from the cache >= 5 times the plain loader.
 

@@ -57,7 +57,7 @@ def main() -> None:
 
         def step() -> None:
             forward().backward()
-            torch.nn.utils.clip_grad_norm_(trained, recipe.train.clip_norm)
+            torch.nn.utils.clip_grad_norm_(trained, recipe.train.clip_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 

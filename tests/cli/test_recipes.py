@@ -243,7 +243,7 @@ def test_the_batch_has_to_divide_over_the_processes(partseg):
     ],
 )
 def test_the_micro_batch_is_lowered_to_what_divides_a_process_s_share(batch, micro, processes, share, accumulate):
-    recipe = load_recipe("tiny", [f"train.batch_size={batch}", f"train.micro_batch={micro}"])
+    recipe = load_recipe("tiny", [f"train.batch_size={batch}", f"train.micro_batch_size={micro}"])
     found = share_batch(recipe, processes, "here")
     assert (found, found.accumulate) == (share, accumulate)
 

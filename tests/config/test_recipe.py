@@ -20,10 +20,10 @@ from partseg_cli.config.recipe import (
     PartCLIPSegSection,
     PhraseRecipe,
     Recipe,
-    check_model,
     find_recipe,
     load_any_recipe,
     load_recipe,
+    model_from_header,
     parse_recipe,
 )
 from partseg_cli.data.manifest import load_manifest, manifest_names
@@ -134,7 +134,7 @@ def test_the_line_in_the_head_of_a_published_recipe_gives_all_published_values(r
 def test_the_published_recipes_train_as_published(name):
     recipe = load_recipe(name)
     train, loss = recipe.train, recipe.loss
-    assert (train.lr, train.weight_decay, train.power, train.clip_norm) == (1e-4, 1e-4, 0.9, 0.01)
+    assert (train.lr, train.weight_decay, train.poly_power, train.clip_grad_norm) == (1e-4, 1e-4, 0.9, 0.01)
     assert (train.batch_size, train.iterations, train.seed) == (8, 20_000, 12_345_678)
     assert (loss.lambda_obj, loss.lambda_part, loss.lambda_sep, loss.lambda_enh) == (1, 1, 0.1, 0.01)
     assert (loss.gamma, loss.background_weight, recipe.model.image_size) == (0.3, 0.05, 352)
@@ -192,7 +192,7 @@ def test_a_few_shot_recipe_trains_as_zero_shot_on_the_split_that_its_head_makes(
     one, two = load_recipe(name), load_recipe(data_set_of(name))
     assert (one.model, one.loss) == (two.model, two.loss)
     # all pairs are seen: there is no unseen one for a harmonic mean
-    assert one.train == dataclasses.replace(two.train, best_by="oracle-obj seen")
+    assert one.train == dataclasses.replace(two.train, monitor="oracle-obj seen")
     assert one.data == dataclasses.replace(two.data, split=f"{name.split('_')[0]}_16shot.yaml")
     made = f"partseg split {one.data.dataset} --shots 16 --unseen none --out {one.data.split}"
     assert f"#   {made}\n#   partseg train recipes/{name}.yaml\n" in head_of(name)
@@ -238,7 +238,7 @@ def test_clipseg_is_trained_with_the_data_and_the_budget_of_partclipseg(name, ot
     one, two = load_recipe(name), load_recipe(other)
     assert (one.data, one.train) == (two.data, two.train)
     assert (one.loss.background_weight, one.loss.loss_mean) == (two.loss.background_weight, two.loss.loss_mean)
-    shared = ("backbone", "init", "image_size", "background_embedding", "trained")
+    shared = ("backbone", "init", "image_size", "background_embedding", "trainable")
     assert [getattr(one.model, key) for key in shared] == [getattr(two.model, key) for key in shared]
 
 
@@ -307,6 +307,37 @@ def test_an_override_of_a_section_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("data.cache=photos", "data.cache images"),
+        ("data.cache=taps", "data.cache features"),
+        ("model.trained=all", "model.trainable"),
+        ("train.absent_objects=2", "train.negative_objects"),
+        ("train.best_by=oracle-obj seen", "train.monitor"),
+        ("train.clip_norm=1", "train.clip_grad_norm"),
+        ("train.evaluate_every=5", "train.eval_interval"),
+        ("train.keep=2", "train.keep_checkpoints"),
+        ("train.micro_batch=2", "train.micro_batch_size"),
+        ("train.power=0.9", "train.poly_power"),
+        ("train.recompute_decoder=true", "train.activation_checkpointing"),
+        ("train.save_every=5", "train.save_interval"),
+    ],
+)
+def test_a_renamed_key_is_refused_with_its_new_name(old, new):
+    name = old.replace("=", " ") if old.startswith("data.") else old.partition("=")[0]
+    with refused(f"{TINY}: {name} has been renamed, use {new}"):
+        load_recipe(TINY, [old])
+
+
+def test_a_recipe_file_with_an_old_key_names_the_new_one_and_exits_2(partseg, tmp_path):
+    old = Path(TINY).read_text(encoding="utf-8").replace("save_interval", "save_every")
+    (tmp_path / "old.yaml").write_text(old, encoding="utf-8")
+    ended = partseg("train", tmp_path / "old.yaml")
+    line = f"error: {tmp_path / 'old.yaml'}: train.save_every has been renamed, use train.save_interval\n"
+    assert (ended.code, ended.out, ended.err) == (2, "", line)
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("train.batchsize=1", "unknown key train.batchsize; did you mean train.batch_size?"),
@@ -321,7 +352,7 @@ def test_an_override_of_a_section_that_is_none_is_refused(tmp_path):
         ("train.backbone=tiny", "unknown key train.backbone; did you mean model.backbone?"),
         (
             "model.qqqqqq=1",
-            "unknown key model.qqqqqq; known are name, backbone, init, image_size, background_embedding, trained, "
+            "unknown key model.qqqqqq; known are name, backbone, init, image_size, background_embedding, trainable, "
             "object_text_index",
         ),
     ],
@@ -373,14 +404,14 @@ def test_every_section_is_needed(path):
         ("train.seed=-1", "train.seed must be >= 0, got -1"),
         ("train.iterations=0", "train.iterations must be >= 1, got 0"),
         ("train.batch_size=0", "train.batch_size must be >= 1, got 0"),
-        ("train.micro_batch=0", "train.micro_batch must be >= 1, got 0"),
+        ("train.micro_batch_size=0", "train.micro_batch_size must be >= 1, got 0"),
         ("train.lr=0", "train.lr must be > 0, got 0"),
         ("train.lr=nan", "train.lr must be finite, got nan"),
         ("train.weight_decay=-1", "train.weight_decay must be >= 0, got -1"),
-        ("train.power=-1", "train.power must be >= 0, got -1"),
-        ("train.clip_norm=0", "train.clip_norm must be > 0, got 0"),
-        ("train.save_every=0", "train.save_every must be >= 1, got 0"),
-        ("train.evaluate_every=-1", "train.evaluate_every must be >= 0, got -1"),
+        ("train.poly_power=-1", "train.poly_power must be >= 0, got -1"),
+        ("train.clip_grad_norm=0", "train.clip_grad_norm must be > 0, got 0"),
+        ("train.save_interval=0", "train.save_interval must be >= 1, got 0"),
+        ("train.eval_interval=-1", "train.eval_interval must be >= 0, got -1"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(override, message):
@@ -391,7 +422,7 @@ def test_a_value_out_of_bounds_is_refused(override, message):
 @pytest.mark.parametrize(
     "override",
     [
-        *("data.flip=0", "data.flip=1", "loss.gamma=1", "loss.gamma=0", "train.power=0", "train.weight_decay=0"),
+        *("data.flip=0", "data.flip=1", "loss.gamma=1", "loss.gamma=0", "train.poly_power=0", "train.weight_decay=0"),
         *("data.workers=0", "train.seed=0", "model.image_size=32", "data.shortest_edge=1", "loss.lambda_sep=0"),
     ],
 )
@@ -400,7 +431,7 @@ def test_a_value_on_its_bound_is_taken(override):
     assert load_recipe(TINY, [override]).to_dict()[section][key] == float(override.split("=")[1])
 
 
-@pytest.mark.parametrize("key", ["train.lr", "loss.lambda_sep", "loss.tau", "train.power"])
+@pytest.mark.parametrize("key", ["train.lr", "loss.lambda_sep", "loss.tau", "train.poly_power"])
 def test_infinity_is_no_value(key):
     with pytest.raises(RecipeError, match=re.escape(key)):
         load_recipe(TINY, [f"{key}=.inf"])
@@ -433,7 +464,7 @@ CHOICES = {
     "model.backbone": ["ViT-B-16-quickgelu", "tiny", "nano"],
     "model.object_text_index": ["paper", "published"],
     "model.background_embedding": ["frozen", "learned"],
-    "model.trained": ["published", "decoder", "all"],
+    "model.trainable": ["published", "decoder", "all"],
     "loss.mask_mean": ["paper", "published"],
     "loss.separation": ["soft", "hard"],
     "loss.parts_per_object": ["own", "image"],
@@ -447,7 +478,7 @@ CHOICES = {
 def test_a_choice_is_one_of_its_words(key):
     section, name = key.split(".")
     for word in CHOICES[key]:
-        recipe = load_recipe(TINY, [f"{key}={word}", *(["train.evaluate_every=1"] if word == "best" else [])])
+        recipe = load_recipe(TINY, [f"{key}={word}", *(["train.eval_interval=1"] if word == "best" else [])])
         assert recipe.to_dict()[section][name] == word
     for wrong in ("Paper", 1, None, ["rgb"]):
         with refused(f"{TINY}: {key} must be one of {', '.join(CHOICES[key])}, got {wrong!r}"):
@@ -484,7 +515,7 @@ def clipseg(**changes: object) -> dict:
 @pytest.mark.parametrize("background", ["frozen", "learned", "none"])
 @pytest.mark.parametrize("adapter", [True, False])
 def test_a_clipseg_section_is_read(background, adapter):
-    section = check_model(clipseg(background_embedding=background, visual_adapter=adapter), "here")
+    section = model_from_header(clipseg(background_embedding=background, visual_adapter=adapter), "here")
     assert isinstance(section, CLIPSegSection)
     assert (section.background_embedding, section.visual_adapter) == (background, adapter)
     values = raw() | {"model": dataclasses.asdict(section), "loss": {"background_weight": 0.1, "loss_mean": "image"}}
@@ -508,8 +539,8 @@ def test_a_loss_of_the_other_model_is_refused():
     [
         ("loss.background_weight=-1", "loss.background_weight must be >= 0, got -1"),
         ("loss.loss_mean=pixel", "loss.loss_mean must be one of image, batch, got 'pixel'"),
-        ("train.micro_batch=3", "train.micro_batch must divide train.batch_size 4, got 3"),
-        ("train.select=best", "train.select best needs train.evaluate_every >= 1, got 0"),
+        ("train.micro_batch_size=3", "train.micro_batch_size must divide train.batch_size 4, got 3"),
+        ("train.select=best", "train.select best needs train.eval_interval >= 1, got 0"),
     ],
 )
 def test_clipseg_keeps_the_rules_of_training(override, message):
@@ -523,13 +554,13 @@ def test_both_models_are_known_by_name():
         "partclipseg": "PartCLIPSegSection",
         "clipseg": "CLIPSegSection",
     }
-    assert isinstance(check_model(raw()["model"], "here"), PartCLIPSegSection)
+    assert isinstance(model_from_header(raw()["model"], "here"), PartCLIPSegSection)
 
 
 @pytest.mark.parametrize("name", ["catseg", "PartCLIPSeg", "", 1, None, True, ["clipseg"], {"a": 1}])
 def test_an_unknown_model_is_refused_with_the_known_ones(name):
     with refused(f"here: model.name must be one of partclipseg, clipseg, got {name!r}"):
-        check_model(raw()["model"] | {"name": name}, "here")
+        model_from_header(raw()["model"] | {"name": name}, "here")
 
 
 @pytest.mark.parametrize(
@@ -543,7 +574,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(name):
 )
 def test_a_switch_that_a_model_does_not_have_is_refused(section, message):
     with pytest.raises(RecipeError, match=f"^here: model.{re.escape(message)}"):
-        check_model(section, "here")
+        model_from_header(section, "here")
 
 
 @pytest.mark.parametrize(
@@ -555,22 +586,22 @@ def test_a_switch_that_a_model_does_not_have_is_refused(section, message):
 )
 def test_a_key_of_the_other_model_is_unknown(section, key):
     other = "visual_adapter" if key == "object_text_index" else "object_text_index"
-    known = f"name, backbone, init, image_size, background_embedding, trained, {other}"
+    known = f"name, backbone, init, image_size, background_embedding, trainable, {other}"
     with refused(f"here: unknown key model.{key}; known are {known}"):
-        check_model(section, "here")
+        model_from_header(section, "here")
 
 
 @pytest.mark.parametrize("section", [None, 5, "tiny", []])
 def test_a_model_section_of_something_else_is_refused(section):
     with refused(f"here: model must be a section of keys, got {section!r}"):
-        check_model(section, "here")
+        model_from_header(section, "here")
 
 
 def test_a_model_section_without_a_name_asks_for_it():
     section = raw()["model"]
     del section["name"]
     with refused("here: needs the key model.name; add it (recipes are complete)"):
-        check_model(section, "here")
+        model_from_header(section, "here")
 
 
 # ---- other tasks
@@ -588,7 +619,7 @@ def test_a_recipe_is_of_the_task_that_it_names():
 @pytest.mark.parametrize(("name", "task"), OTHER_TASKS.items())
 def test_a_recipe_of_another_task_is_refused_where_a_model_of_parts_is_wanted(name, task):
     for given in (name, f"recipes/{name}.yaml"):
-        with refused(f"{given}: must train a model of parts, got task {task}; it is for `partseg train` alone"):
+        with refused(f"{given}: must train a model of parts, got task {task}; use it with `partseg train`"):
             load_recipe(given)
 
 
@@ -644,7 +675,7 @@ def without(section: dict, key: str) -> dict:
         ("nano_clip", "train.warmup=-1", "train.warmup must be >= 0, got -1"),
         ("nano_clip", "train.iterations=0", "train.iterations must be >= 1, got 0"),
         ("nano_clip", "train.lr=0", "train.lr must be > 0, got 0"),
-        ("nano_clip", "train.clip_norm=.inf", "train.clip_norm must be finite, got inf"),
+        ("nano_clip", "train.clip_grad_norm=.inf", "train.clip_grad_norm must be finite, got inf"),
         ("nano_clip", "train.warmup=1.5", "train.warmup must be of type int, got 1.5"),
         ("nano_clip", "train.precision=bf8", "train.precision must be one of auto, fp32, bf16, fp16, got 'bf8'"),
         (
@@ -661,7 +692,7 @@ def without(section: dict, key: str) -> dict:
             "model.init=nan0",
             "model.init must be one of rd64-refined, clip, nano, random, or the path of a checkpoint, got 'nan0'",
         ),
-        ("nano_start", "train.save_every=0", "train.save_every must be >= 1, got 0"),
+        ("nano_start", "train.save_interval=0", "train.save_interval must be >= 1, got 0"),
         ("nano_start", "train.batchsize=1", "unknown key train.batchsize; did you mean train.batch_size?"),
     ],
 )
@@ -689,29 +720,30 @@ def test_a_value_of_another_task_on_its_bound_is_taken(name, override):
 
 @pytest.mark.parametrize(("batch", "micro"), [(4, 3), (4, 8), (6, 4)])
 def test_a_micro_batch_must_divide_the_batch(batch, micro):
-    with refused(f"{TINY}: train.micro_batch must divide train.batch_size {batch}, got {micro}"):
-        load_recipe(TINY, [f"train.batch_size={batch}", f"train.micro_batch={micro}"])
+    with refused(f"{TINY}: train.micro_batch_size must divide train.batch_size {batch}, got {micro}"):
+        load_recipe(TINY, [f"train.batch_size={batch}", f"train.micro_batch_size={micro}"])
 
 
 def test_a_pooled_loss_needs_the_whole_batch_at_once():
     pooled = ["loss.loss_mean=batch", "train.batch_size=4"]
-    message = "loss.loss_mean batch pools the whole batch, so train.micro_batch must be 4, got 2"
+    message = "loss.loss_mean batch pools the whole batch, so train.micro_batch_size must be 4, got 2"
     with refused(f"{TINY}: {message}"):
-        load_recipe(TINY, [*pooled, "train.micro_batch=2"])
-    assert load_recipe(TINY, [*pooled, "train.micro_batch=4"]).loss.loss_mean == "batch"
+        load_recipe(TINY, [*pooled, "train.micro_batch_size=2"])
+    assert load_recipe(TINY, [*pooled, "train.micro_batch_size=4"]).loss.loss_mean == "batch"
 
 
 def test_a_micro_batch_of_any_divisor_serves_a_loss_by_image():
     sizes = [
-        load_recipe(TINY, ["train.batch_size=6", f"train.micro_batch={n}"]).train.micro_batch for n in (1, 2, 3, 6)
+        load_recipe(TINY, ["train.batch_size=6", f"train.micro_batch_size={n}"]).train.micro_batch_size
+        for n in (1, 2, 3, 6)
     ]
     assert sizes == [1, 2, 3, 6]
 
 
 def test_select_best_needs_evaluations():
-    with refused(f"{TINY}: train.select best needs train.evaluate_every >= 1, got 0"):
-        load_recipe(TINY, ["train.select=best", "train.evaluate_every=0"])
-    assert load_recipe(TINY, ["train.select=best", "train.evaluate_every=5"]).train.select == "best"
+    with refused(f"{TINY}: train.select best needs train.eval_interval >= 1, got 0"):
+        load_recipe(TINY, ["train.select=best", "train.eval_interval=0"])
+    assert load_recipe(TINY, ["train.select=best", "train.eval_interval=5"]).train.select == "best"
 
 
 # ---- files
@@ -753,5 +785,5 @@ def test_a_file_of_something_else_is_refused(tmp_path, text, message):
 def test_an_unreadable_file_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "odd.yaml"
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match=rf"^{re.escape(str(path))}: is not a readable YAML file \(.+\); mend it$"):
+    with pytest.raises(RecipeError, match=rf"^{re.escape(str(path))}: invalid YAML \(.+\); fix the file$"):
         load_recipe(str(path))

@@ -21,7 +21,7 @@ from partseg_cli.training.engine import TrainOptions
 
 TINY = [
     *("model.backbone=tiny", "model.init=random", "model.image_size=48", "train.precision=fp32"),
-    *("train.iterations=3", "train.batch_size=2", "train.micro_batch=1", "data.workers=0"),
+    *("train.iterations=3", "train.batch_size=2", "train.micro_batch_size=1", "data.workers=0"),
 ]
 
 
@@ -36,7 +36,7 @@ def is_sound(steps: list[dict[str, float]]) -> bool:
 
 def test_the_ade_recipe_trains_on_real_photos(samples, tmp_path, one_thread):
     prepare("ade20k-part-234", source=samples / "ade20k", out=tmp_path / "data", preview=0)
-    done, steps = trained("ade_zeroshot", tmp_path / "data", tmp_path / "run", "train.evaluate_every=0")
+    done, steps = trained("ade_zeroshot", tmp_path / "data", tmp_path / "run", "train.eval_interval=0")
     assert is_sound(steps)
     assert done.images == 2  # the third photo shows no part
     header = read_header(done.checkpoint)
@@ -86,7 +86,7 @@ def drawn(info: DatasetInfo, image_id: str, name: str, height: int, width: int) 
 
 def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(partimagenet, tmp_path, one_thread):
     run = tmp_path / "run"
-    done, steps = trained("partimagenet_zeroshot", partimagenet.folder, run, "train.evaluate_every=3")
+    done, steps = trained("partimagenet_zeroshot", partimagenet.folder, run, "train.eval_interval=3")
     assert is_sound(steps)
     assert done.images == 4  # a jeep is unseen: nothing to train on
     header = read_header(done.checkpoint)
@@ -103,7 +103,7 @@ def test_the_few_shot_recipe_trains_on_all_objects(partimagenet, tmp_path, monke
     made = split(partimagenet.folder, shots=1, unseen=[], out=Path("partimagenet_16shot.yaml"))
     run = tmp_path / "run"
     done, steps = trained(
-        "partimagenet_fewshot", partimagenet.folder, run, "train.evaluate_every=3", "train.select=best"
+        "partimagenet_fewshot", partimagenet.folder, run, "train.eval_interval=3", "train.select=best"
     )
     assert is_sound(steps)
     assert done.images == len(made.split.train) == 5  # the jeep too

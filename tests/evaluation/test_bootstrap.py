@@ -54,14 +54,17 @@ def one_class(hits: list[int], target: int = 100) -> ConfusionTable:
     return table
 
 
-def plain_draws(table: ConfusionTable, draws: int, seed: int) -> list[np.ndarray]:
+def plain_draws(table: ConfusionTable, bootstrap_samples: int, seed: int) -> list[np.ndarray]:
     """Sum up, photo by photo, what each draw takes."""
     names = sorted(set(table.images))
     dense = {name: np.zeros((table.classes + 1, len(FIELDS)), np.int64) for name in names}
     for name, counts in zip(table.images, table.samples, strict=True):
         dense[name][counts.classes] += counts.values
     rng = np.random.default_rng(seed)
-    return [sum(dense[names[place]] for place in rng.integers(len(names), size=len(names))) for _ in range(draws)]
+    return [
+        sum(dense[names[place]] for place in rng.integers(len(names), size=len(names)))
+        for _ in range(bootstrap_samples)
+    ]
 
 
 def everywhere(found: dict) -> list[tuple[str, str, object]]:
@@ -73,7 +76,7 @@ def everywhere(found: dict) -> list[tuple[str, str, object]]:
 def test_intervals_are_those_of_a_plain_loop_over_the_same_draws(rule, protocol):
     table = random_table(1)
     drawn = [score(counts, rule, protocol, IS_SEEN).means for counts in plain_draws(table, 150, seed=5)]
-    found = intervals(table, rule, protocol, IS_SEEN, draws=150, seed=5, level=0.9)
+    found = intervals(table, rule, protocol, IS_SEEN, bootstrap_samples=150, seed=5, level=0.9)
     for metric, group, interval in everywhere(found):
         values = [means[metric][group] for means in drawn]
         expected = np.nanpercentile(values, [5, 95])
@@ -86,7 +89,9 @@ def test_paired_differences_are_those_of_a_plain_loop_over_the_same_draws():
     loops = [
         [score(counts, "full", "pred-all", IS_SEEN).means for counts in plain_draws(table, 100, 3)] for table in (a, b)
     ]
-    for metric, group, difference in everywhere(paired(a, b, "full", "pred-all", IS_SEEN, draws=100, seed=3)):
+    for metric, group, difference in everywhere(
+        paired(a, b, "full", "pred-all", IS_SEEN, bootstrap_samples=100, seed=3)
+    ):
         values = np.array([x[metric][group] - y[metric][group] for x, y in zip(*loops, strict=True)])
         points = [float(score(table.totals(), "full", "pred-all", IS_SEEN).means[metric][group]) for table in (a, b)]
         assert (difference.a, difference.b) == tuple(points)
@@ -99,9 +104,9 @@ def test_paired_differences_are_those_of_a_plain_loop_over_the_same_draws():
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_draws_held_at_once_change_no_bit(chunk, monkeypatch):
     table = random_table(3)
-    expected = intervals(table, "ref-v2", "pred-all", IS_SEEN, draws=90)
+    expected = intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90)
     monkeypatch.setattr(bootstrap, "CHUNK", chunk)
-    assert intervals(table, "ref-v2", "pred-all", IS_SEEN, draws=90) == expected
+    assert intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90) == expected
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_does_not():
@@ -139,7 +144,7 @@ def test_a_wider_level_holds_a_narrower_one():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_perfect_prediction_has_an_interval_of_one_hundred_alone(rule):
     table = one_class([100] * 9)
-    for metric, group, interval in everywhere(intervals(table, rule, "pred-all", [True, False], draws=70)):
+    for metric, group, interval in everywhere(intervals(table, rule, "pred-all", [True, False], bootstrap_samples=70)):
         if (rule, metric) != ("partclipseg", "boundary_iou"):  # none counts there as a class too, and is 0
             assert interval == (100.0, 100.0), (metric, group)
 
@@ -196,13 +201,13 @@ def test_a_draw_without_the_group_is_left_out_and_counted():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_table_against_itself_differs_by_exactly_nothing(rule):
     table = random_table(8)
-    for *_, difference in everywhere(paired(table, table, rule, "pred-all", IS_SEEN, draws=50)):
+    for *_, difference in everywhere(paired(table, table, rule, "pred-all", IS_SEEN, bootstrap_samples=50)):
         assert (difference.difference, difference.interval, difference.share) == (0.0, (0.0, 0.0), 0.5)
 
 
 def test_swapping_two_tables_turns_the_differences_around():
     a, b = random_table(9, skill=0.62), random_table(10)
-    there, back = (paired(*pair, "ref-v2", "pred-all", IS_SEEN, draws=80) for pair in ((a, b), (b, a)))
+    there, back = (paired(*pair, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=80) for pair in ((a, b), (b, a)))
     for metric, group, difference in everywhere(there):
         other = back[metric][group]
         assert other.difference == -difference.difference
@@ -230,9 +235,9 @@ def test_other_photos_are_refused_with_numbers_and_the_first_name():
         paired(a, b, "ref-v2", "pred-all", IS_SEEN)
 
 
-@pytest.mark.parametrize(("draws", "level"), [(0, 0.9), (10, 0.0), (10, 1.0)])
-def test_impossible_settings_are_refused(draws, level):
-    message = f"draws must be >= 1 and level above 0 and below 1, got {draws} and {level}"
+@pytest.mark.parametrize(("bootstrap_samples", "level"), [(0, 0.9), (10, 0.0), (10, 1.0)])
+def test_impossible_settings_are_refused(bootstrap_samples, level):
+    message = f"bootstrap_samples must be >= 1 and level above 0 and below 1, got {bootstrap_samples} and {level}"
     for call in (intervals, lambda table, *rest: paired(table, table, *rest)):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            call(random_table(1), "ref-v2", "pred-all", IS_SEEN, draws, 0, level)
+            call(random_table(1), "ref-v2", "pred-all", IS_SEEN, bootstrap_samples, 0, level)

@@ -54,7 +54,7 @@ def words(trained, out: Path, *more: object) -> list[str]:
         "cpu",
         "--pictures",
         0,
-        "--draws",
+        "--bootstrap-samples",
         20,
         "--batch",
         BATCH,
@@ -150,7 +150,10 @@ def test_an_evaluation_of_something_else_starts_anew(partseg, trained, tmp_path,
 def test_another_rule_and_other_draws_go_on(partseg, trained, tmp_path, monkeypatch):
     stop_after(monkeypatch, 4)
     partseg(*words(trained, tmp_path))
-    assert "4 of 7 photos are counted" in partseg(*words(trained, tmp_path, "--rule", "full", "--draws", 0)).err
+    assert (
+        "4 of 7 photos are counted"
+        in partseg(*words(trained, tmp_path, "--rule", "full", "--bootstrap-samples", 0)).err
+    )
 
 
 def test_a_finished_evaluation_is_done_again(partseg, trained, tmp_path, read_photos):

@@ -71,7 +71,7 @@ def evaluated(partseg, prepared, maps, protocol: str, folder: Path) -> dict:
     for number in range(len(maps) // 3):
         Image.fromarray(maps[f"{FILES[protocol]}_{number}"]).save(folder / "maps" / f"map_{number:02}.png")
     given = ("--predictions", folder / "maps", "--dataset", prepared, "--protocol", protocol)
-    light = ("--device", "cpu", "--draws", 0, "--pictures", 0, "--out", folder / "out", "--json")
+    light = ("--device", "cpu", "--bootstrap-samples", 0, "--pictures", 0, "--out", folder / "out", "--json")
     ended = partseg("evaluate", *given, "--rule", "partclipseg", *light)
     assert ended.code == 0, ended.err
     return json.loads(ended.out)

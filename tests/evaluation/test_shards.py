@@ -26,7 +26,7 @@ from partseg_cli.runtime.processes import launch, plan_devices
 CPU = torch.device("cpu")
 PHOTOS = 7
 DRAWS = 20
-WORDS = ("--split", "train", "--limit", PHOTOS, "--draws", DRAWS, "--device", "cpu", "--pictures", 0)
+WORDS = ("--split", "train", "--limit", PHOTOS, "--bootstrap-samples", DRAWS, "--device", "cpu", "--pictures", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def alone(trained, out: Path, batch: int = 1, **options) -> Path:
     """Evaluate in this process."""
     trial = build_eval_spec(load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split="train", limit=PHOTOS)
     options = options or {"checkpoint": trained.run}
-    evaluate(trial, name="x", out=out, compute=InferenceConfig(CPU, batch=batch), draws=DRAWS, **options)
+    evaluate(trial, name="x", out=out, compute=InferenceConfig(CPU, batch=batch), bootstrap_samples=DRAWS, **options)
     return out
 
 

@@ -78,7 +78,7 @@ def tiny(data: Path) -> list[str]:
         "model.image_size=48",
         "train.iterations=2",
         "train.batch_size=2",
-        "train.micro_batch=2",
+        "train.micro_batch_size=2",
     ]
 
 

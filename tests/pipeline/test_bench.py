@@ -112,7 +112,7 @@ def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, mon
 
 
 def test_the_loss_of_clipseg_has_its_section_too(trained):
-    sections = {"model.init": "random", "model.image_size": 48, "train.absent_objects": 1}
+    sections = {"model.init": "random", "model.image_size": 48, "train.negative_objects": 1}
     words = [*tiny(trained.data), *(f"{key}={value}" for key, value in sections.items())]
     costs = bench_train(load_recipe("cartoon_clipseg", words), steps=1, warmup=0, device="cpu")
     assert {part.section: part.ms > 0 for part in costs.split} == dict.fromkeys(TRAINING, True)
@@ -199,14 +199,14 @@ def test_no_photo_is_read_twice_in_a_pass(partseg, trained):
 def test_reading_needs_two_batches(partseg, trained):
     ended = partseg("bench", "data", "tiny", *tiny(trained.data), "--images", 3)
     assert (ended.code, ended.out) == (2, "")
-    assert ended.err == "error: --images must be >= 4, two batches of train.micro_batch 2, got 3\n"
-    words = ("train.batch_size=64", "train.micro_batch=64")
+    assert ended.err == "error: --images must be >= 4, two batches of train.micro_batch_size 2, got 3\n"
+    words = ("train.batch_size=64", "train.micro_batch_size=64")
     ended = partseg("bench", "data", "tiny", *tiny(trained.data), *words)
     photos = re.search(r"got (\d+); lower", ended.err)
     assert (ended.code, ended.out) == (3, "")
     assert ended.err == (
         f"error: {trained.data}: reading is measured on two batches or more, 128 photos, got {photos[1]}; "
-        "lower train.micro_batch (64)\n"
+        "lower train.micro_batch_size (64)\n"
     )
 
 

@@ -80,11 +80,11 @@ def pair(good, small_store, tmp_path) -> tuple[Path, Path]:
 
 def refused(a: Path, b: Path, message: str, error: type[Exception] = DataError, **options) -> None:
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        compare(a, b, draws=5, **options)
+        compare(a, b, bootstrap_samples=5, **options)
 
 
 def test_means_differences_and_intervals_are_those_of_the_paired_bootstrap(pair):
-    document = compare(*pair, draws=200, seed=4).document
+    document = compare(*pair, bootstrap_samples=200, seed=4).document
     a, b = (read_evaluation(folder) for folder in pair)
     expected = paired(a.table, b.table, "ref-v2", "pred-all", a.is_seen, 200, 4)
     assert document["means"].keys() == set(METRICS)
@@ -98,7 +98,7 @@ def test_means_differences_and_intervals_are_those_of_the_paired_bootstrap(pair)
 
 
 def test_the_document_says_what_was_compared(pair):
-    document = compare(*pair, draws=5, seed=2).document
+    document = compare(*pair, bootstrap_samples=5, seed=2).document
     assert document["a"] == {"folder": str(pair[0]), "model": "noise"}
     told = ("dataset", "split", "protocol", "rule", "samples", "boundary_ratio", "data_hash", "images", "draws", "seed")
     assert [document[key] for key in told] == ["small", "val", "pred-all", "ref-v2", "image", 0.02, "abc", 11, 5, 2]
@@ -106,7 +106,7 @@ def test_the_document_says_what_was_compared(pair):
 
 
 def test_pairs_stand_from_where_a_is_better_to_where_b_is(pair):
-    rows = compare(*pair, draws=5).document["per_class"]
+    rows = compare(*pair, bootstrap_samples=5).document["per_class"]
     a, b = ({row["name"]: row["iou"] for row in read_evaluation(folder).document["per_class"]} for folder in pair)
     assert [row["difference"] for row in rows] == sorted((row["difference"] for row in rows), reverse=True)
     assert len(rows) == PAIRS
@@ -123,14 +123,14 @@ def test_an_image_that_differs_stands_first(good, small_store, tmp_path):
     target = torch.from_numpy(target_of(small_store.records("train")[4]))
     table.samples[place] = count(torch.full_like(target, -1), target, PAIRS)
     write_files(other, table, small_store, "ref-v2")
-    rows = compare(good, other, draws=5).document["images_that_differ_most"]
+    rows = compare(good, other, bootstrap_samples=5).document["images_that_differ_most"]
     assert (rows[0]["image_id"], rows[0]["b"]) == ("photo_04", 0.0)
     assert rows[0]["difference"] == rows[0]["a"] > 50
     assert {row["difference"] for row in rows[1:]} == {0.0}
 
 
 def test_an_evaluation_against_itself_differs_by_nothing(good, tmp_path):
-    done = compare(good, good, draws=30, out=tmp_path / "out", dataset="nowhere")
+    done = compare(good, good, bootstrap_samples=30, out=tmp_path / "out", dataset="nowhere")
     for groups in done.document["means"].values():
         for value in groups.values():
             assert (value["difference"], value["interval"], value["share"]) == (0.0, [0.0, 0.0], 0.5)
@@ -138,7 +138,7 @@ def test_an_evaluation_against_itself_differs_by_nothing(good, tmp_path):
 
 
 def test_all_rules_but_ref_bug_can_be_read_from_the_same_counts(pair):
-    by_rule = {rule: compare(*pair, rule=rule, draws=5).document for rule in ("ref-v2", "full", "ovparts")}
+    by_rule = {rule: compare(*pair, rule=rule, bootstrap_samples=5).document for rule in ("ref-v2", "full", "ovparts")}
     assert {rule: document["rule"] for rule, document in by_rule.items()} == {rule: rule for rule in by_rule}
     assert len({document["means"]["mIoU"]["seen"]["difference"] for document in by_rule.values()}) == 3
 
@@ -146,7 +146,7 @@ def test_all_rules_but_ref_bug_can_be_read_from_the_same_counts(pair):
 def test_evaluations_by_ref_bug_are_compared_by_it(pair, small_store):
     for folder in pair:
         write_files(folder, read_evaluation(folder).table, small_store, "ref-bug")
-    plain = compare(*pair, draws=20).document
+    plain = compare(*pair, bootstrap_samples=20).document
     assert plain["rule"] == "ref-bug"
     assert plain["means"]["mIoU"]["seen"]["share"] == 1
     message = "--rule must be one of ref-bug for these evaluations, got 'full'"
@@ -157,7 +157,7 @@ def test_evaluations_of_two_rules_need_a_rule(pair, small_store):
     write_files(pair[1], read_evaluation(pair[1]).table, small_store, "full")
     message = "--rule must be named for evaluations of two rules, got ref-v2 and full; choose one"
     refused(*pair, message, UsageError)
-    assert compare(*pair, rule="partcatseg", draws=5).document["rule"] == "partcatseg"
+    assert compare(*pair, rule="partcatseg", bootstrap_samples=5).document["rule"] == "partcatseg"
 
 
 def test_an_unknown_rule_is_refused(pair):
@@ -273,7 +273,7 @@ def test_counts_of_another_evaluation_are_refused(pair):
 
 def test_files_hold_everything(pair, small_store, tmp_path):
     out = tmp_path / "out"
-    done = compare(*pair, draws=20, out=out, dataset=str(small_store.folder))
+    done = compare(*pair, bootstrap_samples=20, out=out, dataset=str(small_store.folder))
     assert done.note == ""
     assert done.files == ("compare.json", "compare.csv", "pictures")
     assert {path.name for path in out.iterdir()} == set(done.files)
@@ -294,7 +294,7 @@ def test_files_hold_everything(pair, small_store, tmp_path):
 
 def test_the_same_results_give_the_same_bytes(pair, small_store, tmp_path):
     for name in ("x", "y"):
-        compare(*pair, draws=20, out=tmp_path / name, dataset=str(small_store.folder))
+        compare(*pair, bootstrap_samples=20, out=tmp_path / name, dataset=str(small_store.folder))
     files = sorted(path.relative_to(tmp_path / "x") for path in (tmp_path / "x").rglob("*.*"))
     assert len(files) == 2 + 11
     for file in files:
@@ -303,13 +303,13 @@ def test_the_same_results_give_the_same_bytes(pair, small_store, tmp_path):
 
 def test_a_picture_shows_labels_and_both_predictions_in_the_same_colours(pair, small_store, tmp_path):
     empty = np.full((target_of(small_store.records("train")[0])).shape, -1)
-    done = compare(*pair, draws=5, out=tmp_path / "out", dataset=str(small_store.folder))
+    done = compare(*pair, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
     first = {row["image_id"]: row for row in done.document["images_that_differ_most"]}
     assert set(done.document["pictures"]) == set(first)
     file = tmp_path / "out" / done.document["pictures"]["photo_00"]
     save_labels(pair[1] / "predictions" / "photo_00.png", empty, PAIRS)
     before = np.asarray(Image.open(file)).astype(int)
-    compare(*pair, draws=5, out=tmp_path / "out", dataset=str(small_store.folder))
+    compare(*pair, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
     after = np.asarray(Image.open(file)).astype(int)
     assert before.shape[1] == after.shape[1] == 3 * 640 + 4 * (640 // 30)
     third = before.shape[1] // 3
@@ -321,13 +321,13 @@ def test_a_picture_shows_labels_and_both_predictions_in_the_same_colours(pair, s
 
 def test_pictures_of_a_comparison_before_are_gone(pair, small_store, tmp_path):
     for b in (pair[1], pair[0]):
-        compare(pair[0], b, draws=5, out=tmp_path / "out", dataset=str(small_store.folder))
+        compare(pair[0], b, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
     assert list((tmp_path / "out" / "pictures").iterdir()) == []
 
 
 def test_without_predictions_it_says_how_to_get_them(small_store, tmp_path):
     folders = [write(tmp_path / name, small_store, noise=0.2, seed=seed, save=False) for seed, name in enumerate("ab")]
-    done = compare(*folders, draws=5, out=tmp_path / "out", dataset=str(small_store.folder))
+    done = compare(*folders, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
     assert done.document["pictures"] == {}
     assert done.files == ("compare.json", "compare.csv")
     assert done.note == (
@@ -337,7 +337,7 @@ def test_without_predictions_it_says_how_to_get_them(small_store, tmp_path):
 
 def test_without_the_data_set_it_says_where_it_was_looked_for(pair, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTSEG_DATA", str(tmp_path / "data"))
-    done = compare(*pair, draws=5, out=tmp_path / "out")
+    done = compare(*pair, bootstrap_samples=5, out=tmp_path / "out")
     assert done.note == (
         f"no pictures: small: must be a folder that partseg prepare made, or the name of one in {tmp_path / 'data'}, "
         "got nothing there; run partseg prepare first, or name it by --dataset"
@@ -347,7 +347,7 @@ def test_without_the_data_set_it_says_where_it_was_looked_for(pair, tmp_path, mo
 def test_the_data_set_is_found_by_the_name_in_the_results(pair, small_data, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTSEG_DATA", str(tmp_path / "data"))
     small_data.write(tmp_path / "data" / "small")
-    assert len(compare(*pair, draws=5, out=tmp_path / "out").document["pictures"]) == 11
+    assert len(compare(*pair, bootstrap_samples=5, out=tmp_path / "out").document["pictures"]) == 11
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_prediction_that_is_missing_is_refused(pair, small_store, tmp_path):
     path.unlink()
     message = f"{path}: must be a saved prediction, got photo_00.png: must be a readable photo, got "
     with pytest.raises(DataError, match=f"^{re.escape(message)}"):
-        compare(*pair, draws=5, out=tmp_path / "out", dataset=str(small_store.folder))
+        compare(*pair, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
 
 
 def test_another_data_set_is_refused(pair, tmp_path, small_store):
@@ -382,19 +382,21 @@ def test_another_data_set_is_refused(pair, tmp_path, small_store):
 
 
 def test_the_command_shows_tables_and_says_what_it_wrote(partseg, pair, small_store, tmp_path):
-    ended = partseg("compare", *pair, "--draws", 30, "--out", tmp_path / "out", "--dataset", small_store.folder)
+    ended = partseg(
+        "compare", *pair, "--bootstrap-samples", 30, "--out", tmp_path / "out", "--dataset", small_store.folder
+    )
     assert ended.code == 0, ended.err
     for words in ("images that differ most", "IoU, A better", "means, in percent", "95 % interval", "mIoU harmonic"):
         assert words in ended.out
     assert "B better" not in ended.out
-    assert "IoU, B better" in partseg("compare", *pair[::-1], "--draws", 5).out
+    assert "IoU, B better" in partseg("compare", *pair[::-1], "--bootstrap-samples", 5).out
     assert ended.err == f"{tmp_path / 'out'}: compare.json, compare.csv, pictures\n"
 
 
 def test_the_command_prints_one_document(partseg, pair):
-    ended = partseg("compare", *pair, "--draws", 30, "--seed", 3, "--rule", "full", "--json")
+    ended = partseg("compare", *pair, "--bootstrap-samples", 30, "--seed", 3, "--rule", "full", "--json")
     assert ended.code == 0, ended.err
-    assert json.loads(ended.out) == compare(*pair, draws=30, seed=3, rule="full").document
+    assert json.loads(ended.out) == compare(*pair, bootstrap_samples=30, seed=3, rule="full").document
     assert ended.err == ""
 
 

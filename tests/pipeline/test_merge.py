@@ -10,7 +10,7 @@ import pytest
 from command_line import tiny
 
 PHOTOS = 7
-COMMON = ("--split", "train", "--limit", PHOTOS, "--device", "cpu", "--pictures", 0, "--draws", 20)
+COMMON = ("--split", "train", "--limit", PHOTOS, "--device", "cpu", "--pictures", 0, "--bootstrap-samples", 20)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, load_checkpoint
 
-SHORT = ("train.iterations=2", "train.save_every=1", "train.precision=fp32")
+SHORT = ("train.iterations=2", "train.save_interval=1", "train.precision=fp32")
 
 
 @pytest.fixture(scope="module")

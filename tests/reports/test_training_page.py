@@ -126,7 +126,7 @@ def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_th
     assert "step 2 of 2 (100 %)" in text
     assert "<td>2</td><td>pred-all</td><td>12.50</td>" in text
     assert "<dt>training images</dt>" in text
-    assert "micro_batch: 2" in text
+    assert "micro_batch_size: 2" in text
 
 
 def test_the_model_is_left_as_it_was(run, one_thread):

@@ -193,7 +193,7 @@ def test_without_sbatch_a_dry_run_is_offered(partseg, tmp_path, monkeypatch):
             "nano_clip",
             [],
             Job(),
-            "nano_clip: must train a model of parts, got task captions; it is for `partseg train` alone",
+            "nano_clip: must train a model of parts, got task captions; use it with `partseg train`",
         ),
         ("tiny", ["lr=1"], Job(), "override must read section.key=value, got 'lr=1'; for example train.lr=1e-4"),
     ],

@@ -22,7 +22,7 @@ STEPS = 2
 def settings(trained, tmp_path, monkeypatch, one_thread) -> list[str]:
     """More images than there are, so that some are seen again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    steps = (f"train.iterations={STEPS}", "train.batch_size=8", "train.micro_batch=1")
+    steps = (f"train.iterations={STEPS}", "train.batch_size=8", "train.micro_batch_size=1")
     return [*tiny(trained.data), *steps, "data.flip=0", "model.image_size=32"]
 
 
@@ -43,12 +43,12 @@ def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_p
         return tower(self, images)
 
     monkeypatch.setattr(Clip, "image_tokens", counted)
-    assert losses(settings, tmp_path / "b", "taps") == plain
+    assert losses(settings, tmp_path / "b", "features") == plain
     first = sum(seen)
     assert first < STEPS * 8
-    assert losses(settings, tmp_path / "c", "taps") == plain
+    assert losses(settings, tmp_path / "c", "features") == plain
     assert sum(seen) == first
-    assert losses(settings, tmp_path / "d", "photos") == plain
+    assert losses(settings, tmp_path / "d", "images") == plain
 
 
 def test_other_weights_have_a_cache_of_their_own(settings):
@@ -63,12 +63,12 @@ def test_other_weights_have_a_cache_of_their_own(settings):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "got"), [(["data.flip=0.5"], "0.5 and published"), (["model.trained=all"], "0 and all")]
+    ("overrides", "got"), [(["data.flip=0.5"], "0.5 and published"), (["model.trainable=all"], "0 and all")]
 )
 def test_a_tower_that_may_change_or_see_a_photo_otherwise_is_refused(settings, overrides, got):
     with pytest.raises(RecipeError) as caught:
-        load_recipe("tiny", [*settings, *overrides, "data.cache=taps"])
+        load_recipe("tiny", [*settings, *overrides, "data.cache=features"])
     assert str(caught.value).endswith(
-        "data.cache taps needs a frozen image tower that sees a photo always alike: data.flip 0 and model.trained "
-        f"published or decoder, got {got}"
+        "data.cache features needs a frozen image encoder and images without random flips: data.flip 0 and "
+        f"model.trainable published or decoder, got {got}"
     )

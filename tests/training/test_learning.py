@@ -34,7 +34,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
 
 def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_thread):
     prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=2, seed=3, size=96))
-    overrides = ["train.iterations=150", "train.batch_size=1", "train.micro_batch=1"]
+    overrides = ["train.iterations=150", "train.batch_size=1", "train.micro_batch_size=1"]
     before, after = overfit(tmp_path / "data", tmp_path, overrides)
     assert before < 10
     assert after > 25

@@ -63,8 +63,8 @@ def test_labels_keep_their_names_in_the_new_numbering():
 @pytest.mark.parametrize("name", ["cartoon", "cartoon_clipseg"])
 def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(cartoon_store, one_thread, name):
     recipe = load_recipe(name, ["model.init=random"])
-    everything = load_recipe(name, ["model.init=random", "train.absent_objects=11"])
-    whole = load_recipe(name, ["model.init=random", "train.absent_objects=null"])
+    everything = load_recipe(name, ["model.init=random", "train.negative_objects=11"])
+    whole = load_recipe(name, ["model.init=random", "train.negative_objects=null"])
     division = published_split(cartoon_store)
     words = division.vocabulary(cartoon_store)
     torch.manual_seed(0)

@@ -87,6 +87,6 @@ def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkey
         drawn.append(len((folder / "metrics.jsonl").read_text().splitlines()))
 
     monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", count)
-    recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.evaluate_every=1"])
+    recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.eval_interval=1"])
     train(recipe, TrainOptions(out=tmp_path / "run", device="cpu"))
     assert drawn == [1, 2]

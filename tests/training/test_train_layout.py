@@ -13,7 +13,7 @@ STEPS, BATCH = 20, 4
 
 
 def settings(data: Path, micro: int) -> list[str]:
-    steps = (f"train.iterations={STEPS}", f"train.batch_size={BATCH}", f"train.micro_batch={micro}")
+    steps = (f"train.iterations={STEPS}", f"train.batch_size={BATCH}", f"train.micro_batch_size={micro}")
     return [*tiny(data), *steps, "model.image_size=32", "train.lr=1e-4"]
 
 

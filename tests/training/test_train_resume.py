@@ -29,7 +29,7 @@ PATIENCE = 60
 
 
 def settings(data: Path) -> list[str]:
-    length = (f"train.iterations={STEPS}", f"train.save_every={EVERY}", "train.keep=2")
+    length = (f"train.iterations={STEPS}", f"train.save_interval={EVERY}", "train.keep_checkpoints=2")
     return [*tiny(data), "model.image_size=32", *length]
 
 
@@ -174,7 +174,9 @@ def test_what_cannot_go_on_is_told(partseg, trained, copied, given, message):
 
 def test_another_recipe_is_refused_by_the_keys_that_differ(partseg, trained, copied):
     before = everything(copied)
-    ended = partseg(*words(trained.data, "train.lr=1e-4", "loss.tau=0.1", "train.keep=3"), "--resume", copied)
+    ended = partseg(
+        *words(trained.data, "train.lr=1e-4", "loss.tau=0.1", "train.keep_checkpoints=3"), "--resume", copied
+    )
     message = (
         f"{copied}: a run goes on with its own recipe, got another: loss.tau 0.05 there and 0.1 here, train.lr 0.003 "
         "there and 0.0001 here; begin a new run"
@@ -235,7 +237,7 @@ def test_another_layout_goes_on_and_says_that_bits_may_differ(partseg, trained, 
 
 
 def test_a_full_disk_keeps_the_state_before(trained, tmp_path, file_size_limit):
-    run, given = tmp_path / "run", [*tiny(trained.data), "train.iterations=3", "train.save_every=1"]
+    run, given = tmp_path / "run", [*tiny(trained.data), "train.iterations=3", "train.save_interval=1"]
     save = RunDir.save
 
     def run_on(stop_at: int) -> None:

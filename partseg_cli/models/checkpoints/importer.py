@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from partseg_cli.config.recipe import model_to_header
 from partseg_cli.config.sections import CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, UsageError
@@ -54,7 +55,7 @@ def _clipseg(background: str, *, visual_adapter: bool) -> CLIPSegSection:
         init="rd64-refined",
         image_size=352,
         background_embedding=background,  # type: ignore[arg-type]
-        trained="published",
+        trainable="published",
         visual_adapter=visual_adapter,
     )
 
@@ -67,7 +68,7 @@ FORMATS = {
             init="rd64-refined",
             image_size=352,
             background_embedding="frozen",
-            trained="published",
+            trainable="published",
             object_text_index="published",
         ),
         "terms not stated (the repository's code is MIT); derived from CLIPSeg's weights, which are not under MIT",
@@ -159,7 +160,9 @@ def _import(path: Path, out: Path, name: str | None, words: tuple[str, Vocabular
     load_checked(model, loaded | rest | coverage.tensors, path)
     about = _record(path, layout, coverage, clip) | {"golden": golden_record(model, section.image_size)}
     recipe = f"import of {layout.name}"
-    save_checkpoint(out, model, Header(asdict(section), words[1], words[0], recipe, published.step, imported=about))
+    save_checkpoint(
+        out, model, Header(model_to_header(section), words[1], words[0], recipe, published.step, imported=about)
+    )
     return Imported(out, file_digest(out), read_header(out), coverage)
 
 

@@ -50,7 +50,7 @@ class CLIPSeg(nn.Module):
         background_embedding: the background's text vector stays as drawn ("frozen", as published) or is "learned";
             "none": there is no such vector (the original rd64-refined). The background's score is then 1/2, so that
             a pixel without any score above it is background.
-        trained: "published" trains adapter, FiLM, decoder and text embedding tables; "decoder" leaves those tables as
+        trainable: "published" trains adapter, FiLM, decoder and text embedding tables; "decoder" leaves those tables as
             they are; "all" trains every weight, for backbones that start at random.
 
     Attributes:
@@ -60,7 +60,7 @@ class CLIPSeg(nn.Module):
 
     background: nn.Parameter | None
 
-    def __init__(self, backbone: Backbone, *, visual_adapter: bool, background_embedding: str, trained: str) -> None:
+    def __init__(self, backbone: Backbone, *, visual_adapter: bool, background_embedding: str, trainable: str) -> None:
         super().__init__()
         self.clip = Clip(backbone)
         embedding, width = self.clip.embedding_width, backbone.width
@@ -71,15 +71,15 @@ class CLIPSeg(nn.Module):
             self.clip.width, embedding, width=width, heads=backbone.heads, mlp=backbone.mlp, taps=len(backbone.taps)
         )
         self.head = Head(width, backbone.strides)
-        self._freeze(background_embedding, trained)
+        self._freeze(background_embedding, trainable)
         self.text_cache = TextCache()
         self.prompt_chunk: int | None = None
         self.register_load_state_dict_post_hook(_forget_text)  # type: ignore[no-untyped-call]
 
-    def _freeze(self, background_embedding: str, trained: str) -> None:
-        if trained != "all":
+    def _freeze(self, background_embedding: str, trainable: str) -> None:
+        if trainable != "all":
             self.clip.requires_grad_(False)
-        if trained == "published":
+        if trainable == "published":
             self.clip.clip.token_embedding.requires_grad_(True)
             self.clip.clip.positional_embedding.requires_grad_(True)
         if self.background is not None:

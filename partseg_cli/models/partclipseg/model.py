@@ -24,11 +24,13 @@ class PartCLIPSeg(CLIPSeg):
             of the published code: there row `object_of` of [parts | objects | background] is taken, without skipping
             the parts. Weights trained that way need it.
         background_embedding: "frozen" as published, or "learned".
-        trained: as in `CLIPSeg`.
+        trainable: as in `CLIPSeg`.
     """
 
-    def __init__(self, backbone: Backbone, *, object_text_index: str, background_embedding: str, trained: str) -> None:
-        super().__init__(backbone, visual_adapter=True, background_embedding=background_embedding, trained=trained)
+    def __init__(
+        self, backbone: Backbone, *, object_text_index: str, background_embedding: str, trainable: str
+    ) -> None:
+        super().__init__(backbone, visual_adapter=True, background_embedding=background_embedding, trainable=trainable)
         self.object_text_index = object_text_index
         embedding, width = self.clip.embedding_width, backbone.width
         self.compose = nn.Linear(2 * width, width)

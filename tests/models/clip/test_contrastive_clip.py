@@ -131,7 +131,7 @@ def test_a_few_steps_tell_two_images_apart():
 
 
 def test_weights_have_the_names_that_they_have_in_clipseg():
-    clipseg = CLIPSeg(BACKBONES["nano"], visual_adapter=False, background_embedding="none", trained="decoder")
+    clipseg = CLIPSeg(BACKBONES["nano"], visual_adapter=False, background_embedding="none", trainable="decoder")
     state = clipseg.state_dict()
     ours = {name: value.shape for name, value in contrastive().state_dict().items()}
     assert ours == {name: value.shape for name, value in state.items() if name.startswith("clip.")}

@@ -214,7 +214,7 @@ def asked(monkeypatch) -> list[tuple[str, ...]]:
 
 
 def model() -> PartCLIPSeg:
-    switches = {"object_text_index": "paper", "background_embedding": "frozen", "trained": "published"}
+    switches = {"object_text_index": "paper", "background_embedding": "frozen", "trainable": "published"}
     torch.manual_seed(0)
     return PartCLIPSeg(BACKBONES["tiny"], **switches).eval()
 

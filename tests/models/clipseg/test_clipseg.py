@@ -39,7 +39,7 @@ SMALL = Backbone(
 
 
 def clipseg(backbone: Backbone = BACKBONES["tiny"], **changes) -> CLIPSeg:
-    switches = {"visual_adapter": True, "background_embedding": "frozen", "trained": "published"} | changes
+    switches = {"visual_adapter": True, "background_embedding": "frozen", "trainable": "published"} | changes
     torch.manual_seed(0)
     return CLIPSeg(backbone, **switches).eval()
 
@@ -229,7 +229,7 @@ SECTION = CLIPSegSection(
     init="random",
     image_size=48,
     background_embedding="none",
-    trained="all",
+    trainable="all",
     visual_adapter=False,
 )
 

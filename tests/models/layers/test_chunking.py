@@ -20,7 +20,7 @@ CHUNKS = (1, 2, 5, 99, None)
 
 def partclipseg() -> PartCLIPSeg:
     torch.manual_seed(0)
-    switches = {"object_text_index": "paper", "background_embedding": "learned", "trained": "published"}
+    switches = {"object_text_index": "paper", "background_embedding": "learned", "trainable": "published"}
     return PartCLIPSeg(BACKBONES["tiny"], **switches).double().eval()
 
 
@@ -175,7 +175,7 @@ def test_a_batch_gives_what_its_images_give_alone():
 
 def test_clipseg_depends_neither_on_the_chunk_nor_on_the_batch():
     torch.manual_seed(0)
-    model = CLIPSeg(BACKBONES["tiny"], visual_adapter=True, background_embedding="none", trained="published")
+    model = CLIPSeg(BACKBONES["tiny"], visual_adapter=True, background_embedding="none", trainable="published")
     words = Vocabulary(WORDS.pairs, ("bird",))
     model.double().eval()
     with torch.no_grad():

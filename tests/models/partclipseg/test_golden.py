@@ -40,7 +40,7 @@ def model(reference) -> PartCLIPSeg:
         BACKBONES["ViT-B-16-quickgelu"],
         object_text_index="published",
         background_embedding="frozen",
-        trained="published",
+        trainable="published",
     )
     drawn = drawn_weights(reference).golden_state_dict()
     built.load_state_dict(from_published({name: torch.from_numpy(np.array(value)) for name, value in drawn.items()}))

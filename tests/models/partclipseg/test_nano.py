@@ -30,7 +30,7 @@ HERE = Path("somewhere/last.safetensors")
 
 
 def clipseg(backbone: str = "nano", **changes) -> CLIPSeg:
-    switches = {"visual_adapter": False, "background_embedding": "none", "trained": "decoder"} | changes
+    switches = {"visual_adapter": False, "background_embedding": "none", "trainable": "decoder"} | changes
     torch.manual_seed(0)
     return CLIPSeg(BACKBONES[backbone], **switches).eval()
 
@@ -38,7 +38,7 @@ def clipseg(backbone: str = "nano", **changes) -> CLIPSeg:
 def partclipseg(seed: int = 0, backbone: str = "nano", trained: str = "decoder") -> PartCLIPSeg:
     torch.manual_seed(seed)
     return PartCLIPSeg(
-        BACKBONES[backbone], object_text_index="paper", background_embedding="frozen", trained=trained
+        BACKBONES[backbone], object_text_index="paper", background_embedding="frozen", trainable=trained
     ).eval()
 
 
@@ -212,7 +212,7 @@ def test_partclipseg_trains_its_second_stage_with_the_decoder_alone():
 
 @pytest.mark.parametrize(("trained", "tables"), [("published", True), ("decoder", False)])
 def test_text_tables_are_trained_as_published_and_not_with_the_decoder_alone(trained, tables):
-    clip = clipseg(trained=trained).clip.clip
+    clip = clipseg(trainable=trained).clip.clip
     assert clip.token_embedding.weight.requires_grad is tables
     assert clip.positional_embedding.requires_grad is tables
     assert not clip.visual.conv1.weight.requires_grad
@@ -267,7 +267,7 @@ def test_clip_alone_starts_a_model_and_its_decoder_begins_afresh():
 
 def test_a_first_stage_starts_the_second_one_as_its_copy():
     torch.manual_seed(6)
-    tensors = CLIPSeg(NANO, visual_adapter=False, background_embedding="none", trained="decoder").state_dict()
+    tensors = CLIPSeg(NANO, visual_adapter=False, background_embedding="none", trainable="decoder").state_dict()
     model = partclipseg()
     init_from_checkpoint(model, tensors, HERE)
     fresh = {"background", "visual_adapter", "compose", "compose_text", "pair_film", "pair_head"}

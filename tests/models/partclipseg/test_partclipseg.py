@@ -20,7 +20,7 @@ IMAGES = torch.linspace(-2, 2, 2 * 3 * 48 * 64).reshape(2, 3, 48, 64)
 
 
 def tiny(**changes) -> PartCLIPSeg:
-    switches = {"object_text_index": "paper", "background_embedding": "frozen", "trained": "published"} | changes
+    switches = {"object_text_index": "paper", "background_embedding": "frozen", "trainable": "published"} | changes
     torch.manual_seed(0)
     return PartCLIPSeg(BACKBONES["tiny"], **switches).eval()
 
@@ -120,7 +120,7 @@ def test_the_background_embedding_is_trained_only_where_asked(switch, is_trained
 def test_published_training_leaves_both_towers_alone():
     trained = {name for name, parameter in tiny().clip.named_parameters() if parameter.requires_grad}
     assert trained == {"clip.token_embedding.weight", "clip.positional_embedding"}
-    assert all(parameter.requires_grad for parameter in tiny(trained="all").clip.parameters())
+    assert all(parameter.requires_grad for parameter in tiny(trainable="all").clip.parameters())
 
 
 def test_prompts_are_the_same_alone_and_beside_longer_ones():

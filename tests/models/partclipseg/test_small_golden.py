@@ -62,7 +62,7 @@ def build(text_index: str) -> PartCLIPSeg:
         mlp=SMALL.decoder_mlp,
         strides=SMALL.strides,
     )
-    model = PartCLIPSeg(backbone, object_text_index=text_index, background_embedding="frozen", trained="published")
+    model = PartCLIPSeg(backbone, object_text_index=text_index, background_embedding="frozen", trainable="published")
     model.load_state_dict(from_published(draw_weights(SMALL)))
     return model.eval()
 
