@@ -1,4 +1,4 @@
-"""Open-vocabulary part segmentation: photos and words in, part masks out."""
+"""Open-vocabulary part segmentation: part masks of images from words."""
 
 from importlib.metadata import version
 

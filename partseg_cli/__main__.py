@@ -1,4 +1,4 @@
-"""`python -m partseg_cli` is the `partseg` command."""
+"""Run `partseg` as `python -m partseg_cli`."""
 
 from partseg_cli.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The `partseg` command: its parts, and how errors become one line and an exit code."""
+"""The `partseg` command: its subcommands, and errors as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Open-vocabulary part segmentation: photos and words in, part masks out.\n\n"
-    "First minute: **partseg demo**. Then: prepare, inspect, split, train, evaluate, predict. "
-    "Published models come in by **partseg weights import**.",
+    help="Open-vocabulary part segmentation: part masks of images from words.\n\n"
+    "First steps: **partseg demo**. Then: prepare, inspect, split, train, evaluate, predict. "
+    "**partseg weights import** imports published models.",
 )
 app.command()(data.prepare)
 app.command()(inspect.inspect)
@@ -41,7 +41,7 @@ app.add_typer(bench.app, name="bench")
 
 INTERRUPTED = 130
 RENAMED_OPTIONS = {"--draws": "--bootstrap-samples"}
-"""Options of before version 0.1 with their names of today."""
+"""Former name of an option -> its current name."""
 
 
 def _show_version(wanted: bool | None) -> None:
@@ -55,14 +55,14 @@ def _show_version(wanted: bool | None) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+        bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = None,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Parse the options before a command."""
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and its exit code."""
+    """Run the command line; user errors are one line on stderr with an exit code."""
     try:
         _check_renamed(sys.argv[1:])
         app()

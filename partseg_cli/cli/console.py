@@ -1,4 +1,4 @@
-"""What the commands show: tables on stdout, progress and notes on stderr."""
+"""Output of the commands: tables and JSON on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Item = TypeVar("Item")
 
 
 def table(value: Table) -> None:
-    """Print a table, its texts as they are; colours only on a terminal, and not where NO_COLOR is set."""
+    """Print a table without interpreting markup; colours only on a terminal and unless NO_COLOR is set."""
     from rich.console import Console
 
-    # Names are the user's: markup would swallow "le[g]" and fail at "[/g]", and ":cat:" would become a picture.
+    # Names are the user's: markup would swallow "le[g]" and fail at "[/g]", and ":cat:" would become an emoji.
     console = Console(markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 100
@@ -32,17 +32,17 @@ def table(value: Table) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line about what is going on."""
+    """Print a status line on stderr."""
     typer.echo(text, err=True)
 
 
 def document(value: dict[str, Any]) -> None:
-    """Print exactly one JSON document."""
+    """Print exactly one JSON document on stdout."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def track(items: Iterable[Item], what: str, total: int, unit: str = "image") -> Iterator[Item]:
-    """Show a bar on a terminal, nothing elsewhere."""
+    """Yield `items` with a progress bar on a terminal, silently elsewhere."""
     from tqdm import tqdm
 
     yield from tqdm(items, desc=what, total=total, file=sys.stderr, disable=None, unit=unit)

@@ -1,4 +1,4 @@
-"""Options that several commands about models share."""
+"""Options shared by the commands that run models."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Annotated
 
 import typer
 
-RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a packaged one.")]
+RecipeName = Annotated[str, typer.Argument(help="Recipe file or name of a packaged recipe.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Keys of the recipe to change.")
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Recipe keys to override.")
 ]
 Gpus = Annotated[
     str | None,
     typer.Option(
         metavar="N",
-        help="Devices, a process each: a number, all, or a list such as 0,2. With --device cpu: processes.",
+        help="GPUs, one process each: a number, all, or a list such as 0,2. With --device cpu: number of processes.",
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:N or mps.")]
 
 
 class PrecisionName(StrEnum):
-    """In what the model computes."""
+    """Floating-point precision of the model."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -34,7 +34,7 @@ class PrecisionName(StrEnum):
 Precision = Annotated[
     PrecisionName,
     typer.Option(
-        help="fp32: the published numbers. bf16, fp16: faster on a GPU; labels change where scores are close."
+        help="fp32 gives the published numbers; bf16 and fp16 are faster on a GPU but change labels with close scores."
     ),
 ]
 PromptChunk = Annotated[
@@ -42,14 +42,14 @@ PromptChunk = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Prompts that the decoder takes at once: fewer take less memory. [default: what suits the device]",
+        help="Prompts per decoder pass; fewer use less memory. [default: chosen for the device]",
         show_default=False,
     ),
 ]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
-        help="A .safetensors checkpoint or a run folder. [default: the one in $PARTSEG_WEIGHTS or the user's cache]",
+        help="Checkpoint (.safetensors) or run directory. [default: from $PARTSEG_WEIGHTS or the user's cache]",
         show_default=False,
     ),
 ]
@@ -57,8 +57,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Name of a checkpoint in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is fetched.",
+        help="Checkpoint name in $PARTSEG_WEIGHTS or the user's cache; clipseg-rd64-refined is downloaded.",
         show_default=False,
     ),
 ]
-Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Photos in one forward pass.")]
+Batch = Annotated[int, typer.Option(min=1, metavar="N", help="Images per forward pass.")]

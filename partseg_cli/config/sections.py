@@ -22,7 +22,7 @@ RENAMED = {
     "train.recompute_decoder": "train.activation_checkpointing",
     "train.save_every": "train.save_interval",
 }
-"""Keys, or keys and values, of recipes written before version 0.1, with their names of today."""
+"""Former key, or key and value, of a recipe -> its current name."""
 
 
 def number(at_least: float | None = None, above: float | None = None, at_most: float | None = None) -> Any:  # noqa: ANN401

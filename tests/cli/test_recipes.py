@@ -42,7 +42,7 @@ def test_every_packaged_recipe_is_listed_with_its_purpose(partseg):
         "task": "phrases",
         "dataset": "cartoon-captions",
         "model": "clipseg",
-        "purpose": "The start of a decoder on the nano CLIP: phrases and their masks, as PhraseCut is to CLIPSeg's "
+        "purpose": "Pretraining of a decoder on the nano CLIP: phrases and their masks, as PhraseCut is to CLIPSeg's "
         "rd64-refined.",
         "path": "",
     }
