@@ -44,7 +44,6 @@ PENDING = {
     "models -> runtime",
     "reports -> models",
     "runtime -> config",
-    "runtime -> evaluation",
     "runtime -> training",
     "training -> config",
     "training -> evaluation",

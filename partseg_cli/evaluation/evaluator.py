@@ -13,9 +13,8 @@ import torch
 
 from partseg_cli.data.predictions.reader import open_predictions
 from partseg_cli.evaluation.runner import ImageCounts, Maps, Place, evaluate_images, evaluate_label_maps
-from partseg_cli.evaluation.shards import WHOLE, Shard
 from partseg_cli.evaluation.spec import EvalSpec
-from partseg_cli.evaluation.tally import Count, Tally, count_trial
+from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
 from partseg_cli.io.count_journal import CountJournal
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.models.builder import LoadedModel, load_model
@@ -24,7 +23,8 @@ from partseg_cli.models.checkpoints.resolver import find_weights
 from partseg_cli.reports.overlay import save_labels
 from partseg_cli.reports.results import versions
 from partseg_cli.runtime.devices import InferenceConfig
-from partseg_cli.runtime.processes import DevicePlan, gather_counts, launch, process_group_of
+from partseg_cli.runtime.process_group import ProcessGroup
+from partseg_cli.runtime.processes import DevicePlan, launch
 from partseg_cli.runtime.progress import Track, silent
 
 SAVED = "predictions"
@@ -153,22 +153,22 @@ class Job:
             return _by_maps(self.source.maps, self.trial)
         return by_model(load_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
 
-    def count(self, rank: Shard, device: torch.device) -> Tally:
+    def count(self, group: ProcessGroup, device: torch.device) -> Tally:
         """Count the share of a process."""
         with self.journal as journal:
             return count_trial(
                 self.trial,
                 self.predictor(device),
-                self.track if rank.index == 0 else silent,
+                self.track if group.is_main else silent,
                 batch=self.compute.batch if self.source.is_model else 1,
-                rank=rank,
+                group=group,
                 journal=journal,
                 keep=partial(_save, self.folder, self.trial) if self.save else None,
             )
 
-    def share(self, rank: Shard, device: torch.device) -> Tally | None:
+    def share(self, group: ProcessGroup, device: torch.device) -> Tally | None:
         """Count the share of a connected process, and bring all together in the first one."""
-        return gather_counts(self.count(rank, device), rank, device)
+        return gather_counts(self.count(group, device), group)
 
 
 def count_everywhere(
@@ -188,16 +188,13 @@ def count_everywhere(
     Returns:
         What was done, and the counts; None in processes of torchrun other than the first.
     """
-    if plan.rank is not None:
-        team = process_group_of(plan.rank)
-        with team.connected(plan.devices[0]):
-            folder = team.first(out or create_run_dir("evaluate", name) if plan.is_main else Path())
-            job = open_job(trial, source, compute, folder, save=save, track=track)
-            return job, job.share(plan.rank, plan.devices[0])
-    job = open_job(trial, source, compute, out or create_run_dir("evaluate", name), save=save, track=track, log=log)
-    if len(plan.devices) > 1:
-        return job, launch(job.share, plan.devices)
-    return job, job.count(WHOLE, plan.devices[0])
+    group = plan.process_group
+    with group.connected(plan.devices[0]):
+        folder = group.first(out or create_run_dir("evaluate", name) if group.is_main else Path())
+        job = open_job(trial, source, compute, folder, save=save, track=track, log=log)
+        if len(plan.devices) > 1:
+            return job, launch(job.share, plan.devices)
+        return job, job.share(group, plan.devices[0])
 
 
 def open_job(

@@ -8,16 +8,16 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
 from partseg_cli.evaluation.runner import ImageCounts, Place
-from partseg_cli.evaluation.shards import WHOLE, Group, Shard, groups
+from partseg_cli.evaluation.shards import Group, groups
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.count_journal import CountJournal
 from partseg_cli.runtime.devices import memory_watch
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from partseg_cli.runtime.progress import Track, silent
 
 ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
@@ -59,9 +59,11 @@ class Tally:
         ordered = ConfusionTable(table.classes, [table.images[i] for i in order], [table.samples[i] for i in order])
         return cls(ordered, [numbers[i] for i in order], sum(tally.photos for tally in tallies))
 
-    def sums(self) -> Int[np.ndarray, "N"]:
-        """Give the sums over all samples as one row: confusion matrix, counts of classes, photos."""
-        return np.concatenate([self.table.confusion().ravel(), self.table.totals().ravel(), [self.photos]])
+
+def gather_counts(tally: Tally, group: ProcessGroup) -> Tally | None:
+    """Return the joined counts of all processes in the main one, None in the others."""
+    tallies = group.gather(tally)
+    return Tally.joined(tallies) if group.is_main else None
 
 
 def count_trial(
@@ -70,7 +72,7 @@ def count_trial(
     track: Track = silent,
     *,
     batch: int = 1,
-    rank: Shard = WHOLE,
+    group: ProcessGroup = SINGLE_PROCESS,
     journal: CountJournal | None = None,
     keep: Callable[[ImageCounts], None] | None = None,
 ) -> Tally:
@@ -81,12 +83,12 @@ def count_trial(
         count: predicts and counts photos.
         track: shows progress.
         batch: photos in one forward pass; a group of which a photo is missing in the journal is counted anew.
-        rank: which process this is.
+        group: Processes that share the work, and which of them this is.
         journal: holds what former runs have counted, and takes what is counted now.
         keep: is handed every photo that is counted now, before the journal knows of it.
     """
     parts = trial.parts
-    chosen = rank.choose(trial.shard.choose(groups([places for places, _ in parts], batch)))
+    chosen = trial.shard.choose(groups([places for places, _ in parts], batch))[group.index :: group.size]
     numbers = [number for group in chosen for number in group.numbers]
     done = {number: _photo(value) for number, value in (journal.read(set(numbers)) if journal else {}).items()}
     left = [group for group in chosen if not all(number in done for number in group.numbers)]

@@ -23,16 +23,17 @@ from partseg_cli.evaluation.evaluator import (
 from partseg_cli.evaluation.metrics import EvalResult, compute_metrics, formula_of
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.shard_files import WrittenShard, refuse_other_shard, write_shard
-from partseg_cli.evaluation.shards import WHOLE, Shard
+from partseg_cli.evaluation.shards import WHOLE
 from partseg_cli.evaluation.spec import EvalSpec
-from partseg_cli.evaluation.tally import count_trial
+from partseg_cli.evaluation.tally import count_trial, gather_counts
 from partseg_cli.io.journal import clear_journals
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.pages import Shown, showcase, write_pages
 from partseg_cli.reports.results import write_result
 from partseg_cli.runtime.devices import InferenceConfig
-from partseg_cli.runtime.processes import DevicePlan, gather_counts
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from partseg_cli.runtime.processes import DevicePlan
 from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
@@ -93,7 +94,7 @@ def evaluate(
     """
     source = resolve_predictions(trial, checkpoint, model, predictions, log)
     job = open_job(trial, source, compute, out or create_run_dir("evaluate", name), save=save, track=track, log=log)
-    return finish(trial, job.count(WHOLE, compute.device).table, source.about, job.folder, bootstrap_samples)
+    return finish(trial, job.count(SINGLE_PROCESS, compute.device).table, source.about, job.folder, bootstrap_samples)
 
 
 def evaluate_everywhere(
@@ -133,7 +134,12 @@ def evaluate_everywhere(
 
 
 def score(
-    model: LoadedModel, store: Store, division: Split, protocol: str, split: str = "val", rank: Shard = WHOLE
+    model: LoadedModel,
+    store: Store,
+    division: Split,
+    protocol: str,
+    split: str = "val",
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> EvalResult | None:
     """Score a model, as training does now and then; of several connected processes each counts a share.
 
@@ -141,7 +147,7 @@ def score(
         None in processes other than the first.
     """
     trial = EvalSpec(store, division, split, protocol, SampleConfig(store.info.sample))
-    whole = gather_counts(count_trial(trial, by_model(model, trial), rank=rank), rank, model.compute.device)
+    whole = gather_counts(count_trial(trial, by_model(model, trial), group=group), group)
     return None if whole is None else compute_metrics(whole.table, trial.vocabulary, protocol)
 
 

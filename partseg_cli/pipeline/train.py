@@ -10,7 +10,6 @@ from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluation.metrics import EvalResult
-from partseg_cli.evaluation.shards import Shard
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.builder import LoadedModel, build_model, init_model
 from partseg_cli.models.checkpoints.pretrained import load_state_strict
@@ -53,7 +52,7 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
             if not _is_due(step, recipe):
                 return None
             model.model.eval()
-            result = score(model, store, division, protocol, rank=Shard(team.index, team.size))
+            result = score(model, store, division, protocol, group=team)
             if result is not None:
                 run.consider(loop, step, result, group)
             return result

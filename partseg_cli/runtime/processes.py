@@ -1,7 +1,7 @@
-"""Several processes for one piece of work, a device each: started here, or by torchrun; and their counts summed up.
+"""Several processes for one piece of work, a device each: started here, or by torchrun.
 
-Each process counts its share alone; they meet once, at the end, in one all_reduce of integers. What is counted must not
-depend on how many there are, so on a CPU matrices are multiplied in the order that `STRICT` asks for.
+Each process does its share of the work alone. What it gives must not depend on how many there are, so on a CPU matrices
+are multiplied in the order that `STRICT` asks for.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not listed
 from tqdm import tqdm
 
 from partseg_cli.errors import PartsegError, UsageError
-from partseg_cli.evaluation.shards import Shard
-from partseg_cli.evaluation.tally import Tally
 from partseg_cli.runtime.devices import choose_device
 from partseg_cli.runtime.pool import join_parent, usable_cores
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, limit_threads
@@ -43,16 +40,16 @@ class DevicePlan:
 
     Attributes:
         devices: one for each process that is to be started here; a single one means this process alone.
-        rank: which of its processes torchrun has started here; None: it has not.
+        process_group: Processes that torchrun has started, and which of them this is.
     """
 
     devices: tuple[torch.device, ...]
-    rank: Shard | None = None
+    process_group: ProcessGroup = SINGLE_PROCESS
 
     @property
     def is_main(self) -> bool:
         """Whether this process tells and writes."""
-        return self.rank is None or self.rank.index == 0
+        return self.process_group.is_main
 
 
 def plan_devices(device: str = "auto", gpus: str | None = None) -> DevicePlan:
@@ -80,12 +77,12 @@ def plan_devices(device: str = "auto", gpus: str | None = None) -> DevicePlan:
 def _of_torchrun(device: str, gpus: str | None) -> DevicePlan:
     if gpus is not None:
         raise UsageError(f"--gpus: torchrun has started the processes already, got {gpus}; leave it out")
-    rank = Shard(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    if rank.of > 1 and "MASTER_ADDR" not in os.environ:
-        raise UsageError(f"RANK and WORLD_SIZE {rank.of} need MASTER_ADDR and MASTER_PORT, got none; use torchrun")
+    group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if group.size > 1 and "MASTER_ADDR" not in os.environ:
+        raise UsageError(f"RANK and WORLD_SIZE {group.size} need MASTER_ADDR and MASTER_PORT, got none; use torchrun")
     if device in {"auto", "cuda"} and torch.cuda.is_available():
-        device = f"cuda:{os.environ.get('LOCAL_RANK', rank.index)}"
-    return DevicePlan((choose_device(device),), rank)
+        device = f"cuda:{os.environ.get('LOCAL_RANK', group.index)}"
+    return DevicePlan((choose_device(device),), group)
 
 
 def _cpu_processes(gpus: str) -> int:
@@ -113,34 +110,7 @@ def _cuda_devices(gpus: str) -> list[int]:
     return wanted
 
 
-def process_group_of(rank: Shard | None) -> ProcessGroup:
-    """Give the team of a process by its rank; None: it is alone."""
-    return SINGLE_PROCESS if rank is None else ProcessGroup(rank.index, rank.of)
-
-
-def gather_counts(tally: Tally, rank: Shard, device: torch.device) -> Tally | None:
-    """Bring the counts of all processes together: in the first one; None in the others.
-
-    Raises:
-        PartsegError: the samples do not add up to the sums of the processes.
-    """
-    if rank.of == 1:
-        return tally
-    sums = torch.from_numpy(tally.sums()).to(device)
-    dist.all_reduce(sums)
-    tallies: list[Any] | None = [None] * rank.of if rank.index == 0 else None
-    dist.gather_object(tally, tallies)
-    if tallies is None:
-        return None
-    whole = Tally.joined(tallies)
-    if not torch.equal(sums.cpu(), torch.from_numpy(whole.sums())):
-        raise PartsegError(
-            f"the samples must add up to the sums of {rank.of} processes, got others; evaluate again with --gpus 1"
-        )
-    return whole
-
-
-def launch(work: Callable[[Shard, torch.device], Value], devices: Sequence[torch.device]) -> Value:
+def launch(work: Callable[[ProcessGroup, torch.device], Value], devices: Sequence[torch.device]) -> Value:
     """Do work in processes that are connected, and give the value of the first one.
 
     They end with this one, however it ends. One that fails ends all.
@@ -159,7 +129,7 @@ def launch(work: Callable[[Shard, torch.device], Value], devices: Sequence[torch
     try:
         for index, device in enumerate(devices):
             ours, theirs = context.Pipe()
-            arguments = (work, Shard(index, len(devices)), device, meeting.port, theirs)
+            arguments = (work, ProcessGroup(index, len(devices)), device, meeting.port, theirs)
             processes.append(context.Process(target=_run, args=arguments, daemon=True))
             processes[-1].start()
             theirs.close()
@@ -174,17 +144,21 @@ def launch(work: Callable[[Shard, torch.device], Value], devices: Sequence[torch
 
 
 def _run(
-    work: Callable[[Shard, torch.device], Any], rank: Shard, device: torch.device, port: int, wire: Connection
+    work: Callable[[ProcessGroup, torch.device], Any],
+    group: ProcessGroup,
+    device: torch.device,
+    port: int,
+    wire: Connection,
 ) -> None:
     """Do one process's share, tell the parent how it went, and wait for its leave, so that no connection breaks."""
     join_parent()
     tqdm.set_lock(threading.RLock())  # its own is the system's, which would complain when this process is ended
     if device.type == "cpu":
-        limit_threads(process_group_of(rank), usable_cores())
+        limit_threads(group, usable_cores())
     try:
-        store = TCPStore("127.0.0.1", port, rank.of, is_master=False)
-        with process_group_of(rank).connected(device, store):
-            wire.send(_try(work, rank, device))
+        store = TCPStore("127.0.0.1", port, group.size, is_master=False)
+        with group.connected(device, store):
+            wire.send(_try(work, group, device))
             threading.Event().wait()
     except Exception:
         wire.send((False, traceback.format_exc()))
@@ -192,11 +166,11 @@ def _run(
 
 
 def _try(
-    work: Callable[[Shard, torch.device], Any], rank: Shard, device: torch.device
+    work: Callable[[ProcessGroup, torch.device], Any], group: ProcessGroup, device: torch.device
 ) -> tuple[bool, Any | PartsegError | str]:
     """Give (True, the value), or (False, the error)."""
     try:
-        return True, work(rank, device)
+        return True, work(group, device)
     except PartsegError as error:
         return False, error
     except Exception:

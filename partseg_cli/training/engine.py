@@ -22,7 +22,7 @@ from partseg_cli.io.paths import create_run_dir
 from partseg_cli.runtime.devices import keep_freed_memory, memory_watch
 from partseg_cli.runtime.pool import usable_cores
 from partseg_cli.runtime.process_group import Layout, ProcessGroup, limit_threads
-from partseg_cli.runtime.processes import plan_devices, process_group_of
+from partseg_cli.runtime.processes import plan_devices
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.training.batch_share import share_batch
 from partseg_cli.training.loggers import check_loggers, open_loggers
@@ -104,7 +104,7 @@ def training_context(recipe: AnyRecipe, options: TrainOptions) -> Iterator[Train
     """
     check_loggers(options.loggers)
     plan = plan_devices(options.device)
-    team, device = process_group_of(plan.rank), plan.devices[0]
+    team, device = plan.process_group, plan.devices[0]
     limit_threads(team, usable_cores())
     keep_freed_memory()
     with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():

@@ -21,6 +21,7 @@ from partseg_cli.evaluation.tally import Tally
 from partseg_cli.pipeline.evaluate import evaluate
 from partseg_cli.runtime import processes
 from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.process_group import ProcessGroup
 from partseg_cli.runtime.processes import launch, plan_devices
 
 CPU = torch.device("cpu")
@@ -94,7 +95,9 @@ def test_shares_are_put_together_in_the_order_of_the_photos():
     whole, again = tally(0, 1, 1, 2, 3), Tally.joined([tally(1, 1, 3), tally(0, 2)])
     assert again.numbers == whole.numbers
     assert again.table.images == whole.table.images
-    assert np.array_equal(again.sums(), whole.sums())
+    assert np.array_equal(again.table.totals(), whole.table.totals())
+    assert np.array_equal(again.table.confusion(), whole.table.confusion())
+    assert again.photos == whole.photos
 
 
 def test_a_photo_in_two_shares_is_refused():
@@ -155,7 +158,7 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     plan = plan_devices("cpu")
-    assert (plan.devices, plan.rank, plan.is_main) == ((CPU,), Shard(2, 3), False)
+    assert (plan.devices, plan.process_group, plan.is_main) == ((CPU,), ProcessGroup(2, 3), False)
     with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):
         plan_devices("cpu", "2")
 
@@ -163,14 +166,14 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
 # processes that are started here
 
 
-def fail_in_the_second(rank: Shard, device: torch.device) -> None:
-    if rank.index == 1:
+def fail_in_the_second(group: ProcessGroup, device: torch.device) -> None:
+    if group.index == 1:
         raise DataError("photo_07.png: is broken")
     torch.distributed.barrier()
 
 
-def die_in_the_second(rank: Shard, device: torch.device) -> None:
-    if rank.index == 1:
+def die_in_the_second(group: ProcessGroup, device: torch.device) -> None:
+    if group.index == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     torch.distributed.barrier()
 
