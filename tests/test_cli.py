@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from safetensors.torch import load_file
 
 import partseg_cli
-from partseg_cli.reports.overlay import palette
+from partseg_cli.io.label_maps import palette
 from partseg_cli.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -37,7 +37,6 @@ PENDING = {
     "cli -> training",
     "evaluation -> config",
     "evaluation -> models",
-    "evaluation -> reports",
     "io -> data",
     "models -> config",
     "models -> data",
@@ -48,7 +47,6 @@ PENDING = {
     "training -> config",
     "training -> evaluation",
     "training -> models",
-    "training -> reports",
     "training -> vocabulary",
 }
 """Arrows against the table that the move has left; each goes with the merge of its files."""

@@ -16,12 +16,12 @@ from partseg_cli.evaluation.runner import ImageCounts, Maps, Place, evaluate_ima
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
 from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import create_run_dir
+from partseg_cli.io.versions import package_versions
 from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
 from partseg_cli.models.checkpoints.resolver import find_weights
-from partseg_cli.reports.overlay import save_labels
-from partseg_cli.reports.results import versions
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.process_group import ProcessGroup
 from partseg_cli.runtime.processes import DevicePlan, launch
@@ -219,7 +219,7 @@ def open_job(
         compute.prompt_chunk,
         compute.batch if source.is_model else 1,
         save,
-        versions(),
+        package_versions(),
     )
     job = Job(trial, source, compute, folder, save, decides, track)
     photos = len(trial.places)
@@ -232,4 +232,4 @@ def open_job(
 def _save(folder: Path, trial: EvalSpec, counted: ImageCounts) -> None:
     """Write the predicted map of a photo, 8 or 16 bits as `partseg predict` does."""
     path = folder / SAVED / f"{counted.image_id}.png"
-    save_labels(path, counted.prediction.numpy(), len(trial.vocabulary.pairs))
+    write_label_map(path, counted.prediction.numpy(), len(trial.vocabulary.pairs))

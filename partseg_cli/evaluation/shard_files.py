@@ -16,7 +16,8 @@ from partseg_cli.evaluation.evaluator import Job
 from partseg_cli.evaluation.shards import Shard, parse_shard
 from partseg_cli.evaluation.tally import Tally
 from partseg_cli.io.atomic import atomic_write, write_json
-from partseg_cli.reports.results import COUNTS, RESULTS, versions
+from partseg_cli.io.paths import COUNTS_FILE, RESULTS_FILE
+from partseg_cli.io.versions import package_versions
 
 NOTE = "one shard of an evaluation: counts without means; partseg merge puts all shards together"
 
@@ -58,7 +59,7 @@ def refuse_other_shard(folder: Path, shard: Shard) -> None:
         UsageError: there is one.
     """
     try:
-        other = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["shard"]
+        other = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))["shard"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if other != str(shard):
@@ -82,14 +83,14 @@ def write_shard(job: Job, tally: Tally, about: dict[str, Any], bootstrap_samples
             "draws": bootstrap_samples,
             "vocabulary": trial.vocabulary.to_json(),
             "about": about,
-            "versions": versions(),
+            "versions": package_versions(),
         },
     }
-    (job.folder / RESULTS).unlink(missing_ok=True)  # of a former run: it must not stand beside other counts
-    with atomic_write(job.folder / COUNTS) as temporary, temporary.open("wb") as file:
+    (job.folder / RESULTS_FILE).unlink(missing_ok=True)  # of a former run: it must not stand beside other counts
+    with atomic_write(job.folder / COUNTS_FILE) as temporary, temporary.open("wb") as file:
         numbers, photos = np.array(tally.numbers, np.int64), np.array(tally.photos)
         np.savez_compressed(file, allow_pickle=False, **tally.table.to_arrays(), numbers=numbers, photos=photos)
-    write_json(job.folder / RESULTS, document)
+    write_json(job.folder / RESULTS_FILE, document)
     return WrittenShard(job.folder, document)
 
 
@@ -100,12 +101,12 @@ def read_shard(folder: Path) -> ReadShard:
         DataError: there is no whole shard.
     """
     try:
-        document = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        document = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
         if "shard" not in document:
             raise DataError(
                 f"{folder}: must hold a shard of partseg evaluate --shard, got a whole evaluation; leave it out"
             )
-        with (folder / COUNTS).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with (folder / COUNTS_FILE).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
         tally = Tally(ConfusionTable.from_arrays(arrays), arrays["numbers"].tolist(), int(arrays["photos"]))
         shard, trial = parse_shard(document["shard"]), document["trial"]
@@ -116,5 +117,5 @@ def read_shard(folder: Path) -> ReadShard:
             f"{folder}: must hold a shard of partseg evaluate --shard, got {reason}; evaluate it again"
         ) from error
     if counted != (tally.photos, len(tally.table)):
-        raise DataError(f"{folder}: {RESULTS} and {COUNTS} must be of one run, got others; evaluate it again")
+        raise DataError(f"{folder}: {RESULTS_FILE} and {COUNTS_FILE} must be of one run, got others; evaluate it again")
     return ReadShard(folder, shard, trial, tally)

@@ -9,6 +9,8 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.io.atomic import disk_error
 
 PACKAGE = Path(__file__).parents[1]
+RESULTS_FILE, COUNTS_FILE = "results.json", "counts.npz"
+"""Names in the folder of an evaluation: scores, and the counts of every sample."""
 
 
 def packaged(folder: str) -> Path:

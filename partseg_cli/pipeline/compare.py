@@ -20,8 +20,8 @@ from partseg_cli.evaluation.metrics import ROUND_TRIP, formula_of, number
 from partseg_cli.evaluation.per_image import image_means
 from partseg_cli.evaluation.rules import RULES, field, score
 from partseg_cli.io.atomic import write_json, write_text
+from partseg_cli.io.paths import COUNTS_FILE, RESULTS_FILE
 from partseg_cli.reports.comparison_figures import Side, draw, picture_name
-from partseg_cli.reports.results import COUNTS, RESULTS
 
 DOCUMENT, LINES, PICTURES = "compare.json", "compare.csv", "pictures"
 SAME = ("dataset", "split", "protocol", "samples", "boundary_ratio", "data_hash")
@@ -140,8 +140,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     Raises:
         DataError: a file is missing or broken, or they do not belong together.
     """
-    document = _read_results(folder / RESULTS)
-    path = folder / COUNTS
+    document = _read_results(folder / RESULTS_FILE)
+    path = folder / COUNTS_FILE
     try:
         if path.is_file() and not is_zipfile(path):
             raise BadZipFile("no NPZ")  # NumPy takes it for pickled objects, and advises to load them
@@ -154,7 +154,7 @@ def read_evaluation(folder: Path) -> Evaluation:
     wanted = (len(document["per_class"]), document["pixels"])
     if got != wanted:
         raise DataError(
-            f"{path}: must belong to {RESULTS}, of {wanted[0]} pairs and {wanted[1]:,} labelled pixels, "
+            f"{path}: must belong to {RESULTS_FILE}, of {wanted[0]} pairs and {wanted[1]:,} labelled pixels, "
             f"got {got[0]} and {got[1]:,}; evaluate again"
         )
     return Evaluation(folder, document, table)

@@ -16,6 +16,7 @@ from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.io.atomic import write_text
+from partseg_cli.io.label_maps import write_png
 from partseg_cli.io.paths import create_run_dir, packaged_weights
 from partseg_cli.pipeline.evaluate import EvaluateResult, evaluate
 from partseg_cli.pipeline.predict import open_predictor, predict
@@ -23,7 +24,7 @@ from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
 from partseg_cli.reports.demo_page import demo_page
-from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.training.engine import TrainOptions
@@ -136,5 +137,5 @@ def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[s
             raise PartsegError(f"{prediction.photo}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))
     path = folder / "predictions.png"
-    save_picture(path, contact_sheet(tiles, columns=SHOWN // 2, edge=480))
+    write_png(path, contact_sheet(tiles, columns=SHOWN // 2, edge=480))
     return path

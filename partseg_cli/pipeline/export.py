@@ -23,8 +23,8 @@ from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Records, Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
 from partseg_cli.io.atomic import UNFINISHED, atomic_write, write_json
+from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import data_dir
-from partseg_cli.reports.overlay import save_labels
 from partseg_cli.runtime.progress import Track, silent
 
 Export = Callable[[Store, Path, Sequence[str]], Iterator[Path]]
@@ -34,7 +34,7 @@ FORMATS: dict[str, Export] = {
     "ovparts": export_ovparts.export,
     "parquet": export_parquet.export,
     "labelme": export_labelme.export,
-    "png": partial(export_png.export, save=save_labels),
+    "png": partial(export_png.export, save=write_label_map),
 }
 """What writes each format: files below a folder, each whole or not at all."""
 

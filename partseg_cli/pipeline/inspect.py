@@ -16,10 +16,11 @@ from partseg_cli.data.quality.statistics import Statistics
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.io.atomic import write_json, write_text
+from partseg_cli.io.label_maps import write_png
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.reports.dataset_page import render
 from partseg_cli.reports.figures import Sample, choose, classes_of, draw
-from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.runtime.progress import Track, silent
 
 FIGURES, PAGE, SHEET = "figures.json", "index.html", "contact_sheet.png"
@@ -103,5 +104,5 @@ def _write(
     if not tiles:
         (folder / SHEET).unlink(missing_ok=True)
         return PAGE, FIGURES
-    save_picture(folder / SHEET, contact_sheet(tiles, COLUMNS, EDGE))
+    write_png(folder / SHEET, contact_sheet(tiles, COLUMNS, EDGE))
     return PAGE, SHEET, FIGURES

@@ -11,8 +11,8 @@ from partseg_cli.evaluation.shard_files import ReadShard, read_shard
 from partseg_cli.evaluation.shards import Shard
 from partseg_cli.evaluation.tally import Tally
 from partseg_cli.io.paths import create_run_dir
+from partseg_cli.io.versions import PACKAGES, package_versions
 from partseg_cli.pipeline.evaluate import EvaluateResult, conclude
-from partseg_cli.reports.results import PACKAGES, versions
 from partseg_cli.vocabulary import Vocabulary
 
 PATHS = ("checkpoint", "predictions")
@@ -61,7 +61,7 @@ def _check_same(shards: Sequence[ReadShard]) -> None:
                     f"{other.folder}: must be of the same evaluation as {first.folder}, got {key}: {values}; "
                     "leave it out, or evaluate it again"
                 )
-    here = versions()
+    here = package_versions()
     for name in PACKAGES:
         if ours[f"versions.{name}"] != here[name]:
             raise DataError(

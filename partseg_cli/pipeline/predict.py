@@ -22,11 +22,12 @@ from partseg_cli.inference.query import Query, resolve
 from partseg_cli.inference.query_terms import read_words
 from partseg_cli.io.atomic import write_json
 from partseg_cli.io.images import find_photos, open_photo
+from partseg_cli.io.label_maps import palette, write_label_map, write_png
 from partseg_cli.io.paths import create_run_dir, packaged_weights
 from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
 from partseg_cli.models.checkpoints.resolver import BUNDLED, find_checkpoint
-from partseg_cli.reports.overlay import colour, palette, save_labels, save_picture, with_legend
+from partseg_cli.reports.overlay import colour, with_legend
 from partseg_cli.runtime.devices import InferenceConfig, memory_watch
 from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
 
@@ -241,8 +242,8 @@ def _write(
     files = tuple(stem.with_name(stem.name + suffix) for suffix in ("_overlay.png", "_labels.png", ".json"))
     colours = palette(len(query.words))
     entries = [(colours[row["index"]].tolist(), _legend(row)) for row in classes]
-    save_picture(files[0], with_legend(colour(photo, labels.numpy(), colours), entries, path.name))
-    save_labels(files[1], labels.numpy(), len(query.words))
+    write_png(files[0], with_legend(colour(photo, labels.numpy(), colours), entries, path.name))
+    write_label_map(files[1], labels.numpy(), len(query.words))
     document = _document(predictor, path, photo.size, classes, labels)
     write_json(files[2], document)
     return Prediction(path, files, document)

@@ -26,8 +26,9 @@ from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.io.atomic import atomic_write, write_json
 from partseg_cli.io.journal import Journal
+from partseg_cli.io.label_maps import write_png
 from partseg_cli.reports.figures import draw_tile
-from partseg_cli.reports.overlay import contact_sheet, save_picture
+from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.runtime.pool import in_order
 from partseg_cli.runtime.progress import Track, silent
 
@@ -279,5 +280,5 @@ def draw_preview(store: Store, count: int) -> Path:
     places = [(split, index) for split in store.splits for index in range(len(store.records(split)))]
     chosen = [places[i * len(places) // min(count, len(places))] for i in range(min(count, len(places)))]
     path = store.folder / PREVIEW
-    save_picture(path, contact_sheet([draw_tile(store, split, store.records(split)[index]) for split, index in chosen]))
+    write_png(path, contact_sheet([draw_tile(store, split, store.records(split)[index]) for split, index in chosen]))
     return path

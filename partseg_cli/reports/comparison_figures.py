@@ -16,17 +16,8 @@ from partseg_cli.data.resolver import find_store
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError
-from partseg_cli.io.label_maps import read_numbers
-from partseg_cli.reports.overlay import (
-    NOTHING_8,
-    NOTHING_16,
-    PAPER,
-    colour,
-    contact_sheet,
-    palette,
-    save_picture,
-    with_legend,
-)
+from partseg_cli.io.label_maps import VOID_8, VOID_16, palette, read_numbers, write_png
+from partseg_cli.reports.overlay import PAPER, colour, contact_sheet, with_legend
 
 PREDICTIONS = "predictions"
 """Folder in that of the results: `<image id>.png`, as `partseg evaluate --save-predictions` writes them."""
@@ -81,7 +72,7 @@ def draw(
     files = {}
     for place, image in enumerate(images, start=1):
         files[image] = picture_name(place)
-        save_picture(folder / files[image], _picture(store, records[image], a, b))
+        write_png(folder / files[image], _picture(store, records[image], a, b))
     return files, ""
 
 
@@ -128,7 +119,7 @@ def _prediction(side: Side, record: Record, pairs: int) -> Int[np.ndarray, "H W"
     except InvalidAnnotationError as error:
         raise DataError(f"{path}: must be a saved prediction, got {error.detail}; evaluate again") from error
     labels = values.astype(np.int64)
-    labels[labels == (NOTHING_8 if pairs < NOTHING_8 else NOTHING_16)] = -1
+    labels[labels == (VOID_8 if pairs < VOID_8 else VOID_16)] = -1
     if labels.shape != (record.height, record.width) or labels.max(initial=-1) >= pairs:
         raise DataError(
             f"{path}: must be {record.width}x{record.height} pixels of the numbers 0 to {pairs - 1}, got shape "

@@ -15,7 +15,8 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, rows_under
 from partseg_cli.data.store import DatasetInfo, Store
 from partseg_cli.errors import DataError
-from partseg_cli.reports.overlay import colour, edges, palette, with_legend
+from partseg_cli.io.label_maps import palette
+from partseg_cli.reports.overlay import colour, edges, with_legend
 
 TILE = 300
 """Longest edge in pixels of the photo on a tile of the contact sheet."""

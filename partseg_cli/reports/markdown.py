@@ -8,7 +8,8 @@ from typing import Any
 
 from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, RULES
-from partseg_cli.reports.results import NAMES, Bounds, percent, versions, with_interval
+from partseg_cli.io.versions import package_versions
+from partseg_cli.reports.results import NAMES, Bounds, percent, with_interval
 
 ROUND_TRIP_TELLS = "partclipseg on targets that were scaled to another size and back"
 IN_WORDS = ("images", "samples", "boundary_ratio")
@@ -83,7 +84,7 @@ def _footnote(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | Non
         f"Small parts have less than {medium:,} pixels in their image, large ones {large:,} or more.",
         *(["[low, high]: 95 % bootstrap intervals over images."] if bounds else []),
         "; ".join(f"{_plain(key)} {_code(value)}" for key, value in plain.items()) + ".",
-        ", ".join(f"{name} {number}" for name, number in versions().items()) + ".",
+        ", ".join(f"{name} {number}" for name, number in package_versions().items()) + ".",
     ]
     return "\n".join(f"<sub>{line}</sub>  " for line in lines)
 

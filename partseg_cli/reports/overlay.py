@@ -1,32 +1,16 @@
-"""Masks -> pictures: overlays with a legend, label PNGs, contact sheets."""
+"""Label maps drawn over images: overlays with a legend, contact sheets."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from partseg_cli.io.atomic import atomic_write
-
-GOLDEN_RATIO = 0.618034
-"""Steps of this size around the colour circle keep neighbours apart, however many there are."""
 OPACITY, LIGHT = 0.55, 0.6
 """Of the colours, and of the white lines around them."""
-NOTHING_8, NOTHING_16 = 255, 65535
 PAPER, INK = (250, 250, 248), (32, 32, 36)
-
-
-def palette(count: int) -> UInt8[np.ndarray, "{count} 3"]:
-    """Give `count` colours that differ from each other, always the same ones."""
-    colours = [
-        colorsys.hsv_to_rgb((index * GOLDEN_RATIO) % 1, (0.85, 0.6)[index % 2], (1.0, 0.8, 0.95)[index % 3])
-        for index in range(count)
-    ]
-    return (np.array(colours).reshape(count, 3) * 255).astype(np.uint8)
 
 
 def colour(photo: Image.Image, labels: Int[np.ndarray, "H W"], colours: UInt8[np.ndarray, "C 3"]) -> Image.Image:
@@ -85,24 +69,3 @@ def contact_sheet(tiles: Sequence[Image.Image], columns: int = 4, edge: int = 36
 def _fitted(tile: Image.Image, edge: int) -> Image.Image:
     scale = edge / max(tile.size)
     return tile.resize((max(1, round(tile.width * scale)), max(1, round(tile.height * scale))))
-
-
-def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG, whole or not at all."""
-    with atomic_write(path) as temporary:
-        picture.save(temporary, "PNG")
-
-
-def save_labels(path: Path, labels: Int[np.ndarray, "H W"], count: int) -> None:
-    """Write labels (-1 = nothing) of `count` words as a PNG.
-
-    8 bits with a palette and 255 for nothing; from 255 words on 16 bits without a palette and 65535 for nothing.
-    """
-    if count >= NOTHING_8:
-        save_picture(path, Image.fromarray(np.where(labels < 0, NOTHING_16, labels).astype(np.uint16)))
-        return
-    picture = Image.fromarray(np.where(labels < 0, NOTHING_8, labels).astype(np.uint8))
-    colours = np.zeros((NOTHING_8 + 1, 3), np.uint8)
-    colours[:count] = palette(count)
-    picture.putpalette(colours.tobytes())
-    save_picture(path, picture)

@@ -10,9 +10,9 @@ from jaxtyping import Int
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store
+from partseg_cli.io.label_maps import palette
 from partseg_cli.reports.error_analysis import ImageScore
 from partseg_cli.reports.figures import Painting, Word, fit
-from partseg_cli.reports.overlay import palette
 from partseg_cli.vocabulary import Vocabulary
 
 PICTURE_SIZE = 60_000

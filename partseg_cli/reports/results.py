@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.metrics import SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES
 from partseg_cli.io.atomic import atomic_write, write_json, write_text
+from partseg_cli.io.paths import COUNTS_FILE, RESULTS_FILE
+from partseg_cli.io.versions import package_versions
 
 COLUMNS = (
     "name",
@@ -31,9 +31,8 @@ COLUMNS = (
     "target_pixels",
     "predicted_pixels",
 )
-PACKAGES = ("partseg-cli", "torch", "open_clip_torch", "numpy", "pillow")
-RESULTS, TABLE, TEXT, PAGE, COUNTS = "results.json", "results.csv", "results.md", "results.html", "counts.npz"
-FILES = (RESULTS, TABLE, TEXT, PAGE, COUNTS)
+TABLE, TEXT, PAGE = "results.csv", "results.md", "results.html"
+FILES = (RESULTS_FILE, TABLE, TEXT, PAGE, COUNTS_FILE)
 NAMES = {
     "mIoU": "mIoU",
     "boundary_iou": "Boundary IoU",
@@ -43,11 +42,6 @@ NAMES = {
 }
 
 Bounds = dict[str, dict[str, tuple[float, float] | None]]
-
-
-def versions() -> dict[str, str]:
-    """Give the versions that a figure depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def result_json(result: EvalResult, about: dict[str, Any], bounds: Bounds | None = None) -> dict[str, Any]:
@@ -67,7 +61,7 @@ def result_json(result: EvalResult, about: dict[str, Any], bounds: Bounds | None
         "sizes": result.sizes,
         **({"published": result.published} if result.published else {}),
         "per_class": list(result.per_class),
-        "versions": versions(),
+        "versions": package_versions(),
     }
 
 
@@ -75,13 +69,13 @@ def write_result(
     folder: Path, result: EvalResult, about: dict[str, Any], bounds: Bounds | None, table: ConfusionTable
 ) -> None:
     """Write `results.json`, `results.csv` (a line for each pair) and `counts.npz` into `folder`."""
-    write_json(folder / RESULTS, result_json(result, about, bounds))
+    write_json(folder / RESULTS_FILE, result_json(result, about, bounds))
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(result.per_class)
     write_text(folder / TABLE, lines.getvalue())
-    with atomic_write(folder / COUNTS) as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / COUNTS_FILE) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **table.to_arrays())
 
 

@@ -22,11 +22,11 @@ from partseg_cli.evaluation.runner import Place
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.atomic import write_text
+from partseg_cli.io.label_maps import write_png
 from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.curves.history import read_curves
 from partseg_cli.reports.curves.picture import loss_plot
 from partseg_cli.reports.error_analysis import ImageScore, image_scores
-from partseg_cli.reports.overlay import save_picture
 from partseg_cli.reports.prediction_cards import PredictionCard, compare
 from partseg_cli.reports.training_page import RunNotes, run_page
 
@@ -54,7 +54,7 @@ def write_run_page(
     notes = _notes(folder, store, division)
     images = _predicted(model, store, division, number) if model is not None else []
     page, picture = folder / PAGE, folder / PICTURE
-    save_picture(picture, loss_plot(curves, f"{notes.title}, step {curves.last:,}"))
+    write_png(picture, loss_plot(curves, f"{notes.title}, step {curves.last:,}"))
     write_text(page, run_page(notes, curves, images))
     return page, picture
 

@@ -20,6 +20,8 @@ from partseg_cli.config.recipe import AnyRecipe, Recipe, model_to_header
 from partseg_cli.errors import CheckpointError
 from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.io.atomic import atomic_write, disk_error, remove_leftovers, write_json, write_text
+from partseg_cli.io.training_log import METRICS_FILE, SCORES_FILE, read_log
+from partseg_cli.io.versions import package_versions
 from partseg_cli.models.checkpoints.checkpoint import (
     Header,
     load_checkpoint,
@@ -28,8 +30,6 @@ from partseg_cli.models.checkpoints.checkpoint import (
     save_checkpoint,
     save_state,
 )
-from partseg_cli.reports.curves.history import METRICS, SCORES, read_lines
-from partseg_cli.reports.results import versions
 from partseg_cli.runtime.process_group import Layout
 from partseg_cli.training.loop import Loop, Step, loop_state
 from partseg_cli.vocabulary import Vocabulary
@@ -159,21 +159,21 @@ class RunDir:
         write_text(commands, f"{past}{command}\n")
         about = {
             "recipe": self.recipe.name,
-            "versions": versions(),
+            "versions": package_versions(),
             "platform": platform.platform(),
             "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             "layout": self.setting.machine,
             "data_hash": self.setting.data_hash,
         }
         write_json(self.folder / "env.json", about)
-        _cut(self.folder / SCORES, self.step)
-        steps = _cut(self.folder / METRICS, self.step)
+        _cut(self.folder / SCORES_FILE, self.step)
+        steps = _cut(self.folder / METRICS_FILE, self.step)
         self._started = time.monotonic() - (steps[-1]["seconds"] if steps else 0.0)
 
     def log(self, step: Step) -> None:
         """Add a line to `metrics.jsonl`: step, lr, every loss by name, gradient norm, seconds of training so far."""
         line = {"step": step.number, "lr": step.lr, **step.losses, "grad_norm": step.grad_norm}
-        _append(self.folder / METRICS, {**line, "seconds": round(time.monotonic() - self._started, 3)})
+        _append(self.folder / METRICS_FILE, {**line, "seconds": round(time.monotonic() - self._started, 3)})
 
     def save(self, loop: Loop[Any], step: int) -> Path:
         """Write weights and state under the number of the step; remove all but the last `train.keep_checkpoints`.
@@ -211,7 +211,7 @@ class RunDir:
 
     def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
         """Note scores on val; keep the weights as `best` if their mIoU of `group` (else seen) is above any before."""
-        _append(self.folder / SCORES, {"step": step, "protocol": result.protocol, "mIoU": result.miou})
+        _append(self.folder / SCORES_FILE, {"step": step, "protocol": result.protocol, "mIoU": result.miou})
         value = result.miou[group]
         value = value if value is not None else result.miou["seen"] or 0.0
         if value > self._best:
@@ -257,7 +257,7 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 def _cut(path: Path, step: int) -> list[dict[str, Any]]:
     """Forget the lines after a step, and give those that are left."""
-    kept = [line for line in read_lines(path) if line["step"] <= step]
+    kept = [line for line in read_log(path) if line["step"] <= step]
     if kept:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
     else:

@@ -17,8 +17,8 @@ from partseg_cli.evaluation.bootstrap import paired
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.rules import GROUPS, METRICS, field, score
+from partseg_cli.io.label_maps import palette, write_label_map
 from partseg_cli.pipeline.compare import compare, read_evaluation
-from partseg_cli.reports.overlay import palette, save_labels
 
 PAIRS = 6
 
@@ -38,7 +38,7 @@ def write(folder: Path, store, *, noise: float, seed: int = 0, rule: str = "ref-
         if (target >= 0).any():
             table.add(record.image_id, count(torch.from_numpy(guess), torch.from_numpy(target), PAIRS))
         if save:
-            save_labels(folder / "predictions" / f"{record.image_id}.png", guess, PAIRS)
+            write_label_map(folder / "predictions" / f"{record.image_id}.png", guess, PAIRS)
     folder.mkdir(exist_ok=True)
     write_files(folder, table, store, rule)
     return folder
@@ -307,7 +307,7 @@ def test_a_picture_shows_labels_and_both_predictions_in_the_same_colours(pair, s
     first = {row["image_id"]: row for row in done.document["images_that_differ_most"]}
     assert set(done.document["pictures"]) == set(first)
     file = tmp_path / "out" / done.document["pictures"]["photo_00"]
-    save_labels(pair[1] / "predictions" / "photo_00.png", empty, PAIRS)
+    write_label_map(pair[1] / "predictions" / "photo_00.png", empty, PAIRS)
     before = np.asarray(Image.open(file)).astype(int)
     compare(*pair, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
     after = np.asarray(Image.open(file)).astype(int)

@@ -16,11 +16,11 @@ from PIL import Image
 from small_result import BOUNDS, small_result
 
 from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.io.label_maps import palette
 from partseg_cli.reports import evaluation_page as report_page
 from partseg_cli.reports.error_analysis import ImageScore
 from partseg_cli.reports.evaluation_page import page, part_gaps
 from partseg_cli.reports.figures import Word
-from partseg_cli.reports.overlay import palette
 from partseg_cli.reports.prediction_cards import PredictionCard, compare
 from partseg_cli.vocabulary import Pair, Vocabulary
 

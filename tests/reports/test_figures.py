@@ -11,8 +11,8 @@ from PIL import Image
 from partseg_cli.data.record import Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import Store
+from partseg_cli.io.label_maps import palette
 from partseg_cli.reports.figures import GREY, STEPS, TILE, choose, classes_of, draw
-from partseg_cli.reports.overlay import palette
 
 LIMIT = 40_000
 

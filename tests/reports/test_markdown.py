@@ -5,7 +5,7 @@ import re
 import pytest
 from small_result import BOUNDS, small_result
 
-from partseg_cli.reports import results as report
+from partseg_cli.io.versions import package_versions
 from partseg_cli.reports.markdown import markdown
 
 
@@ -71,7 +71,7 @@ def test_the_footnote_tells_what_the_figures_were_taken_from():
         "images, boundary band 0.02 of the diagonal).",
         "Small parts have less than 1,024 pixels in their image, large ones 9,216 or more.",
         "split `val`; dataset `set`; checkpoint `set`; step `7`.",
-        ", ".join(f"{name} {number}" for name, number in report.versions().items()) + ".",
+        ", ".join(f"{name} {number}" for name, number in package_versions().items()) + ".",
     ]
 
 

@@ -9,8 +9,8 @@ from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.evaluation.metrics import EvalResult
+from partseg_cli.io.training_log import read_log
 from partseg_cli.pipeline.train import train
-from partseg_cli.reports.curves.history import read_lines
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
 from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Loop
@@ -41,7 +41,7 @@ def considered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, scor
     run = RunDir(tmp_path, load_recipe("tiny"), setting)
     for step, score in enumerate(scores, start=1):
         run.consider(a_loop(), step, result_of({**NOWHERE, **score}), group)
-    assert [line["mIoU"] for line in read_lines(tmp_path / "val.jsonl")] == [{**NOWHERE, **score} for score in scores]
+    assert [line["mIoU"] for line in read_log(tmp_path / "val.jsonl")] == [{**NOWHERE, **score} for score in scores]
     return written
 
 
@@ -66,7 +66,7 @@ def test_where_no_pair_is_unseen_seen_ones_decide(tmp_path, monkeypatch):
 @pytest.mark.parametrize("rest", ["", '{"step": 3, "tot', "\x00\x00"])
 def test_a_line_that_was_cut_off_ends_a_file(tmp_path, rest):
     (tmp_path / "a.jsonl").write_text('{"step": 1}\n{"step": 2}\n' + rest)
-    assert [line["step"] for line in read_lines(tmp_path / "a.jsonl")] == [1, 2]
+    assert [line["step"] for line in read_log(tmp_path / "a.jsonl")] == [1, 2]
 
 
 @pytest.mark.slow

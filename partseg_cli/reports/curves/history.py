@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-METRICS, SCORES = "metrics.jsonl", "val.jsonl"
-"""Of a run folder: a line a step, and a line an evaluation."""
+from partseg_cli.io.training_log import METRICS_FILE, SCORES_FILE, read_log
+
 NUMBERS = {int, float}
 """What JSON's numbers are read as."""
 PLACED = {"step", "lr", "grad_norm", "seconds"}
@@ -106,7 +105,7 @@ def read_curves(folder: Path) -> Curves:
 
     A line that is cut off is left out. Where a run went on from an earlier step, the newer lines count.
     """
-    rows = _newest(read_lines(folder / METRICS))
+    rows = _newest(read_log(folder / METRICS_FILE))
     names = dict.fromkeys(["total", *(name for row in rows for name in row if name not in PLACED)])
     terms = {name: _column(rows, name) for name in names}
     return Curves(
@@ -114,7 +113,7 @@ def read_curves(folder: Path) -> Curves:
         lr=_column(rows, "lr"),
         grad_norm=_column(rows, "grad_norm"),
         seconds=_column(rows, "seconds"),
-        scores=tuple(_scores(read_lines(folder / SCORES))),
+        scores=tuple(_scores(read_log(folder / SCORES_FILE))),
         last=rows[-1]["step"] if rows else 0,
     )
 
@@ -153,20 +152,6 @@ def _newest(lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
             rows.pop()
         rows.append(line)
     return rows
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the whole lines of a file that tell of a step; of one that is missing none."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue  # cut off by a kill
-            if isinstance(value, dict) and type(value.get("step")) is int:
-                yield value
 
 
 def _scores(lines: Iterator[dict[str, Any]]) -> Iterator[Score]:

@@ -22,7 +22,7 @@ from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.errors import DataError
 from partseg_cli.inference.protocols import pred_all
 from partseg_cli.io.atomic import write_json
-from partseg_cli.reports.overlay import save_labels
+from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -91,7 +91,7 @@ def write_predicted(store, folder, words=None):
     for record in records(store):
         labels = pairs(record)
         moved = np.array([*(names.index(name) if name in names else -1 for name in known), -1])[labels]
-        save_labels(folder / f"{stem(record)}_labels.png", moved, len(names))
+        write_label_map(folder / f"{stem(record)}_labels.png", moved, len(names))
         (folder / f"{stem(record)}_overlay.png").write_bytes(b"a picture")
         classes = [
             {"index": index, "word": name, "object": name.split("'s ")[0], "part": name.split("'s ")[1]}
@@ -138,7 +138,7 @@ def test_label_pngs_of_8_and_16_bits_are_read_with_each_value_for_nothing(small_
 
 def test_of_a_palette_the_indices_count(small_store, tmp_path):
     for record in records(small_store):
-        save_labels(tmp_path / f"{stem(record)}.png", pairs(record), 6)
+        write_label_map(tmp_path / f"{stem(record)}.png", pairs(record), 6)
     check(open_predictions(tmp_path, small_store, VAL), small_store)
 
 
@@ -345,7 +345,7 @@ def test_an_exported_coco_set_is_read_objects_left_out(small_store, tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_an_export_to_png_is_the_store_itself(tmp_path, seed):
     store, out = write_random(tmp_path, seed, {"train": 6, "val": 3}), tmp_path / "out"
-    list(export(store, out, store.splits, save=save_labels))
+    list(export(store, out, store.splits, save=write_label_map))
     places = [(split, number) for split, count in store.info.images for number in range(count)]
     predictions = open_predictions(out, store, places)
     check(predictions, store, places)
@@ -367,7 +367,7 @@ def test_an_export_is_read_by_name_whatever_the_order_of_its_pairs(small_store, 
                 for thing in record.objects
             )
             writer.add("val", Record(**{**vars(record), "parts": parts, "objects": things}))
-    list(export(Store.open(tmp_path / "store"), tmp_path / "out", ["val"], save=save_labels))
+    list(export(Store.open(tmp_path / "store"), tmp_path / "out", ["val"], save=write_label_map))
     check(open_predictions(tmp_path / "out", small_store, VAL), small_store)
     vocabulary = small_store.info.vocabulary
     maps = open_objects(tmp_path / "out", small_store, vocabulary, VAL)
@@ -383,7 +383,7 @@ def test_photos_that_share_a_name_are_found_in_an_export(tmp_path):
             part = Part(0, number % 2, "", 1, mask)
             writer.add("val", Record(str(number), name, 3, 4, "", (Instance(0, 0, mask),), (part,)))
     store = Store.open(tmp_path / "store")
-    list(export(store, tmp_path / "out", ["val"], save=save_labels))
+    list(export(store, tmp_path / "out", ["val"], save=write_label_map))
     check(open_predictions(tmp_path / "out", store, VAL[:3]), store, VAL[:3])
 
 
@@ -426,7 +426,7 @@ def test_all_of_255_classes_and_more_are_read_from_16_bits(tmp_path):
 def test_predictions_can_be_handed_to_another_process(small_store, tmp_path, form):
     source = tmp_path / "out"
     if form == "export":
-        list(export(small_store, source, ["val"], save=save_labels))
+        list(export(small_store, source, ["val"], save=write_label_map))
     write = {
         "png": lambda: write_pngs(small_store, source),
         "npy": lambda: write_stacks(small_store, source),
@@ -449,7 +449,7 @@ def as_gate(store):
 
 def test_maps_of_objects_are_read_from_pngs_and_exports(small_store, tmp_path):
     vocabulary = small_store.info.vocabulary
-    list(export(small_store, tmp_path / "tree", ["val"], save=save_labels))
+    list(export(small_store, tmp_path / "tree", ["val"], save=write_label_map))
     write_pngs(small_store, tmp_path / "png", labels_of=objects, nothing=4)
     for folder in ("tree", "png"):
         maps = open_objects(tmp_path / folder, small_store, vocabulary, VAL)
@@ -466,7 +466,7 @@ def test_maps_of_objects_are_read_from_a_predict_folder_of_bare_objects(small_st
     words = ["dog", "fox", "cat"]
     for record in records(small_store):
         labels = np.array([-1, 2, 0, 1, -1])[objects(record)]
-        save_labels(tmp_path / f"{stem(record)}_labels.png", labels, 3)
+        write_label_map(tmp_path / f"{stem(record)}_labels.png", labels, 3)
         classes = [{"index": i, "word": word, "object": word, "part": None} for i, word in enumerate(words)]
         write_json(tmp_path / f"{stem(record)}.json", {"image": record.file_name, "classes": classes})
     maps = open_objects(tmp_path, small_store, small_store.info.vocabulary, VAL)
@@ -832,7 +832,7 @@ def test_a_photo_listed_without_masks_has_a_prediction_of_nothing(small_store, t
 
 
 def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=save_labels))
+    list(export(small_store, tmp_path, ["val"], save=write_label_map))
     value = json.loads((tmp_path / "labels.json").read_text())
     value["pairs"][1]["part"] = "nose"
     write_json(tmp_path / "labels.json", value)
@@ -849,7 +849,7 @@ def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
 
 
 def test_a_broken_list_of_labels_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=save_labels))
+    list(export(small_store, tmp_path, ["val"], save=write_label_map))
     path = tmp_path / "labels.json"
     value = json.loads(path.read_text())
     rule = "pairs must be a list of words in the order of their index, from 0"
@@ -868,7 +868,7 @@ def test_a_broken_list_of_labels_is_refused(small_store, tmp_path):
 
 
 def test_an_export_without_its_maps_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=save_labels))
+    list(export(small_store, tmp_path, ["val"], save=write_label_map))
     (tmp_path / "pairs").rename(tmp_path / "elsewhere")
     assert refusal(tmp_path, small_store) == (
         f"{tmp_path}: must hold the folder pairs, got none; export it again: partseg export --to png"
@@ -930,7 +930,7 @@ def test_a_value_that_means_nothing_is_refused(small_store, tmp_path):
 
 
 def test_an_export_holds_no_other_background_than_its_own(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=save_labels))
+    list(export(small_store, tmp_path, ["val"], save=write_label_map))
     Image.fromarray(np.full((38, 25), 6, np.uint8)).save(tmp_path / "pairs/val" / PHOTO)
     assert late_refusal(tmp_path, small_store) == (
         f"{tmp_path}/pairs/val/{PHOTO}: values must be 0 to 5, places of pairs, or 255 for none, "
