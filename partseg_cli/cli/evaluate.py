@@ -178,7 +178,7 @@ def evaluate(
         load_recipe(recipe, overrides or []) if recipe else None,
         dataset=dataset,
         data_split=data_split,
-        split=split.value,
+        split_name=split.value,
         protocol=protocol.value,
         rule=rule,
         samples=samples and samples.value,

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.vocabulary import Vocabulary
 
@@ -19,8 +18,8 @@ def fingerprint(store: Store, image_ids: Sequence[str], vocabulary: Vocabulary) 
     digest = hashlib.sha256(repr([store.info.name, store.info.objects, vocabulary.to_json()]).encode())
     stored = {split: store.records(split) for split in store.splits}
     root = store.folder / store.info.image_root
-    for split, index in select(store, image_ids):
-        line = stored[split].line(index)
+    for key in store.record_keys(image_ids):
+        line = stored[key.split].line(key.index)
         photo = root / json.loads(line)["file_name"]
         digest.update(line + str(photo.stat().st_size if photo.is_file() else None).encode())
     return digest.hexdigest()[:16]

@@ -13,6 +13,14 @@ from partseg_cli.data.rle import Mask, paint
 
 
 @dataclass(frozen=True)
+class RecordKey:
+    """Key of a record in a store: the split, and the index of the record in it."""
+
+    split: str
+    index: int
+
+
+@dataclass(frozen=True)
 class Instance:
     """One object in an image.
 
@@ -82,7 +90,7 @@ class Record:
 
     def flat_objects(self) -> UInt16[np.ndarray, "H W"]:
         """Paint the object instances: indices into the store's object names, `rle.NONE` elsewhere."""
-        return paint(((thing.category, 0, thing.mask) for thing in self.objects), self.height, self.width)
+        return paint(((instance.category, 0, instance.mask) for instance in self.objects), self.height, self.width)
 
     def unsure(self) -> Bool[np.ndarray, "H W"]:
         """Give the pixels where no label does not mean that nothing is there.

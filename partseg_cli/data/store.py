@@ -11,16 +11,16 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from partseg_cli.data.record import Record
+from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
 from partseg_cli.io.atomic import atomic_write, disk_error, write_json
 from partseg_cli.io.images import open_photo
@@ -130,6 +130,7 @@ class Store:
 
     folder: Path
     info: DatasetInfo
+    _opened: dict[str, Records] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -183,6 +184,25 @@ class Store:
             return Records(path)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path}: cannot be read ({_why(error)}); prepare it again") from error
+
+    def __getitem__(self, key: RecordKey) -> Record:
+        """Return the record of a key; the files of its split stay open."""
+        if key.split not in self._opened:
+            self._opened[key.split] = self.records(key.split)
+        record: Record = self._opened[key.split][key.index]
+        return record
+
+    def record_keys(self, image_ids: Collection[str] | None = None) -> list[RecordKey]:
+        """Return the keys of all records, or of the images named, in the order of the store."""
+        if image_ids is None:
+            return [RecordKey(split, index) for split in self.splits for index in range(len(self.records(split)))]
+        wanted = set(image_ids)
+        return [
+            RecordKey(split, index)
+            for split in self.splits
+            for index, record in enumerate(self.records(split))
+            if record.image_id in wanted
+        ]
 
     def photo(self, record: Record) -> Path:
         """Give the path of the record's photo."""

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from partseg_cli.data.predictions.reader import open_predictions
-from partseg_cli.evaluation.runner import ImageCounts, Maps, Place, evaluate_images, evaluate_label_maps
+from partseg_cli.data.record import RecordKey
+from partseg_cli.evaluation.runner import ImageCounts, Maps, evaluate_images, evaluate_label_maps
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
 from partseg_cli.io.count_journal import CountJournal
@@ -76,7 +77,7 @@ def resolve_predictions(
 
 
 def _maps(source: Path, trial: EvalSpec, log: Log) -> PredictionSource:
-    opened = open_predictions(source, trial.store, trial.places)
+    opened = open_predictions(source, trial.store, trial.keys)
     log(f"{source}: {opened.kind}")
     if opened.extra:
         log(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
@@ -97,10 +98,10 @@ def _digest(path: Path, *, times: bool) -> str:
 def by_model(model: LoadedModel, trial: EvalSpec) -> Count:
     """Let a model predict."""
     objects = trial.object_maps()
-    return lambda places, scored: evaluate_images(
+    return lambda keys, scored: evaluate_images(
         model,
         trial.store,
-        places,
+        keys,
         trial.vocabulary,
         protocol=trial.protocol,
         counting=trial.counting,
@@ -114,8 +115,8 @@ def by_model(model: LoadedModel, trial: EvalSpec) -> Count:
 def _by_maps(maps: Maps, trial: EvalSpec) -> Count:
     """Read maps that are there already."""
 
-    def count(places: Sequence[Place], scored: Sequence[bool] | None) -> Iterator[ImageCounts]:
-        return evaluate_label_maps(maps, trial.store, places, trial.vocabulary, counting=trial.counting, scored=scored)
+    def count(keys: Sequence[RecordKey], scored: Sequence[bool] | None) -> Iterator[ImageCounts]:
+        return evaluate_label_maps(maps, trial.store, keys, trial.vocabulary, counting=trial.counting, scored=scored)
 
     return count
 
@@ -222,7 +223,7 @@ def open_job(
         package_versions(),
     )
     job = Job(trial, source, compute, folder, save, decides, track)
-    photos = len(trial.places)
+    photos = len(trial.keys)
     done = len(job.journal.read(range(photos)))
     if done:
         log(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")

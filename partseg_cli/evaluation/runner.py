@@ -11,16 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from partseg_cli.data.loading.transforms import photo_tensor
-from partseg_cli.data.record import Record
+from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.counts import ConfusionCounts, count
 from partseg_cli.evaluation.samples import Sample, SampleConfig, samples
 from partseg_cli.inference.protocols import oracle_obj, pred_all, segment_parts
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
-
-Place = tuple[str, int]
-"""Store split, and number of the record in it."""
 
 
 @runtime_checkable
@@ -52,7 +49,7 @@ class ImageCounts:
 def evaluate_images(
     model: Model,
     store: Store,
-    places: Sequence[Place],
+    keys: Sequence[RecordKey],
     vocabulary: Vocabulary,
     *,
     protocol: str,
@@ -67,18 +64,17 @@ def evaluate_images(
     Args:
         model: in evaluation mode.
         store: the labelled photos.
-        places: of each.
+        keys: Records of the photos, in the order in which they are counted.
         vocabulary: the store's pairs, in the store's order.
         protocol: "pred-all", "oracle-obj" or "pred-obj".
         counting: what a sample is.
         image_size: pixels, the square that the model reads.
-        batch: photos in one forward pass; groups follow the order of `places` alone.
+        batch: photos in one forward pass; groups follow the order of `keys` alone.
         scored: for each pair whether its labelled pixels count; None: all do.
         objects: for "pred-obj" the predicted object at each pixel, an index into the vocabulary's objects.
     """
-    stored = {split: store.records(split) for split in store.splits}
-    for start in range(0, len(places), batch):
-        group: list[Record] = [stored[split][index] for split, index in places[start : start + batch]]
+    for start in range(0, len(keys), batch):
+        group = [store[key] for key in keys[start : start + batch]]
         photos = [store.read_photo(record) for record in group]
         with torch.inference_mode():
             logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
@@ -90,16 +86,15 @@ def evaluate_images(
 def evaluate_label_maps(
     maps: Maps,
     store: Store,
-    places: Sequence[Place],
+    keys: Sequence[RecordKey],
     vocabulary: Vocabulary,
     *,
     counting: SampleConfig,
     scored: Sequence[bool] | None = None,
 ) -> Iterator[ImageCounts]:
     """Count label maps that are there already, as `evaluate_images` counts a model's."""
-    stored = {split: store.records(split) for split in store.splits}
-    for split, index in places:
-        record: Record = stored[split][index]
+    for key in keys:
+        record = store[key]
         yield _count(record, store, vocabulary, counting, scored, _Given(maps(record)))
 
 

@@ -102,15 +102,15 @@ def _instances(
 
     `oracle_object` maps each scored category to the object given under Oracle-Obj; other instances yield none.
     """
-    for thing in record.objects:
-        if thing.category not in oracle_object:
+    for instance in record.objects:
+        if instance.category not in oracle_object:
             continue
-        mask = torch.from_numpy(thing.mask.decode(record.height, record.width).copy())
+        mask = torch.from_numpy(instance.mask.decode(record.height, record.width).copy())
         if counting.round_trip:
             mask = round_trip(mask.long()).bool()  # published code cuts at the scaled size
         within = target.masked_fill(~mask, -1)
         if (within >= 0).any():
-            index = oracle_object[thing.category]
+            index = oracle_object[instance.category]
             yield Sample(within, inside & mask, torch.where(mask, index, -1), (index,))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from partseg_cli.data.record import RecordKey
 from partseg_cli.errors import UsageError
-from partseg_cli.evaluation.runner import Place
 
 Item = TypeVar("Item")
 
@@ -63,20 +63,20 @@ class Group:
     Attributes:
         part: number of the trial's part that they belong to.
         numbers: of the photos in the trial.
-        places: of the photos in the store.
+        keys: Records of the photos.
     """
 
     part: int
     numbers: range
-    places: tuple[Place, ...]
+    keys: tuple[RecordKey, ...]
 
 
-def groups(parts: Sequence[Sequence[Place]], batch: int) -> list[Group]:
+def groups(parts: Sequence[Sequence[RecordKey]], batch: int) -> list[Group]:
     """Cut the photos of each part, in their order, into groups of `batch`; the last of a part may be smaller."""
     found, first = [], 0
-    for part, places in enumerate(parts):
-        for start in range(0, len(places), batch):
-            chosen = tuple(places[start : start + batch])
+    for part, keys in enumerate(parts):
+        for start in range(0, len(keys), batch):
+            chosen = tuple(keys[start : start + batch])
             found.append(Group(part, range(first + start, first + start + len(chosen)), chosen))
-        first += len(places)
+        first += len(keys)
     return found

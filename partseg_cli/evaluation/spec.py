@@ -11,14 +11,15 @@ from pathlib import Path
 from partseg_cli.config.recipe import Recipe
 from partseg_cli.config.sections import CaptionDataSection, DataSection, PhraseDataSection
 from partseg_cli.data.predictions.reader import open_objects
+from partseg_cli.data.record import RecordKey
 from partseg_cli.data.resolver import find_store
-from partseg_cli.data.splits.split import Split, load_split, select
+from partseg_cli.data.splits.split import Split, load_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.boundary import RATIO
 from partseg_cli.evaluation.metrics import DEFAULT_RULE, ROUND_TRIP
 from partseg_cli.evaluation.rules import RULES
-from partseg_cli.evaluation.runner import Maps, Place
+from partseg_cli.evaluation.runner import Maps
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.shards import WHOLE, Shard, parse_shard
 from partseg_cli.io.paths import data_dir
@@ -34,8 +35,8 @@ class EvalSpec:
 
     Attributes:
         store: the labelled photos.
-        division: which of them, and which pairs are unseen.
-        split: "train", "val", or "test" where the store has one.
+        split: which of them, and which pairs are unseen.
+        split_name: "train", "val", or "test" where the store has one.
         protocol: what the model is told.
         counting: what a sample is.
         rule: how pixels and classes count.
@@ -45,8 +46,8 @@ class EvalSpec:
     """
 
     store: Store
-    division: Split
-    split: str
+    split: Split
+    split_name: str
     protocol: str
     counting: SampleConfig
     rule: str = DEFAULT_RULE
@@ -57,36 +58,35 @@ class EvalSpec:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The store's pairs with the seen flags of the split."""
-        return self.division.vocabulary(self.store)
+        return self.split.vocabulary(self.store)
 
     @cached_property
-    def parts(self) -> list[tuple[list[Place], list[bool] | None]]:
+    def parts(self) -> list[tuple[list[RecordKey], list[bool] | None]]:
         """Give photos and the pairs that are scored there: all on the split's, those of unseen objects on train's.
 
         Raises:
             DataError: there is no such split, or no photo in it.
         """
-        ids = _test_images(self.store, self.division) if self.split == TEST else self.division.images(self.split)
-        places = select(self.store, ids)[: self.limit]
-        left = None if self.limit is None else self.limit - len(places)
-        beside = select(self.store, self.division.val_unseen)[:left] if self.split == "val" else []
+        ids = _test_images(self.store, self.split) if self.split_name == TEST else self.split.images(self.split_name)
+        keys = self.store.record_keys(ids)[: self.limit]
+        left = None if self.limit is None else self.limit - len(keys)
+        beside = self.store.record_keys(self.split.val_unseen)[:left] if self.split_name == "val" else []
         words = self.vocabulary
-        return [(places, None), (beside, [pair.object in words.unseen_objects for pair in words.pairs])]
+        return [(keys, None), (beside, [pair.object in words.unseen_objects for pair in words.pairs])]
 
     @property
-    def places(self) -> list[Place]:
+    def keys(self) -> list[RecordKey]:
         """Give all photos, in the order in which they are counted."""
-        return [place for places, _ in self.parts for place in places]
+        return [key for keys, _ in self.parts for key in keys]
 
     @cached_property
     def data_hash(self) -> str:
         """Give a digest of what is tested: names of the photos and their labels, pairs, seen flags, samples."""
-        digest = hashlib.sha256(repr([self.vocabulary.to_json(), self.counting, self.split]).encode())
-        stored = {split: self.store.records(split) for split in self.store.splits}
-        for places, scored in self.parts:
+        digest = hashlib.sha256(repr([self.vocabulary.to_json(), self.counting, self.split_name]).encode())
+        for keys, scored in self.parts:
             digest.update(repr(scored).encode())
-            for split, index in places:
-                digest.update(stored[split][index].to_json().encode())
+            for key in keys:
+                digest.update(self.store[key].to_json().encode())
         return digest.hexdigest()[:16]
 
     def object_maps(self) -> Maps | None:
@@ -97,10 +97,10 @@ class EvalSpec:
         """
         if self.objects is None:
             return None
-        return open_objects(self.objects, self.store, self.vocabulary, self.places).maps
+        return open_objects(self.objects, self.store, self.vocabulary, self.keys).maps
 
 
-def _test_images(store: Store, division: Split) -> tuple[str, ...]:
+def _test_images(store: Store, split: Split) -> tuple[str, ...]:
     """Give the image ids of the store's own test split."""
     ids = tuple(record.image_id for record in store.records(TEST)) if TEST in store.splits else ()
     if not ids:
@@ -108,7 +108,7 @@ def _test_images(store: Store, division: Split) -> tuple[str, ...]:
             f"{store.info.name}: --split {TEST} needs a store with photos in it, got {', '.join(store.splits)}; "
             "choose train or val"
         )
-    if both := sorted({*division.train, *division.val_unseen} & set(ids)):
+    if both := sorted({*split.train, *split.val_unseen} & set(ids)):
         raise DataError(
             f"{store.info.name}: no image may be in {TEST} and train, got {len(both)} such as {both[0]}; "
             "choose another --data-split"
@@ -128,7 +128,7 @@ def build_eval_spec(
     protocol: str,
     dataset: str | None = None,
     data_split: str | None = None,
-    split: str = "val",
+    split_name: str = "val",
     rule: str = DEFAULT_RULE,
     samples: str | None = None,
     ratio: float = RATIO,
@@ -142,7 +142,7 @@ def build_eval_spec(
         recipe: its data are tested, unless `dataset` names others.
         dataset: folder or name of a prepared set; its published split unless `data_split`.
         data_split: file of `partseg split`, or "published".
-        split: "train", "val", or "test" where the store has one.
+        split_name: "train", "val", or "test" where the store has one.
         protocol: "pred-all", "oracle-obj" or "pred-obj".
         rule: one of `RULES`, or "ref-bug".
         samples: what a sample is; None: as published for the set.
@@ -171,10 +171,10 @@ def build_eval_spec(
     part = parse_shard(shard) if shard else WHOLE
     if dataset is not None:
         store = find_store(dataset)
-        division = load_split(store, data_split or "published")
+        split = load_split(store, data_split or "published")
     elif recipe is not None:
         data = replace(recipe.data, split=data_split) if data_split else recipe.data
-        store, division = open_data(data)
+        store, split = open_data(data)
     else:
         raise UsageError("evaluate needs a recipe or --dataset, got neither; name the data that are to be scored")
     if rule == ROUND_TRIP and store.info.sample == "image":
@@ -182,4 +182,4 @@ def build_eval_spec(
             f"{store.info.name}: {ROUND_TRIP} is for sets whose published targets are scaled, got one without"
         )
     counting = SampleConfig(samples or store.info.sample, ratio, rule == ROUND_TRIP)
-    return EvalSpec(store, division, split, protocol, counting, rule, limit, objects, part)
+    return EvalSpec(store, split, split_name, protocol, counting, rule, limit, objects, part)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from partseg_cli.data.record import RecordKey
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
-from partseg_cli.evaluation.runner import ImageCounts, Place
+from partseg_cli.evaluation.runner import ImageCounts
 from partseg_cli.evaluation.shards import Group, groups
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.count_journal import CountJournal
@@ -23,8 +24,8 @@ from partseg_cli.runtime.progress import Track, silent
 ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
 COUNTS = ("classes", "values", "cells", "pixels")
 
-Count = Callable[[Sequence[Place], Sequence[bool] | None], Iterator[ImageCounts]]
-"""Counts photos in turn, in groups of the trial's batch: their places, and which pairs are scored there."""
+Count = Callable[[Sequence[RecordKey], Sequence[bool] | None], Iterator[ImageCounts]]
+"""Counts photos in turn, in groups of the trial's batch: their keys, and which pairs are scored there."""
 
 Photo = tuple[str, tuple[ConfusionCounts, ...]]
 """A photo's image id, and the counts of its samples."""
@@ -88,7 +89,7 @@ def count_trial(
         keep: is handed every photo that is counted now, before the journal knows of it.
     """
     parts = trial.parts
-    chosen = trial.shard.choose(groups([places for places, _ in parts], batch))[group.index :: group.size]
+    chosen = trial.shard.choose(groups([keys for keys, _ in parts], batch))[group.index :: group.size]
     numbers = [number for group in chosen for number in group.numbers]
     done = {number: _photo(value) for number, value in (journal.read(set(numbers)) if journal else {}).items()}
     left = [group for group in chosen if not all(number in done for number in group.numbers)]
@@ -114,9 +115,9 @@ def _count_groups(
     """Count groups, with each photo's number; all but a part's last are of one size, so their photos group alike."""
     for part, members in groupby(chosen, lambda group: group.part):
         together = list(members)
-        places = [place for group in together for place in group.places]
+        keys = [key for group in together for key in group.keys]
         numbers = [number for group in together for number in group.numbers]
-        yield from zip(numbers, count(places, scored[part]), strict=True)
+        yield from zip(numbers, count(keys, scored[part]), strict=True)
 
 
 def _plain(counted: ImageCounts) -> list[Any]:

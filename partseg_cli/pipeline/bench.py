@@ -126,9 +126,9 @@ def bench_train(
     place = choose_device(device)
     keep_freed_memory()
     with memory_watch(memory_advice(recipe)):
-        store, division = open_data(recipe.data)
+        store, split = open_data(recipe.data)
         layout = layout_of(recipe, SINGLE_PROCESS)
-        samples = training_set(recipe, store, division)
+        samples = training_set(recipe, store, split)
         loop = build_loop(recipe, samples, layout, place, None, Stop())
         watch = Stopwatch((DATA, TOWER, TEXT, DECODER, LOSS, BACKWARD, OPTIMIZER, REST), waiter(place))
         batches = samples.batches(

@@ -60,8 +60,8 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
         UsageError: fewer than two batches are asked for.
         DataError: fewer than two batches are there, or a photo cannot be read.
     """
-    store, division = open_data(recipe.data)
-    layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, division)
+    store, split = open_data(recipe.data)
+    layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, split)
     least = 2 * layout.micro
     if images < least:
         raise UsageError(

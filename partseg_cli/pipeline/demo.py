@@ -11,7 +11,6 @@ from PIL import Image
 
 from partseg_cli.config.recipe import Recipe, load_recipe
 from partseg_cli.data.converters.plan import CartoonOptions
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.spec import build_eval_spec
@@ -128,8 +127,10 @@ def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> t
 def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[str]) -> Path:
     """Predict scenes with something to find, and put the overlays on one sheet."""
     asked = {word.partition("'")[0] for word in WORDS}
-    records = [store.records(name)[index] for name, index in select(store, image_ids)]
-    telling = [r for r in records if {store.info.objects[thing.category] for thing in r.objects} <= asked] or records
+    records = [store[key] for key in store.record_keys(image_ids)]
+    telling = [
+        r for r in records if {store.info.objects[instance.category] for instance in r.objects} <= asked
+    ] or records
     tiles = []
     predictor = open_predictor(WORDS, checkpoint=checkpoint, compute=CPU)
     for prediction in predict(predictor, [store.photo(record) for record in telling[:SHOWN]], folder / "predict"):

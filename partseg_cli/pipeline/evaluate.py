@@ -136,9 +136,9 @@ def evaluate_everywhere(
 def score(
     model: LoadedModel,
     store: Store,
-    division: Split,
+    split: Split,
     protocol: str,
-    split: str = "val",
+    split_name: str = "val",
     group: ProcessGroup = SINGLE_PROCESS,
 ) -> EvalResult | None:
     """Score a model, as training does now and then; of several connected processes each counts a share.
@@ -146,7 +146,7 @@ def score(
     Returns:
         None in processes other than the first.
     """
-    trial = EvalSpec(store, division, split, protocol, SampleConfig(store.info.sample))
+    trial = EvalSpec(store, split, split_name, protocol, SampleConfig(store.info.sample))
     whole = gather_counts(count_trial(trial, by_model(model, trial), group=group), group)
     return None if whole is None else compute_metrics(whole.table, trial.vocabulary, protocol)
 
@@ -168,15 +168,15 @@ def finish(
 def describe(trial: EvalSpec, about: dict[str, Any]) -> dict[str, Any]:
     """Say what was tested; `about` says what predicted."""
     return {
-        "split": trial.split,
+        "split": trial.split_name,
         "dataset": trial.store.info.name,
-        "data_split": trial.division.rule,
+        "data_split": trial.split.rule,
         "data_hash": trial.data_hash,
         "train_images_for_unseen": len(trial.parts[1][0]),
         **about,
         "samples": trial.counting.kind,
         "boundary_ratio": trial.counting.ratio,
-        "images": len(trial.places),
+        "images": len(trial.keys),
     }
 
 

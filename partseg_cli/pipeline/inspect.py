@@ -13,6 +13,7 @@ from PIL import Image
 
 from partseg_cli.data.quality.quality_checks import QualityChecks
 from partseg_cli.data.quality.statistics import Statistics
+from partseg_cli.data.record import RecordKey
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.io.atomic import write_json, write_text
@@ -64,10 +65,10 @@ def inspect(
     """
     store = find_store(dataset)
     splits = store.splits if split is None else (split,)
-    places = [(name, index) for name in splits for index in range(len(store.records(name)))]
-    document, present = _look_through(store, splits, len(places), track)
-    chosen = [places[index] for index in choose(present, samples)]
-    document["samples"] = [{"split": name, "image_id": store.records(name)[index].image_id} for name, index in chosen]
+    keys = [key for key in store.record_keys() if key.split in splits]
+    document, present = _look_through(store, splits, len(keys), track)
+    chosen = [keys[index] for index in choose(present, samples)]
+    document["samples"] = [{"split": key.split, "image_id": store[key].image_id} for key in chosen]
     shown, tiles = _draw(store, chosen, track)
     folder = out or create_run_dir("inspect", store.info.name)
     return Inspected(folder, _write(folder, document, shown, tiles), document)
@@ -86,11 +87,11 @@ def _look_through(
     return {**about, **statistics.document(), "suspicious": suspicions.document()}, present
 
 
-def _draw(store: Store, chosen: Sequence[tuple[str, int]], track: Track) -> tuple[list[Sample], list[Image.Image]]:
+def _draw(store: Store, chosen: Sequence[RecordKey], track: Track) -> tuple[list[Sample], list[Image.Image]]:
     """Give the samples of the page, and the tiles of the contact sheet, each as large as it will be there."""
     samples, tiles = [], []
-    for split, index in track(chosen, "draw samples", len(chosen)):
-        sample, tile = draw(store, split, store.records(split)[index], SAMPLE_SIZE)
+    for key in track(chosen, "draw samples", len(chosen)):
+        sample, tile = draw(store, key.split, store[key], SAMPLE_SIZE)
         samples.append(sample)
         tiles.append(tile)
     return samples, tiles

@@ -277,8 +277,8 @@ def _check(name: str, found: int, tally: ConversionStats, strict: bool) -> None:
 
 def draw_preview(store: Store, count: int) -> Path:
     """Draw `preview.png` into the store: photos, evenly chosen, with their parts in colour."""
-    places = [(split, index) for split in store.splits for index in range(len(store.records(split)))]
-    chosen = [places[i * len(places) // min(count, len(places))] for i in range(min(count, len(places)))]
+    keys = store.record_keys()
+    chosen = [keys[i * len(keys) // min(count, len(keys))] for i in range(min(count, len(keys)))]
     path = store.folder / PREVIEW
-    write_png(path, contact_sheet([draw_tile(store, split, store.records(split)[index]) for split, index in chosen]))
+    write_png(path, contact_sheet([draw_tile(store, key.split, store[key]) for key in chosen]))
     return path

@@ -31,10 +31,10 @@ from partseg_cli.training.run_dir import TrainResult
 def train_captions(recipe: CaptionRecipe, options: TrainOptions) -> TrainResult:
     """Train a CLIP on captioned views."""
     with training_context(recipe, options) as found:
-        store, division, device, _ = found
+        store, split, device, _ = found
         data = recipe.data
         views = CaptionViews(recipe.model.image_size, data.flip, data.objects, data.parts)
-        samples = CaptionDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        samples = CaptionDataset(store, split.images("train"), split.vocabulary(store), views, recipe.train.seed)
         torch.manual_seed(recipe.train.seed)
         model = _clip(recipe).to(device)
         precision = choose_precision(recipe.train.precision, device)
@@ -61,10 +61,10 @@ def _clip(recipe: CaptionRecipe) -> ContrastiveClip:
 def train_phrases(recipe: PhraseRecipe, options: TrainOptions) -> TrainResult:
     """Train a decoder on phrases and masks."""
     with training_context(recipe, options) as found:
-        store, division, device, run = found
+        store, split, device, run = found
         data = recipe.data
         views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
-        samples = PhraseDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed)
+        samples = PhraseDataset(store, split.images("train"), split.vocabulary(store), views, recipe.train.seed)
         torch.manual_seed(recipe.train.seed)
         model = (build_model(recipe.model) if run.step else init_model(recipe.model)).to(device)
         precision = choose_precision(recipe.train.precision, device)
@@ -87,7 +87,7 @@ def _train(
     options: TrainOptions,
 ) -> TrainResult:
     """Bring the model to where the run goes on, and do the steps that are left."""
-    train, (store, division, device, run) = recipe.train, found
+    train, (store, split, device, run) = recipe.train, found
     if run.weights is not None:
         load_state_strict(model, run.weights, run.folder)
     optimizer = build_optimizer(model, lr=train.lr, weight_decay=train.weight_decay)
@@ -110,5 +110,5 @@ def _train(
         loop,
         samples,
         options,
-        paint=lambda: write_run_page(run.folder, model=None, store=store, division=division),
+        paint=lambda: write_run_page(run.folder, model=None, store=store, split=split),
     )

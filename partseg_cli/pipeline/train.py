@@ -41,9 +41,9 @@ def train_any(recipe: AnyRecipe, options: TrainOptions) -> TrainResult:
 
 def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
     """Train by a recipe, in each process of a team alike; the first one tells and writes."""
-    with training_context(recipe, options) as (store, division, device, run):
+    with training_context(recipe, options) as (store, split, device, run):
         team = run.setting.layout.team
-        samples = training_set(recipe, store, division)
+        samples = training_set(recipe, store, split)
         loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
         protocol, group = recipe.train.monitor.split()
         model = LoadedModel(loop.model, recipe.model, InferenceConfig(device))
@@ -52,19 +52,19 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
             if not _is_due(step, recipe):
                 return None
             model.model.eval()
-            result = score(model, store, division, protocol, group=team)
+            result = score(model, store, split, protocol, group=team)
             if result is not None:
                 run.consider(loop, step, result, group)
             return result
 
         def paint() -> None:
             if team.is_main:
-                write_run_page(run.folder, model=model, store=store, division=division)
+                write_run_page(run.folder, model=model, store=store, split=split)
 
         return fit(run, loop, samples, options, assess=assess, paint=paint)
 
 
-def training_set(recipe: Recipe, store: Store, division: Split) -> PartDataset:
+def training_set(recipe: Recipe, store: Store, split: Split) -> PartDataset:
     """Open what a recipe trains on.
 
     Raises:
@@ -81,7 +81,7 @@ def training_set(recipe: Recipe, store: Store, division: Split) -> PartDataset:
         unlabelled_objects=data.unlabelled_objects,
     )
     cache = cache_dir() / "images" if data.cache == "images" else None
-    return PartDataset(store, division.images("train"), division.vocabulary(store), views, recipe.train.seed, cache)
+    return PartDataset(store, split.images("train"), split.vocabulary(store), views, recipe.train.seed, cache)
 
 
 def build_loop(

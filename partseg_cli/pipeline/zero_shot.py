@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from partseg_cli.data.loading.transforms import photo_tensor
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.models.clip.contrastive import ContrastiveClip
@@ -60,7 +59,7 @@ def zero_shot(model: ContrastiveClip, store: Store, image_ids: Sequence[str], si
     model.eval()
     device = next(model.parameters()).device
     names = store.info.objects
-    records = [store.records(split)[index] for split, index in select(store, image_ids)]
+    records = [store[key] for key in store.record_keys(image_ids)]
     records = [record for record in records if len(record.objects) == 1]
     if not records:
         raise DataError(f"{store.folder}: zero-shot classification needs photos of one object each, got none")

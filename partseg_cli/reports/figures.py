@@ -76,7 +76,7 @@ class Sample:
 def classes_of(record: Record, pairs: int) -> Int[np.ndarray, "C"]:
     """Give the classes of an image: its pairs, and its objects, which are counted on from the number of pairs."""
     return np.unique(
-        [part.pair for part in record.parts] + [pairs + thing.category for thing in record.objects]
+        [part.pair for part in record.parts] + [pairs + instance.category for instance in record.objects]
     ).astype(np.int64)
 
 
@@ -164,7 +164,7 @@ def _words(
         Word(pair.object, pair.part, pair.name, pair.is_seen, tuple(painted[index]) if index in painted else None)
         for index, pair in pairs.items()
     ]
-    bare = {info.objects[thing.category] for thing in record.objects} - {pair.object for pair in pairs.values()}
+    bare = {info.objects[instance.category] for instance in record.objects} - {pair.object for pair in pairs.values()}
     unseen = info.vocabulary.unseen_objects
     return (*words, *(Word(name, "", name, name not in unseen, None) for name in sorted(bare)))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from partseg_cli.data.splits.split import select
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import Job
 from partseg_cli.evaluation.metrics import EvalResult
@@ -46,16 +45,14 @@ def showcase(job: Job, table: ConfusionTable, device: torch.device, number: int)
     if not any(groups):
         return (), ()
     count = job.predictor(device)
-    scored = {place: flags for places, flags in trial.parts for place in places}
-    stored = {split: trial.store.records(split) for split in trial.store.splits}
+    scored = {key: flags for keys, flags in trial.parts for key in keys}
     wanted = [score.image_id for group in groups for score in group]
-    found = {stored[split][index].image_id: (split, index) for split, index in select(trial.store, wanted)}
+    found = {trial.store[key].image_id: key for key in trial.store.record_keys(wanted)}
 
     def draw(score: ImageScore) -> PredictionCard:
-        place = found[score.image_id]
-        (counted,) = count([place], scored[place])
-        record = stored[place[0]][place[1]]
-        return compare(trial.store, place[0], record, counted.prediction.numpy(), vocabulary, score)
+        key = found[score.image_id]
+        (counted,) = count([key], scored[key])
+        return compare(trial.store, key.split, trial.store[key], counted.prediction.numpy(), vocabulary, score)
 
     worst, best = ([draw(score) for score in group] for group in groups)
     return worst, best

@@ -13,12 +13,12 @@ import torch
 import yaml
 from torch import nn
 
-from partseg_cli.data.splits.split import Split, select
+from partseg_cli.data.record import RecordKey
+from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import by_model
-from partseg_cli.evaluation.runner import Place
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.atomic import write_text
@@ -34,7 +34,7 @@ PAGE, PICTURE = "run.html", "loss.png"
 
 
 def write_run_page(
-    folder: Path, *, model: LoadedModel | None, store: Store, division: Split, number: int = 4
+    folder: Path, *, model: LoadedModel | None, store: Store, split: Split, number: int = 4
 ) -> tuple[Path, Path]:
     """Write `run.html` and `loss.png` into a run folder.
 
@@ -44,22 +44,22 @@ def write_run_page(
         folder: of the run, with what it has noted so far.
         model: that predicts photos; None: the page has none.
         store: that is trained on.
-        division: which of its photos are train and val.
+        split: which of its photos are train and val.
         number: of photos to predict, at most.
 
     Returns:
         The paths of both.
     """
     curves = read_curves(folder)
-    notes = _notes(folder, store, division)
-    images = _predicted(model, store, division, number) if model is not None else []
+    notes = _notes(folder, store, split)
+    images = _predicted(model, store, split, number) if model is not None else []
     page, picture = folder / PAGE, folder / PICTURE
     write_png(picture, loss_plot(curves, f"{notes.title}, step {curves.last:,}"))
     write_text(page, run_page(notes, curves, images))
     return page, picture
 
 
-def _notes(folder: Path, store: Store, division: Split) -> RunNotes:
+def _notes(folder: Path, store: Store, split: Split) -> RunNotes:
     """Read what the folder says of the run; what is missing there stays empty."""
     recipe = _read(folder / "recipe.yaml")
     train = (yaml.safe_load(recipe) or {}).get("train", {}) if recipe else {}
@@ -69,8 +69,8 @@ def _notes(folder: Path, store: Store, division: Split) -> RunNotes:
         "folder": str(folder),
         "written": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         "data set": store.info.name,
-        "training images": len(division.train),
-        "val images": len(division.val),
+        "training images": len(split.train),
+        "val images": len(split.val),
         **{name.replace("_", " "): _plain(value) for name, value in about.items()},
         **versions,
     }
@@ -89,19 +89,18 @@ def _plain(value: object) -> object:
     return value if isinstance(value, int | str) else json.dumps(value)
 
 
-def _predicted(model: LoadedModel, store: Store, division: Split, number: int) -> list[PredictionCard]:
+def _predicted(model: LoadedModel, store: Store, split: Split, number: int) -> list[PredictionCard]:
     """Predict and draw some photos of val by Pred-All."""
-    trial = EvalSpec(store, division, "val", "pred-all", SampleConfig(store.info.sample))
+    trial = EvalSpec(store, split, "val", "pred-all", SampleConfig(store.info.sample))
     with _evaluating(model.model):
-        return [_draw(model, trial, place) for place in _chosen(store, division, number)]
+        return [_draw(model, trial, key) for key in _chosen(store, split, number)]
 
 
-def _chosen(store: Store, division: Split, number: int) -> list[Place]:
+def _chosen(store: Store, split: Split, number: int) -> list[RecordKey]:
     """Choose photos with parts, evenly spread over val."""
-    stored = {split: store.records(split) for split in store.splits}
-    places = [(split, index) for split, index in select(store, division.val) if stored[split][index].parts]
-    count = min(number, len(places))
-    return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
+    keys = [key for key in store.record_keys(split.val) if store[key].parts]
+    count = min(number, len(keys))
+    return [keys[(2 * i + 1) * len(keys) // (2 * count)] for i in range(count)]
 
 
 @contextmanager
@@ -117,13 +116,12 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _draw(model: LoadedModel, trial: EvalSpec, place: Place) -> PredictionCard:
+def _draw(model: LoadedModel, trial: EvalSpec, key: RecordKey) -> PredictionCard:
     """Predict and draw one photo; one that cannot be read is shown as such."""
-    split, index = place
-    record = trial.store.records(split)[index]
+    record = trial.store[key]
     score = ImageScore(record.image_id, 0.0, {}, 0)
     try:
-        (counted,) = by_model(model, trial)([place], None)
+        (counted,) = by_model(model, trial)([key], None)
     except DataError:  # `compare` says why, below the grey picture
         prediction = torch.full((record.height, record.width), -1)
     else:
@@ -131,4 +129,4 @@ def _draw(model: LoadedModel, trial: EvalSpec, place: Place) -> PredictionCard:
         for sample in counted.samples:
             table.add(counted.image_id, sample)
         score = next(image_scores(table, trial.vocabulary), score) if counted.samples else score
-    return compare(trial.store, split, record, prediction.numpy(), trial.vocabulary, score)
+    return compare(trial.store, key.split, record, prediction.numpy(), trial.vocabulary, score)

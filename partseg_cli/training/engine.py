@@ -69,13 +69,13 @@ class TrainContext(NamedTuple):
 
     Attributes:
         store: the labelled photos.
-        division: which of them train.
+        split: which of them train.
         device: of this process.
         run: its folder.
     """
 
     store: Store
-    division: Split
+    split: Split
     device: torch.device
     run: RunDir
 
@@ -108,9 +108,9 @@ def training_context(recipe: AnyRecipe, options: TrainOptions) -> Iterator[Train
     limit_threads(team, usable_cores())
     keep_freed_memory()
     with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
-        store, division = open_data(recipe.data)
+        store, split = open_data(recipe.data)
         layout = layout_of(recipe, team)
-        yield TrainContext(store, division, device, _find(recipe, store, division, layout, device, options))
+        yield TrainContext(store, split, device, _find(recipe, store, split, layout, device, options))
 
 
 def memory_advice(recipe: AnyRecipe) -> str:
@@ -132,10 +132,10 @@ def layout_of(recipe: AnyRecipe, team: ProcessGroup) -> Layout:
 
 
 def _find(
-    recipe: AnyRecipe, store: Store, division: Split, layout: Layout, device: torch.device, options: TrainOptions
+    recipe: AnyRecipe, store: Store, split: Split, layout: Layout, device: torch.device, options: TrainOptions
 ) -> RunDir:
     """Find the folder of a run and what it has done there."""
-    vocabulary, images, team = division.vocabulary(store), division.images("train"), layout.team
+    vocabulary, images, team = split.vocabulary(store), split.images("train"), layout.team
     setting = RunSignature(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
     found = team.first(find_run(recipe, options.out, options.resume) if team.is_main else None)
     kind = RunDir if team.is_main else ReadOnlyRunDir

@@ -34,7 +34,7 @@ class FeatureCache:
     """
 
     def __init__(self, clip: Clip, samples: PartDataset, precision: str) -> None:
-        records = [samples.record(place) for place in samples.places]
+        records = [samples.store[key] for key in samples.keys]
         self._clip, self._rows = clip, {record.image_id: row for row, record in enumerate(records)}
         views, device = samples.views, next(clip.parameters()).device
         weights = weights_digest(clip.clip.visual.state_dict())

@@ -95,8 +95,8 @@ class Photos(Dataset[Tensor]):
         return PASSES * len(self.samples)
 
     def __getitem__(self, number: int) -> Tensor:
-        place = self.samples.places[number % len(self.samples)]
-        return self.samples.image(self.samples.record(place), is_flipped=False)
+        key = self.samples.keys[number % len(self.samples)]
+        return self.samples.image(self.samples.store[key], is_flipped=False)
 
 
 def decode(files: Sequence[Path]) -> Iterable[Tensor]:
@@ -131,7 +131,7 @@ def main() -> None:
         files, ids = [folder / "images" / f"{n}.jpg" for n in range(count)], [str(n) for n in range(count)]
         exact = PartDataset(store, ids, store.info.vocabulary, views, 0)
         cached = PartDataset(store, ids, store.info.vocabulary, views, 0, Path(home) / "cache")
-        numbers = [files.index(store.photo(exact.record(place))) for place in exact.places]
+        numbers = [files.index(store.photo(exact.store[key])) for key in exact.keys]
         assert all(normalise(Photos(cached)[i]).equal(Plain(files)[n]) for i, n in enumerate(numbers))
         for workers in (0, 1, 2):
             compare(files, exact, cached, workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.record import Instance, Part, Record, RecordKey
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import DatasetInfo, Records, Store, StoreWriter, image_root, iterate
 from partseg_cli.errors import DataError, PartsegError
@@ -90,6 +90,24 @@ def test_a_split_may_be_empty(tmp_path):
     store = write(tmp_path, val=range(0))
     assert (len(store.records("val")), list(store.records("val"))) == (0, [])
     assert [split for split, _ in iterate(store)] == ["train"] * 5
+
+
+def test_a_record_is_found_by_its_key(tmp_path):
+    store = write(tmp_path)
+    keys = [RecordKey("train", index) for index in range(5)] + [RecordKey("val", 0), RecordKey("val", 1)]
+    assert store.record_keys() == keys
+    assert [store[key] for key in keys] == [record(number) for number in range(7)]
+    assert store == Store.open(tmp_path)  # whatever it has opened
+    with pytest.raises(IndexError, match=r"^record 2 of 2$"):
+        store[RecordKey("val", 2)]
+    with pytest.raises(DataError, match=r"split must be one of train, val, got 'test'$"):
+        store[RecordKey("test", 0)]
+
+
+def test_keys_of_images_follow_the_order_of_the_store(small_store):
+    keys = small_store.record_keys(["photo_09", "photo_00", "photo_07", "photo_09", "nobody"])
+    assert keys == [RecordKey("train", 0), RecordKey("train", 7), RecordKey("val", 1)]
+    assert [small_store[key].image_id for key in keys] == ["photo_00", "photo_07", "photo_09"]
 
 
 def test_iterate_walks_through_the_splits_named(tmp_path):

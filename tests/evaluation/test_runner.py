@@ -13,7 +13,6 @@ from torch import Tensor
 from partseg_cli.data.loading.transforms import photo_tensor
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
@@ -53,10 +52,6 @@ class Looks(torch.nn.Module):
         return Logits(planes[:, :pairs], planes[:, pairs:])
 
 
-def every(store: Store) -> list[tuple[str, int]]:
-    return [(split, index) for split in store.splits for index in range(len(store.records(split)))]
-
-
 def flat(photo: Record) -> Tensor:
     labels = torch.from_numpy(photo.flat_pairs().astype("int64"))
     return labels.masked_fill(labels == NONE, -1)
@@ -71,7 +66,13 @@ def object_map(store: Store, photo: Record) -> Tensor:
 
 
 def images(store: Store, model: Model | None = None, **options) -> list[ImageCounts]:
-    choices = {"places": every(store), "protocol": "pred-all", "counting": SampleConfig(), "image_size": 32, **options}
+    choices = {
+        "keys": store.record_keys(),
+        "protocol": "pred-all",
+        "counting": SampleConfig(),
+        "image_size": 32,
+        **options,
+    }
     return list(evaluate_images(model or Looks(), store, vocabulary=store.info.vocabulary, **choices))
 
 
@@ -108,7 +109,7 @@ def all_equal(one: list[ImageCounts], other: list[ImageCounts]) -> bool:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
     words = small_store.info.vocabulary
-    found = list(evaluate_label_maps(flat, small_store, every(small_store), words, counting=SampleConfig(kind)))
+    found = list(evaluate_label_maps(flat, small_store, small_store.record_keys(), words, counting=SampleConfig(kind)))
     scores = score(totals(small_store, found), rule, "pred-all", words.is_seen)
     for metric in ("mIoU", "recall", "precision", "pixel_accuracy", "boundary_iou"):
         assert [float(mean) for mean in scores.means[metric].values()] == pytest.approx([100] * 3), metric
@@ -118,17 +119,17 @@ def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
 def test_maps_count_as_the_model_that_they_came_from(small_store):
     by_model = images(small_store, counting=SampleConfig("image"))
     saved = {photo.image_id: photo.prediction for photo in by_model}
-    places, words = every(small_store), small_store.info.vocabulary
+    keys, words = small_store.record_keys(), small_store.info.vocabulary
     again = evaluate_label_maps(
-        lambda photo: saved[photo.image_id], small_store, places, words, counting=SampleConfig("image")
+        lambda photo: saved[photo.image_id], small_store, keys, words, counting=SampleConfig("image")
     )
     assert all_equal(by_model, list(again))
 
 
-def test_photos_are_counted_in_the_order_of_places_with_their_own_size(small_store):
-    places = every(small_store)[::-1]
-    found = list(evaluate_label_maps(flat, small_store, places, small_store.info.vocabulary, counting=SampleConfig()))
-    records = [small_store.records(split)[index] for split, index in places]
+def test_photos_are_counted_in_the_order_of_keys_with_their_own_size(small_store):
+    keys = small_store.record_keys()[::-1]
+    found = list(evaluate_label_maps(flat, small_store, keys, small_store.info.vocabulary, counting=SampleConfig()))
+    records = [small_store[key] for key in keys]
     assert [counted.image_id for counted in found] == [record.image_id for record in records]
     assert [tuple(counted.prediction.shape) for counted in found] == [(r.height, r.width) for r in records]
 
@@ -140,8 +141,8 @@ def test_a_photo_without_a_labelled_part_has_no_sample(small_store):
 
 
 def test_the_order_of_photos_does_not_matter_to_the_counts(small_store):
-    places = every(small_store)
-    forth, back = images(small_store, places=places, batch=4), images(small_store, places=places[::-1], batch=4)
+    keys = small_store.record_keys()
+    forth, back = images(small_store, keys=keys, batch=4), images(small_store, keys=keys[::-1], batch=4)
     assert all_equal(forth, back[::-1])
     classes = len(small_store.info.vocabulary.pairs)
     (names, one), (names_back, other) = table(forth, classes).by_image(), table(back, classes).by_image()
@@ -158,7 +159,7 @@ def logits_of(store: Store, model: torch.nn.Module, photo: Record) -> Logits:
 
 
 def records(store: Store) -> list[Record]:
-    return [store.records(split)[index] for split, index in every(store)]
+    return [store[key] for key in store.record_keys()]
 
 
 def test_pred_all_is_decided_once_and_counted_everywhere(small_store):
@@ -240,7 +241,7 @@ def test_pixels_of_other_pairs_do_not_count(small_store, protocol, kind):
     options = {
         "protocol": protocol,
         "counting": SampleConfig(kind),
-        "places": select(small_store, ["photo_03", "photo_04"]),
+        "keys": small_store.record_keys(["photo_03", "photo_04"]),
     }
     whole = totals(small_store, images(small_store, Likes(), **options))
     part = totals(small_store, images(small_store, Likes(), **options, scored=FOX))
@@ -254,7 +255,7 @@ def test_scoring_every_pair_is_the_same_as_leaving_the_choice_out(small_store):
 
 
 def test_a_photo_without_a_pair_that_is_scored_counts_nothing(small_store):
-    (counted,) = images(small_store, places=select(small_store, ["photo_07"]), scored=FOX)
+    (counted,) = images(small_store, keys=small_store.record_keys(["photo_07"]), scored=FOX)
     assert counted.samples == ()
 
 
@@ -273,7 +274,11 @@ def test_a_guess_where_nothing_is_known_is_no_mistake_under_full(rest, small_dat
     for name, made in (("known", photo), ("unsure", dataclasses.replace(photo, **{rest: unsure}))):
         store = small_data._replace(records={"val": [made]}, photos=photos).write(tmp_path / name)
         maps = evaluate_label_maps(
-            lambda record: torch.full((20, 30), 1), store, every(store), store.info.vocabulary, counting=SampleConfig()
+            lambda record: torch.full((20, 30), 1),
+            store,
+            store.record_keys(),
+            store.info.vocabulary,
+            counting=SampleConfig(),
         )
         found[name] = score(totals(store, list(maps)), "full", "pred-all", store.info.vocabulary.is_seen).iou[1]
     assert found == {"known": pytest.approx(100 * 12 / 30), "unsure": 100}
@@ -291,7 +296,7 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
     )
     words = store.info.vocabulary
     guess = torch.arange(600).view(20, 30) * 7 % 6
-    (counted,) = evaluate_label_maps(lambda record: guess, store, every(store), words, counting=SampleConfig())
+    (counted,) = evaluate_label_maps(lambda record: guess, store, store.record_keys(), words, counting=SampleConfig())
     alone = [(guess.numpy(), np.where(flat(photo) == pair, pair, -1)) for pair in (1, 2)]
     wanted, found = table_of(alone, len(words.pairs)).totals(), totals(store, [counted])
     np.testing.assert_array_equal(found[:, PUBLISHED_BOUNDARY:], wanted[:, PUBLISHED_BOUNDARY:])
@@ -307,9 +312,9 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
 def test_photos_in_one_forward_pass_or_each_in_its_own_give_the_same_counts(trained: Trained):
     store = Store.open(trained.data)
     model, _ = load_model(trained.run, InferenceConfig(torch.device("cpu")))
-    places = every(store)[:10]
+    keys = store.record_keys()[:10]
     for protocol in ("pred-all", "oracle-obj"):
-        options = {"places": places, "protocol": protocol, "image_size": 48}
+        options = {"keys": keys, "protocol": protocol, "image_size": 48}
         single, four = (images(store, model, **options, batch=batch) for batch in (1, 4))
         assert all_equal(single, four)
         assert sum(len(counted.samples) for counted in single) > 5

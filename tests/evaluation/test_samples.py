@@ -13,7 +13,7 @@ from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.rules import score
-from partseg_cli.evaluation.runner import Place, evaluate_label_maps
+from partseg_cli.evaluation.runner import evaluate_label_maps
 from partseg_cli.evaluation.samples import Sample, SampleConfig, round_trip, samples
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -204,23 +204,19 @@ def pascal(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(folder)
 
 
-def places(store: Store) -> list[Place]:
-    return [(split, index) for split in store.splits for index in range(len(store.records(split)))]
-
-
 def flat(photo: Record) -> Tensor:
     labels = torch.from_numpy(photo.flat_pairs().astype("int64"))
     return labels.masked_fill(labels == NONE, -1)
 
 
 def flat_maps(store: Store) -> Iterator[Tensor]:
-    for split, index in places(store):
-        yield flat(store.records(split)[index])
+    for key in store.record_keys():
+        yield flat(store[key])
 
 
 def count_perfect(store: Store, counting: SampleConfig) -> np.ndarray:
     table = ConfusionTable(len(store.info.vocabulary.pairs))
-    for counted in evaluate_label_maps(flat, store, places(store), store.info.vocabulary, counting=counting):
+    for counted in evaluate_label_maps(flat, store, store.record_keys(), store.info.vocabulary, counting=counting):
         for sample in counted.samples:
             table.add(counted.image_id, sample)
     return table.totals()

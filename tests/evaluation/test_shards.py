@@ -12,6 +12,7 @@ import torch
 from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
+from partseg_cli.data.record import RecordKey
 from partseg_cli.errors import DataError, PartsegError, UsageError
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import ConfusionCounts
@@ -53,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_groups_follow_the_number_of_the_photo_and_end_with_their_part():
-    parts = [[("val", index) for index in range(7)], [("train", index) for index in range(5)]]
+    parts = [[RecordKey("val", index) for index in range(7)], [RecordKey("train", index) for index in range(5)]]
     found = groups(parts, 4)
     assert [(group.part, list(group.numbers)) for group in found] == [
         (0, [0, 1, 2, 3]),
@@ -61,7 +62,7 @@ def test_groups_follow_the_number_of_the_photo_and_end_with_their_part():
         (1, [7, 8, 9, 10]),
         (1, [11]),
     ]
-    assert [place for group in found for place in group.places] == [place for part in parts for place in part]
+    assert [key for group in found for key in group.keys] == [key for part in parts for key in part]
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 5, 20])

@@ -26,14 +26,12 @@ def flat(photo: Record) -> torch.Tensor:
     return labels.masked_fill(labels == NONE, -1)
 
 
-def perfect(store: Store, division: Split, split: str = "val", limit: int | None = None) -> EvalResult:
+def perfect(store: Store, split: Split, split_name: str = "val", limit: int | None = None) -> EvalResult:
     """Count the labelled maps of what a trial takes against themselves."""
-    trial = EvalSpec(store, division, split, "pred-all", SampleConfig(), limit=limit)
+    trial = EvalSpec(store, split, split_name, "pred-all", SampleConfig(), limit=limit)
     table = ConfusionTable(len(trial.vocabulary.pairs))
-    for places, scored in trial.parts:
-        for counted in evaluate_label_maps(
-            flat, store, places, trial.vocabulary, counting=trial.counting, scored=scored
-        ):
+    for keys, scored in trial.parts:
+        for counted in evaluate_label_maps(flat, store, keys, trial.vocabulary, counting=trial.counting, scored=scored):
             for sample in counted.samples:
                 table.add(counted.image_id, sample)
     return compute_metrics(table, trial.vocabulary, trial.protocol)
@@ -101,7 +99,7 @@ def test_an_image_that_a_split_trains_on_is_no_test(small_data, tmp_path):
 
 
 def test_pairs_of_one_object_may_be_seen_and_unseen(small_store):
-    division = dataclasses.replace(published_split(small_store), unseen_objects=(), unseen_parts=("ear",))
-    result = perfect(small_store, division)
+    split = dataclasses.replace(published_split(small_store), unseen_objects=(), unseen_parts=("ear",))
+    result = perfect(small_store, split)
     assert [row["seen"] for row in result.per_class] == [False, True, True, True, False, True]
     assert result.miou == {"seen": 100, "unseen": 100, "harmonic": 100}

@@ -114,15 +114,15 @@ def opened(folder):
 
 
 def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_thread):
-    folder, store, division = run
-    page, picture = write_run_page(folder, model=opened(folder), store=store, division=division, number=2)
+    folder, store, split = run
+    page, picture = write_run_page(folder, model=opened(folder), store=store, split=split, number=2)
     assert (page, picture) == (folder / "run.html", folder / "loss.png")
     with Image.open(picture) as opened_picture:
         assert opened_picture.size == (1200, 800)
     text = page.read_text(encoding="utf-8")
     assert len(re.findall('<article class="image"', text)) == 2
     shown = re.findall(r"<h4>(\S+) <b>", text)
-    assert set(shown) <= set(division.val)
+    assert set(shown) <= set(split.val)
     assert "step 2 of 2 (100 %)" in text
     assert "<td>2</td><td>pred-all</td><td>12.50</td>" in text
     assert "<dt>training images</dt>" in text
@@ -130,36 +130,36 @@ def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_th
 
 
 def test_the_model_is_left_as_it_was(run, one_thread):
-    folder, store, division = run
+    folder, store, split = run
     model = opened(folder)
     model.model.train()
     model.model.clip.eval()
     before = [module.training for module in model.model.modules()]
     drawn = torch.get_rng_state()
-    write_run_page(folder, model=model, store=store, division=division, number=1)
+    write_run_page(folder, model=model, store=store, split=split, number=1)
     assert [module.training for module in model.model.modules()] == before
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
 def test_without_a_model_there_are_curves_alone(run):
-    folder, store, division = run
-    page, _ = write_run_page(folder, model=None, store=store, division=division)
+    folder, store, split = run
+    page, _ = write_run_page(folder, model=None, store=store, split=split)
     text = page.read_text(encoding="utf-8")
     assert "<svg" in text
     assert "No photo is shown." in text
 
 
 def test_a_photo_that_cannot_be_read_is_shown_as_such(run, one_thread, tmp_path):
-    folder, store, division = run
+    folder, store, split = run
     data = shutil.copytree(store.folder, tmp_path / "data")
     for photo in (data / "images").iterdir():
         photo.write_bytes(b"no photo")
     broken = Store.open(data)
-    page, _ = write_run_page(folder, model=opened(folder), store=broken, division=division, number=1)
+    page, _ = write_run_page(folder, model=opened(folder), store=broken, split=split, number=1)
     assert len(re.findall('<p class="problem">', page.read_text(encoding="utf-8"))) == 1
 
 
 def test_an_empty_folder_gets_a_page_too(tmp_path, small_store):
-    page, picture = write_run_page(tmp_path, model=None, store=small_store, division=published_split(small_store))
+    page, picture = write_run_page(tmp_path, model=None, store=small_store, split=published_split(small_store))
     assert "No step was noted yet." in page.read_text(encoding="utf-8")
     assert picture.is_file()

@@ -53,8 +53,8 @@ def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_p
 
 def test_other_weights_have_a_cache_of_their_own(settings):
     recipe = load_recipe("tiny", settings)
-    store, division = open_data(recipe.data)
-    samples = training_set(recipe, store, division)
+    store, split = open_data(recipe.data)
+    samples = training_set(recipe, store, split)
     names = set()
     for seed in (0, 0, 1):
         torch.manual_seed(seed)

@@ -65,11 +65,11 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     recipe = load_recipe(name, ["model.init=random"])
     everything = load_recipe(name, ["model.init=random", "train.negative_objects=11"])
     whole = load_recipe(name, ["model.init=random", "train.negative_objects=null"])
-    division = published_split(cartoon_store)
-    words = division.vocabulary(cartoon_store)
+    split = published_split(cartoon_store)
+    words = split.vocabulary(cartoon_store)
     torch.manual_seed(0)
     model = init_model(recipe.model)
-    one = training_set(recipe, cartoon_store, division)[3]
+    one = training_set(recipe, cartoon_store, split)[3]
     terms = [
         objective(model, each, words.seen(), torch.device("cpu"), "fp32")(one) for each in (whole, everything, recipe)
     ]

@@ -189,7 +189,7 @@ def _resized(record: Record, width: int, height: int) -> Record:
         record,
         width=width,
         height=height,
-        objects=tuple(replace(thing, mask=fit(thing.mask)) for thing in record.objects),
+        objects=tuple(replace(instance, mask=fit(instance.mask)) for instance in record.objects),
         parts=tuple(part for part in parts if part.mask.area),
         ignore=record.ignore and fit(record.ignore),
     )

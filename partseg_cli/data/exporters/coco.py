@@ -87,11 +87,11 @@ def _annotations(store: Store, split: str) -> Iterator[dict[str, Any]]:
     objects, pairs = len(store.info.objects), store.info.vocabulary.pairs
     number = 0
     for image, record in enumerate(store.records(split), start=1):
-        numbers = {thing.id: number + place for place, thing in enumerate(record.objects, start=1)}
-        for place, thing in enumerate(record.objects):
+        numbers = {instance.id: number + place for place, instance in enumerate(record.objects, start=1)}
+        for place, instance in enumerate(record.objects):
             number += 1
-            head = {"id": number, "image_id": image, "category_id": thing.category + 1, "obj_ann_id": number}
-            yield {**head, **_shape(thing.mask, record), **_of_object(place, thing)}
+            head = {"id": number, "image_id": image, "category_id": instance.category + 1, "obj_ann_id": number}
+            yield {**head, **_shape(instance.mask, record), **_of_object(place, instance)}
         for part in record.parts:
             number += 1
             category, link = objects + part.pair + 1, numbers[part.object]
@@ -103,12 +103,12 @@ def _shape(mask: Mask, record: Record) -> dict[str, Any]:
     return {"bbox": list(mask.bbox), "area": mask.area, "iscrowd": 0, "segmentation": _rle(mask, record)}
 
 
-def _of_object(place: int, thing: Instance) -> dict[str, Any]:
+def _of_object(place: int, instance: Instance) -> dict[str, Any]:
     """Give what is unusual of an object; usually its id is its place in the record, and it stands for itself."""
     return _extra(
         {
-            **({"id": thing.id} if thing.id != place else {}),
-            **({"synthetic": True} if thing.synthetic else {}),
+            **({"id": instance.id} if instance.id != place else {}),
+            **({"synthetic": True} if instance.synthetic else {}),
         }
     )
 

@@ -87,13 +87,13 @@ def _wrongs(record: Record, info: DatasetInfo) -> Iterator[str]:
     path = PurePosixPath(record.file_name)
     if path.is_absolute() or ".." in path.parts or not path.name:
         yield f"a photo must lie below the folder of the photos, got {record.file_name!r}"
-    ids = [thing.id for thing in record.objects]
+    ids = [instance.id for instance in record.objects]
     if len(set(ids)) < len(ids):
         yield f"ids of objects must differ, got {ids}"
     for part in record.parts:
         if part.object not in ids:
             yield f"a part must belong to an object of its image, got id {part.object}"
-    numbers = [thing.category for thing in record.objects] + list(record.not_exhaustive)
+    numbers = [instance.category for instance in record.objects] + list(record.not_exhaustive)
     yield from _outside("object", numbers, len(info.objects))
     yield from _outside("pair", [part.pair for part in record.parts], len(info.vocabulary.pairs))
     for mask in masks(record):
@@ -104,7 +104,7 @@ def _wrongs(record: Record, info: DatasetInfo) -> Iterator[str]:
 
 def masks(record: Record) -> Iterator[Mask]:
     """Give all masks of a record."""
-    yield from (thing.mask for thing in record.objects)
+    yield from (instance.mask for instance in record.objects)
     yield from (part.mask for part in record.parts)
     if record.ignore is not None:
         yield record.ignore

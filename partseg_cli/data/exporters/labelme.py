@@ -66,9 +66,9 @@ def _document(record: Record, info: DatasetInfo) -> dict[str, Any]:
 
 def _shapes(record: Record, info: DatasetInfo) -> Iterator[dict[str, Any]]:
     """Give the shapes: objects, then parts, so that parts lie on top; an empty mask has none."""
-    for thing in record.objects:
-        flags = {"synthetic": True} if thing.synthetic else {}
-        yield from _shape(info.objects[thing.category], thing.mask, record, group_id=thing.id, flags=flags)
+    for instance in record.objects:
+        flags = {"synthetic": True} if instance.synthetic else {}
+        yield from _shape(info.objects[instance.category], instance.mask, record, group_id=instance.id, flags=flags)
     for part in record.parts:
         name = info.vocabulary.pairs[part.pair].name
         yield from _shape(name, part.mask, record, group_id=part.object, description=part.raw)
@@ -130,7 +130,7 @@ def _as_shown(record: Record, path: Path) -> Record:
         width=width,
         height=height,
         upright=True,
-        objects=tuple(replace(thing, mask=turned(thing.mask)) for thing in record.objects),
+        objects=tuple(replace(instance, mask=turned(instance.mask)) for instance in record.objects),
         parts=tuple(replace(part, mask=turned(part.mask)) for part in record.parts),
         ignore=record.ignore and turned(record.ignore),
     )

@@ -148,7 +148,7 @@ class Tree:
         yield self._write_labels(record.flat_pairs(), PARTS, folder, stem)
         if self.layout.instances:
             index.instances[stem] = [
-                self._annotation(record, number) for number, thing in enumerate(record.objects) if thing.mask.area
+                self._annotation(record, number) for number, instance in enumerate(record.objects) if instance.mask.area
             ]
             return
         objects = np.take(self.ids, record.flat_objects())
@@ -182,13 +182,13 @@ class Tree:
         return path
 
     def _annotation(self, record: Record, number: int) -> dict[str, Any]:
-        thing = record.objects[number]
+        instance = record.objects[number]
         return {
-            "category_id": int(self.ids[thing.category]),
+            "category_id": int(self.ids[instance.category]),
             "iscrowd": 0,
-            "bbox": list(thing.mask.bbox),
-            "area": thing.mask.area,
-            "segmentation": {"size": [record.height, record.width], "counts": thing.mask.rle},
+            "bbox": list(instance.mask.bbox),
+            "area": instance.mask.area,
+            "segmentation": {"size": [record.height, record.width], "counts": instance.mask.rle},
         }
 
     def _instances(self, index: Index) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _schema(info: DatasetInfo, split: str) -> Any:  # noqa: ANN401 - pyarrow.Sch
     arrow = _pyarrow()
     text, number, yes = arrow.string(), arrow.int32(), arrow.bool_()
     mask = arrow.struct({"rle": text, "bbox": arrow.list_(number, 4), "area": number})
-    thing = {"id": number, "category": number, "mask": mask, "synthetic": yes}
+    instance = {"id": number, "category": number, "mask": mask, "synthetic": yes}
     part = {"object": number, "pair": number, "raw": text, "level": number, "mask": mask}
     columns = {
         "image_id": text,
@@ -91,7 +91,7 @@ def _schema(info: DatasetInfo, split: str) -> Any:  # noqa: ANN401 - pyarrow.Sch
         "width": number,
         "height": number,
         "source": text,
-        "objects": arrow.list_(arrow.struct(thing)),
+        "objects": arrow.list_(arrow.struct(instance)),
         "parts": arrow.list_(arrow.struct(part)),
         "upright": yes,
         "ignore": mask,
@@ -103,11 +103,11 @@ def _schema(info: DatasetInfo, split: str) -> Any:  # noqa: ANN401 - pyarrow.Sch
 
 def _record(row: dict[str, Any]) -> Record:
     """Read a row: the fields of a record, with lists instead of tuples."""
-    things = tuple(Instance(**{**thing, "mask": _mask(thing["mask"])}) for thing in row.pop("objects"))
+    instances = tuple(Instance(**{**instance, "mask": _mask(instance["mask"])}) for instance in row.pop("objects"))
     parts = tuple(Part(**{**part, "mask": _mask(part["mask"])}) for part in row.pop("parts"))
     ignore = row.pop("ignore")
     row["not_exhaustive"] = tuple(row["not_exhaustive"])
-    return Record(**row, objects=things, parts=parts, ignore=None if ignore is None else _mask(ignore))
+    return Record(**row, objects=instances, parts=parts, ignore=None if ignore is None else _mask(ignore))
 
 
 def _mask(value: dict[str, Any]) -> Mask:

@@ -129,7 +129,7 @@ class CaptionDataset(SampledDataset[View, CaptionBatch]):
 
     def _showable(self, record: Record) -> list[Part]:
         """List the parts that a close-up may show: none of a photo with an unseen object in it."""
-        if any(self.names[thing.category] in self.unseen for thing in record.objects):
+        if any(self.names[instance.category] in self.unseen for instance in record.objects):
             return []
         pairs = self.vocabulary.pairs
         return [part for part in record.parts if pairs[part.pair].is_seen and max(part.mask.bbox[2:]) >= SMALLEST]
@@ -146,9 +146,9 @@ class CaptionDataset(SampledDataset[View, CaptionBatch]):
     def _object_view(
         self, record: Record, objects: UInt16[np.ndarray, "H W"], rng: np.random.Generator
     ) -> tuple[Box, str, tuple[str, ...]]:
-        thing = record.objects[rng.integers(len(record.objects))]
-        box = square_around(thing.mask.bbox, rng.uniform(*OBJECTS), 2 * SMALLEST, record, rng)
-        name = self.names[thing.category]
+        instance = record.objects[rng.integers(len(record.objects))]
+        box = square_around(instance.mask.bbox, rng.uniform(*OBJECTS), 2 * SMALLEST, record, rng)
+        name = self.names[instance.category]
         return box, name, tuple(dict.fromkeys([name, *self._captions(objects, box)]))
 
     def _scene_view(
@@ -169,8 +169,8 @@ class CaptionDataset(SampledDataset[View, CaptionBatch]):
         return [*names, " and ".join(names)] if len(names) > 1 else names
 
     def _largest(self, record: Record) -> str:
-        thing = max(record.objects, key=lambda thing: thing.mask.area)
-        return self.names[thing.category]
+        instance = max(record.objects, key=lambda instance: instance.mask.area)
+        return self.names[instance.category]
 
 
 Box = tuple[int, int, int, int]

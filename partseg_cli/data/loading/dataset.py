@@ -18,7 +18,6 @@ from partseg_cli.data.loading.image_cache import CachedPhotos, Photos
 from partseg_cli.data.loading.transforms import nearest_rows, shortest_edge_size
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, paint
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, VocabularyError
 from partseg_cli.structures import Batch, Labels
@@ -88,15 +87,15 @@ class LabelMapper:
     def paint(self, record: Record) -> tuple[Int16[np.ndarray, "H W"], Int16[np.ndarray, "H W"]]:
         """Paint a record's pairs and objects as they are trained: -1 = none, and -2 = an object that is left out."""
         pairs = self.pairs(np.array([part.pair for part in record.parts], np.uint16))
-        categories = np.array([thing.category for thing in record.objects], np.uint16)
+        categories = np.array([instance.category for instance in record.objects], np.uint16)
         objects = np.where(self.outside(categories), -1, self.objects(categories))
         objects[(objects < 0) & ~self.outside(categories)] = LEFT_OUT
         parts = zip(pairs.astype(np.uint16), record.parts, strict=True)
-        things = zip(objects.astype(np.uint16), record.objects, strict=True)
+        instances = zip(objects.astype(np.uint16), record.objects, strict=True)
         size = record.height, record.width
         return (
             paint(((label, part.level, part.mask) for label, part in parts), *size).view(np.int16),
-            paint(((label, 0, thing.mask) for label, thing in things), *size).view(np.int16),
+            paint(((label, 0, instance.mask) for label, instance in instances), *size).view(np.int16),
         )
 
 
@@ -124,27 +123,21 @@ class PartDataset(Dataset[Batch]):
         """
         self.store, self.views, self.seed = store, views, seed
         self.tables = LabelMapper(store, vocabulary, views.unlabelled_objects)
-        self._records = {split: store.records(split) for split in store.splits}
-        listed = select(store, image_ids)
-        self.places = [place for place in listed if self._has_seen_part(self.record(place))]
-        self.left_out = len(listed) - len(self.places)
-        if not self.places:
+        listed = store.record_keys(image_ids)
+        self.keys = [key for key in listed if self._has_seen_part(store[key])]
+        self.left_out = len(listed) - len(self.keys)
+        if not self.keys:
             raise DataError(
                 f"{store.folder}: training needs an image with a seen part, got none among {len(listed)} images; "
                 "split again"
             )
 
         photos = Photos(store, views.image_size, views.shortest_edge, views.longest_edge)
-        records = [] if cache is None else [self.record(place) for place in self.places]
+        records = [] if cache is None else [store[key] for key in self.keys]
         self.photos = photos if cache is None else CachedPhotos(photos, records, cache)
 
     def __len__(self) -> int:
-        return len(self.places)
-
-    def record(self, place: tuple[str, int]) -> Record:
-        """Give the record at (store split, index)."""
-        record: Record = self._records[place[0]][place[1]]
-        return record
+        return len(self.keys)
 
     def _has_seen_part(self, record: Record) -> bool:
         pairs = np.array([part.pair for part in record.parts], np.uint16)
@@ -154,7 +147,7 @@ class PartDataset(Dataset[Batch]):
         """Give sample `number` of the run, as a batch of one; an image whose labels vanish gives way to the next."""
         for later in range(len(self)):
             index = photo_of(number, self.seed, len(self), later)
-            batch = self._view(self.record(self.places[index]), number)
+            batch = self._view(self.store[self.keys[index]], number)
             if (batch.labels.pairs >= 0).any():
                 return batch
         raise DataError(

@@ -90,7 +90,7 @@ class PhraseDataset(SampledDataset[PhraseBatch, PhraseBatch]):
         index, rng = self.draw(number)
         record, size, count = self.records[index], self.views.image_size, self.views.phrases
         photo = self.store.read_photo(record)
-        shown = {self.names[thing.category] for thing in record.objects}
+        shown = {self.names[instance.category] for instance in record.objects}
         there = [] if shown & self.unseen else self._seen_pairs(record)
         pairs, objects = record.flat_pairs(), record.flat_objects()
         drawn = [self._phrase(shown, there, pairs, objects, rng) for _ in range(count)]

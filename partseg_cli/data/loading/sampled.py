@@ -10,7 +10,6 @@ from torch.utils.data import Dataset
 
 from partseg_cli.data.loading.dataloader import build_dataloader, photo_of
 from partseg_cli.data.record import Record
-from partseg_cli.data.splits.split import select
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.vocabulary import Vocabulary
@@ -38,8 +37,7 @@ class SampledDataset(Dataset[Item], Generic[Item, Batch]):
         self.store, self.vocabulary, self.seed, self._join = store, vocabulary, seed, join
         self.unseen = set(vocabulary.unseen_objects)
         self.names = store.info.objects
-        stored = {split: store.records(split) for split in store.splits}
-        chosen = [stored[split][index] for split, index in select(store, image_ids)]
+        chosen = [store[key] for key in store.record_keys(image_ids)]
         self.records: list[Record] = [record for record in chosen if record.objects]
         if not self.records:
             raise DataError(f"{store.folder}: training needs an image with an object, got none; split again")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from jaxtyping import Int
 from torch import Tensor
 
-from partseg_cli.data.record import Record
+from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.data.source import format_list, is_ignored_file, is_inside
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
@@ -64,13 +64,12 @@ class Predictions:
         return self.reader(record)
 
 
-def wanted(store: Store, places: Sequence[tuple[str, int]]) -> list[Wanted]:
-    """Give the photos at places of a store: split, and number of the record in it."""
-    stored = {split: store.records(split) for split in dict.fromkeys(split for split, _ in places)}
+def wanted(store: Store, keys: Sequence[RecordKey]) -> list[Wanted]:
+    """Return the images of these records, each once."""
     images = []
-    for split, number in dict.fromkeys(places):
-        record: Record = stored[split][number]
-        images.append(Wanted(record.image_id, split, number, record.file_name, record.width, record.height))
+    for key in dict.fromkeys(keys):
+        record = store[key]
+        images.append(Wanted(record.image_id, key.split, key.index, record.file_name, record.width, record.height))
     return images
 
 

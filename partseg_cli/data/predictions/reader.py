@@ -21,6 +21,7 @@ from partseg_cli.data.predictions.labels import Classes, object_classes, pair_cl
 from partseg_cli.data.predictions.masks import open_masks
 from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, check_complete, match, walk, wanted
 from partseg_cli.data.predictions.scores import SUFFIXES, open_scores
+from partseg_cli.data.record import RecordKey
 from partseg_cli.data.source import describe_folder, format_list
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
@@ -32,26 +33,26 @@ PICTURES = (".png",)
 WANTED = "label PNGs, score stacks (NPY, NPZ), a JSON of run lengths, or what partseg predict or export --to png wrote"
 
 
-def open_predictions(source: Path, store: Store, places: Sequence[tuple[str, int]]) -> Predictions:
+def open_predictions(source: Path, store: Store, keys: Sequence[RecordKey]) -> Predictions:
     """Open predicted pairs; maps hold the index of the pair in the store's vocabulary.
 
     Args:
         source: a folder, or a JSON file.
         store: the labelled photos.
-        places: those that are to be evaluated: split, and number of the record in it.
+        keys: those that are to be evaluated.
 
     Raises:
         DataError: a photo lacks its prediction, or predictions break a rule.
     """
-    return _open(source, store, wanted(store, places), pair_classes(store.info))
+    return _open(source, store, wanted(store, keys), pair_classes(store.info))
 
 
-def open_objects(source: Path, store: Store, vocabulary: Vocabulary, places: Sequence[tuple[str, int]]) -> Predictions:
+def open_objects(source: Path, store: Store, vocabulary: Vocabulary, keys: Sequence[RecordKey]) -> Predictions:
     """Open predicted objects, whose values are places in the store's list of objects, as in `open_predictions`.
 
     Maps hold the index of the object in `vocabulary`; objects without pairs there are none.
     """
-    return _open(source, store, wanted(store, places), object_classes(store.info, vocabulary))
+    return _open(source, store, wanted(store, keys), object_classes(store.info, vocabulary))
 
 
 def _open(source: Path, store: Store, images: Sequence[Wanted], classes: Classes) -> Predictions:

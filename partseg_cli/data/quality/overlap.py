@@ -28,17 +28,17 @@ def overlap(record: Record) -> Counter[str]:
     """
     ends = [_ends(part.mask) for part in record.parts]
     found = Counter(object_part_pixels=0, shared_pixels=0, outside_pixels=0, parts_across_objects=0)
-    for thing in record.objects:
-        own = [runs for runs, part in zip(ends, record.parts, strict=True) if part.object == thing.id]
-        lengths, (parts, inside) = depths(own, [_ends(thing.mask)])
+    for instance in record.objects:
+        own = [runs for runs, part in zip(ends, record.parts, strict=True) if part.object == instance.id]
+        lengths, (parts, inside) = depths(own, [_ends(instance.mask)])
         found["object_part_pixels"] += _pixels(lengths, parts >= 1)
         found["shared_pixels"] += _pixels(lengths, parts >= 2)
         found["outside_pixels"] += _pixels(lengths, (parts >= 1) & (inside == 0))
         found["parts_across_objects"] -= _pixels(lengths, parts * (parts - 1) // 2)
-    lengths, (parts, things) = depths(ends, [_ends(thing.mask) for thing in record.objects])
+    lengths, (parts, instances) = depths(ends, [_ends(instance.mask) for instance in record.objects])
     found["photo_part_pixels"] = _pixels(lengths, parts >= 1)
     found["photo_shared_pixels"] = _pixels(lengths, parts >= 2)
-    found["objects_shared_pixels"] = _pixels(lengths, things >= 2)
+    found["objects_shared_pixels"] = _pixels(lengths, instances >= 2)
     found["parts_across_objects"] += _pixels(lengths, parts * (parts - 1) // 2)
     return found
 

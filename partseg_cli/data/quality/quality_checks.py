@@ -82,7 +82,7 @@ class QualityChecks:
             self._photos[path.stat().st_size].append((split, record.image_id, path))
         except OSError as error:
             self._missing(split, record.image_id, error)
-        areas = {thing.id: thing.mask.area for thing in record.objects}
+        areas = {instance.id: instance.mask.area for instance in record.objects}
         for part in record.parts:
             if part.mask.area and areas.get(part.object):
                 self.shares.add(part.pair, part.mask.area / areas[part.object], split, record.image_id)
@@ -107,10 +107,10 @@ class QualityChecks:
 
     def _odd_masks(self, record: Record) -> Iterator[tuple[str, str]]:
         """Give (kind, text) of each odd mask."""
-        for thing in record.objects:
-            if not thing.mask.area:
-                yield "empty_object", f"{self.store.info.objects[thing.category]}, object {thing.id}"
-        known = {thing.id for thing in record.objects}
+        for instance in record.objects:
+            if not instance.mask.area:
+                yield "empty_object", f"{self.store.info.objects[instance.category]}, object {instance.id}"
+        known = {instance.id for instance in record.objects}
         for part in record.parts:
             if not part.mask.area:
                 yield "empty_part", self._name(part)

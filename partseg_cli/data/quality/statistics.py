@@ -60,7 +60,7 @@ class SplitFigures:
 
     def add(self, record: Record, unseen: frozenset[int]) -> None:
         """Add one image; `unseen` are the categories of the unseen objects."""
-        category = {thing.id: thing.category for thing in record.objects}
+        category = {instance.id: instance.category for instance in record.objects}
         self._count_pairs(record)
         self._count_objects(record, category)
         self._count_sizes(record)
@@ -71,7 +71,7 @@ class SplitFigures:
             images_of_unseen_objects=int(not unseen.isdisjoint(category.values())),
             images_not_exhaustive=int(bool(record.not_exhaustive)),
             instances=len(record.objects),
-            instances_synthetic=sum(thing.synthetic for thing in record.objects),
+            instances_synthetic=sum(instance.synthetic for instance in record.objects),
             parts=len(record.parts),
             pixels=record.width * record.height,
             pixels_ignored=record.ignore.area if record.ignore else 0,
@@ -86,8 +86,8 @@ class SplitFigures:
             self.pairs[pair] += (1, 0, 0, 0)
 
     def _count_objects(self, record: Record, category: dict[int, int]) -> None:
-        for thing in record.objects:
-            self.objects[thing.category] += (0, 1, 0, thing.mask.area)
+        for instance in record.objects:
+            self.objects[instance.category] += (0, 1, 0, instance.mask.area)
         for part in record.parts:
             if part.object in category:
                 self.objects[category[part.object]] += (0, 0, 1, 0)

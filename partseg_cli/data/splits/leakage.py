@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int, UInt16
 from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.splits.split import Split, select
+from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.io.images import digest_of
 from partseg_cli.vocabulary import Vocabulary
@@ -60,7 +60,7 @@ def check_leakage(train: PartDataset, vocabulary: Vocabulary, walk: Walk = quiet
     flags = _flags(train, vocabulary)
     totals: Counter[str] = Counter()
     fed = np.zeros(len(vocabulary.pairs), np.int64)
-    for record in walk((train.record(place) for place in train.places), "check train", len(train)):
+    for record in walk((train.store[key] for key in train.keys), "check train", len(train)):
         labels, counts = _fed(train, flags, record)
         fed += _count(labels, len(fed))
         totals.update(counts)
@@ -161,8 +161,7 @@ def _tested(store: Store, split: Split, walk: Walk) -> Int[np.ndarray, "K"]:
 
 
 def _records(store: Store, ids: Collection[str]) -> Iterator[Record]:
-    stored = {name: store.records(name) for name in store.splits}
-    yield from (stored[name][index] for name, index in select(store, ids))
+    return (store[key] for key in store.record_keys(ids))
 
 
 def same_photos(photos: Mapping[str, Path]) -> tuple[tuple[tuple[str, ...], ...], int]:

@@ -187,14 +187,3 @@ def _check_belongs(path: Path, split: Split, store: Store) -> None:
         split.vocabulary(store)
     except VocabularyError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def select(store: Store, ids: Collection[str]) -> list[tuple[str, int]]:
-    """Give (store split, index) of each image id, in the order of the store."""
-    wanted = set(ids)
-    return [
-        (name, index)
-        for name in store.splits
-        for index, record in enumerate(store.records(name))
-        if record.image_id in wanted
-    ]

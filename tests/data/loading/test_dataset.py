@@ -13,6 +13,7 @@ from PIL import Image
 
 from partseg_cli.data.loading.dataset import ImageTransform, LabelMapper, PartDataset
 from partseg_cli.data.loading.transforms import normalise
+from partseg_cli.data.record import RecordKey
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.splits.split_builder import build_split, unseen_by_name
 from partseg_cli.data.store import Store
@@ -235,7 +236,7 @@ def test_an_object_without_a_seen_part_is_no_object_of_training(small_store):
 
 def test_images_without_a_seen_part_are_left_out(small_store):
     train = samples(small_store)
-    assert sorted(train.record(place).image_id for place in train.places) == FED
+    assert sorted(train.store[key].image_id for key in train.keys) == FED
     assert (len(train), train.left_out) == (6, 2)
 
 
@@ -306,7 +307,7 @@ def test_an_image_whose_labels_vanish_gives_way_to_the_next(small_data, tmp_path
     shrunk = dataclasses.replace(first, parts=(dataclasses.replace(first.parts[0], mask=Mask.encode(dot)),))
     store = small_data._replace(records={**small_data.records, "train": [shrunk, *others]}).write(tmp_path)
     train = samples(store, image_size=3)
-    wanted = [train.record(place).image_id for place in _order(train)]
+    wanted = [train.store[key].image_id for key in _order(train)]
     place = wanted.index("photo_00")
     assert sorted(wanted) == FED
     wanted[place] = wanted[(place + 1) % 6]
@@ -323,13 +324,13 @@ def test_a_photo_that_changed_its_size_is_refused(small_data, tmp_path):
     store = small_data.write(tmp_path)
     shutil.copy(tmp_path / "images" / "photo_01.png", tmp_path / "images" / "photo_00.png")
     train = samples(store)
-    number = next(n for n, place in enumerate(_order(train)) if train.record(place).image_id == "photo_00")
+    number = next(n for n, key in enumerate(_order(train)) if train.store[key].image_id == "photo_00")
     with pytest.raises(DataError, match=r"^photo_00\.png: must be 41x14 as prepared, got 39x17; prepare again$"):
         train[number]
 
 
-def _order(train: PartDataset) -> list[tuple[str, int]]:
-    return [train.places[i] for i in np.random.default_rng([train.seed, 0, len(train)]).permutation(len(train))]
+def _order(train: PartDataset) -> list[RecordKey]:
+    return [train.keys[i] for i in np.random.default_rng([train.seed, 0, len(train)]).permutation(len(train))]
 
 
 def test_a_missing_photo_is_refused(small_data, tmp_path):

@@ -16,7 +16,7 @@ from random_store import write_random
 from partseg_cli.data.exporters import coco as export_coco
 from partseg_cli.data.exporters.png import export
 from partseg_cli.data.predictions.reader import open_objects, open_predictions
-from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.record import Instance, Part, Record, RecordKey
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.errors import DataError
@@ -26,13 +26,13 @@ from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
 
-VAL = [("val", number) for number in range(4)]
+VAL = [RecordKey("val", number) for number in range(4)]
 PHOTO = "photo_08.png"
 """The first of val: 25 pixels wide, 38 high."""
 
 
-def records(store, places=VAL):
-    return [store.records(split)[number] for split, number in places]
+def records(store, keys=VAL):
+    return [store[key] for key in keys]
 
 
 def pairs(record):
@@ -101,17 +101,17 @@ def write_predicted(store, folder, words=None):
     return folder
 
 
-def check(predictions, store, places=VAL, labels_of=pairs):
-    assert predictions.read == len(places)
-    for record in records(store, places):
+def check(predictions, store, keys=VAL, labels_of=pairs):
+    assert predictions.read == len(keys)
+    for record in records(store, keys):
         labels = predictions.maps(record)
         assert labels.dtype == torch.int64
         np.testing.assert_array_equal(labels, labels_of(record))
 
 
-def refusal(source, store, places=VAL):
+def refusal(source, store, keys=VAL):
     with pytest.raises(DataError) as error:
-        open_predictions(source, store, places)
+        open_predictions(source, store, keys)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -167,23 +167,23 @@ def test_files_are_found_with_and_without_split_and_suffix(small_store, tmp_path
 
 def test_photos_in_folders_are_found_by_path_and_by_a_stem_of_their_own(tmp_path):
     store = write_random(tmp_path, 0, {"val": 4})
-    places = [("val", number) for number in range(4)]
-    assert [record.file_name for record in records(store, places)][::2] == [
+    keys = [RecordKey("val", number) for number in range(4)]
+    assert [record.file_name for record in records(store, keys)][::2] == [
         "val/0/same name 0.png",
         "val/0/same name 1.jpg",
     ]
-    for record in records(store, places):
+    for record in records(store, keys):
         path = tmp_path / "out" / f"{stem(record)}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.where(pairs(record) < 0, 255, pairs(record)).astype(np.uint8)).save(path)
-    check(open_predictions(tmp_path / "out", store, places), store, places)
+    check(open_predictions(tmp_path / "out", store, keys), store, keys)
     (tmp_path / "out/val/0/same name 0.png").rename(tmp_path / "out/same name 0.png")
-    assert refusal(tmp_path / "out", store, places) == (
+    assert refusal(tmp_path / "out", store, keys) == (
         "same name 0: a name must mean one photo, got val/0/same name 0.png, val/1/same name 0.jpg; "
         "name it by the path of the photo"
     )
     (tmp_path / "out/same name 0.png").rename(tmp_path / "out/0.png")
-    check(open_predictions(tmp_path / "out/val/0", store, places[2:3]), store, places[2:3])
+    check(open_predictions(tmp_path / "out/val/0", store, keys[2:3]), store, keys[2:3])
 
 
 def test_a_stem_of_train_and_val_means_the_photo_that_is_wanted(small_data, tmp_path):
@@ -196,10 +196,11 @@ def test_a_stem_of_train_and_val_means_the_photo_that_is_wanted(small_data, tmp_
         (tmp_path / "out" / split).mkdir(parents=True)
         labels = pairs(store.records(split)[0])
         Image.fromarray(np.where(labels < 0, 255, labels).astype(np.uint8)).save(tmp_path / "out" / split / "1.png")
-    predictions = open_predictions(tmp_path / "out", store, [("val", 0)])
-    check(predictions, store, [("val", 0)])
+    predictions = open_predictions(tmp_path / "out", store, [RecordKey("val", 0)])
+    check(predictions, store, [RecordKey("val", 0)])
     assert predictions.extra == ("train/1.png",)
-    check(open_predictions(tmp_path / "out", store, [("val", 0), ("train", 0)]), store, [("val", 0), ("train", 0)])
+    both = [RecordKey("val", 0), RecordKey("train", 0)]
+    check(open_predictions(tmp_path / "out", store, both), store, both)
 
 
 @pytest.mark.parametrize(("save", "suffix"), [(np.save, "npy"), (np.savez, "npz"), (np.savez_compressed, "npz")])
@@ -285,12 +286,13 @@ def test_categories_are_named_in_any_spelling(small_store, tmp_path, spell):
 
 def test_objects_whose_names_hold_apostrophes_and_colons_are_found(tmp_path):
     store = write_random(tmp_path, 1, {"val": 2})
-    record = records(store, [("val", 0)])[0]
+    record = records(store, [RecordKey("val", 0)])[0]
     code = {"size": [record.height, record.width], "counts": [0, record.height * record.width]}
     for index, pair in enumerate(store.info.vocabulary.pairs):
         for name in (pair.name, f"{pair.object}:{pair.part}"):
             content = [{"image_id": record.image_id, "category": name, "segmentation": code}]
-            labels = open_predictions(write_rows(tmp_path / "p.json", content), store, [("val", 0)]).maps(record)
+            path = write_rows(tmp_path / "p.json", content)
+            labels = open_predictions(path, store, [RecordKey("val", 0)]).maps(record)
             assert (labels == index).all()
 
 
@@ -346,12 +348,12 @@ def test_an_exported_coco_set_is_read_objects_left_out(small_store, tmp_path):
 def test_an_export_to_png_is_the_store_itself(tmp_path, seed):
     store, out = write_random(tmp_path, seed, {"train": 6, "val": 3}), tmp_path / "out"
     list(export(store, out, store.splits, save=write_label_map))
-    places = [(split, number) for split, count in store.info.images for number in range(count)]
-    predictions = open_predictions(out, store, places)
-    check(predictions, store, places)
+    keys = store.record_keys()
+    predictions = open_predictions(out, store, keys)
+    check(predictions, store, keys)
     assert (predictions.kind, predictions.extra) == ("label PNGs of partseg export", ())
-    some = open_predictions(out, store, places[-2:])
-    check(some, store, places[-2:])
+    some = open_predictions(out, store, keys[-2:])
+    check(some, store, keys[-2:])
     assert len(some.extra) == 7
 
 

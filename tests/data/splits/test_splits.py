@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from partseg_cli.data.splits.split import Split, load_split, published_split, select, showing, write_split
+from partseg_cli.data.splits.split import Split, load_split, published_split, showing, write_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 
@@ -242,12 +242,3 @@ def test_a_missing_or_broken_file_is_refused_in_one_line(small_store, tmp_path, 
     message = rf"^{re.escape(str(path))}: no readable split file \([^\n]+\); make it: partseg split$"
     with pytest.raises(DataError, match=message):
         load_split(small_store, str(path))
-
-
-# ---- selection
-
-
-def test_select_gives_places_in_the_order_of_the_store(small_store):
-    places = select(small_store, ["photo_09", "photo_00", "photo_07", "photo_09", "nobody"])
-    assert places == [("train", 0), ("train", 7), ("val", 1)]
-    assert [small_store.records(split)[i].image_id for split, i in places] == ["photo_00", "photo_07", "photo_09"]

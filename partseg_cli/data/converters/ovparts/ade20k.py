@@ -221,7 +221,7 @@ def share_out(
     holders = np.full(pairs.shape, NONE, np.int64)
     rest: list[Instance] = []
     for category in np.unique(objects[objects >= 0]).tolist():
-        layers = ((thing.id, 0, thing.mask) for thing in instances if thing.category == category)
+        layers = ((instance.id, 0, instance.mask) for instance in instances if instance.category == category)
         ours = objects == category
         holders[ours] = paint(layers, *pairs.shape)[ours]
         alone = ours & (holders == NONE)
