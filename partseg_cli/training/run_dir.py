@@ -35,6 +35,8 @@ from partseg_cli.training.loop import Loop, Step, loop_state
 from partseg_cli.vocabulary import Vocabulary
 
 STATE = re.compile(r"step-([0-9]+)\.state")
+SAFETENSORS_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""Name under which safetensors writes a file before renaming it; a kill while it writes leaves the file."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class RunDir:
 
     def open(self, command: str) -> None:
         """Note what is run, with what, where; forget what was noted after the step from which it goes on."""
-        remove_leftovers(self.folder)
+        self._remove_leftovers()
         if not self.step:
             write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
         commands = self.folder / "command.txt"
@@ -208,6 +210,14 @@ class RunDir:
             for old in self.checkpoints.glob(f"step-*.{kind}"):
                 if old.stem not in kept:
                     old.unlink()
+        self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary files of killed processes: of `atomic_write`, and of safetensors in `checkpoints/`."""
+        remove_leftovers(self.folder)
+        for path in self.checkpoints.glob(".tmp*"):
+            if SAFETENSORS_TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink()
 
     def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
         """Note scores on val; keep the weights as `best` if their mIoU of `group` (else seen) is above any before."""

@@ -21,11 +21,13 @@ from partseg_cli.models.checkpoints.checkpoint import load_state, read_header
 from partseg_cli.pipeline.train import train
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.training.engine import TrainOptions
-from partseg_cli.training.loop import Loop
+from partseg_cli.training.loop import Loop, Step
 from partseg_cli.training.run_dir import RunDir
 
 STEPS, KILLS, EVERY = 40, 10, 3
 PATIENCE = 60
+OF_A_RUN = re.compile(r"\.?(step-\d{6}|last)\.(state|safetensors)(\.\d+\.part)?|\.tmp[A-Za-z0-9]{6}")
+"""Files that a kill may leave in `checkpoints/`: whole ones, those being written, and the temporary of safetensors."""
 
 
 def settings(data: Path) -> list[str]:
@@ -68,6 +70,7 @@ def test_ten_kills_at_random_moments_change_no_bit(trained, undisturbed, tmp_pat
     for step in sorted(rng.sample(range(1, STEPS), KILLS)):
         kill_after(settings(trained.data), run, step, rng.uniform(0, 0.1))
         assert not (run / "checkpoints/selected.json").exists()
+        assert [path.name for path in (run / "checkpoints").glob("*") if not OF_A_RUN.fullmatch(path.name)] == []
     process = start(settings(trained.data), run)
     process.join()
     assert process.exitcode == 0
@@ -317,3 +320,42 @@ def test_weights_without_a_state_are_removed_when_a_later_step_is_whole(trained,
     (run / "checkpoints/step-000001.safetensors").write_bytes(b"as a kill between weights and state leaves them")
     train(load_recipe("tiny", tiny(trained.data)), TrainOptions(out=run, resume="auto", device="cpu"))
     assert {path.stem for path in (run / "checkpoints").glob("step-*")} == {"step-000002"}
+
+
+def test_what_a_kill_left_of_a_file_is_removed_and_nothing_else(trained, copied):
+    given, folder = [*tiny(trained.data), "train.iterations=3"], copied / "checkpoints"
+    (copied / "recipe.yaml").write_text(load_recipe("tiny", given).to_yaml())
+    (copied / ".env.json.71.part").write_bytes(b"as a kill in atomic_write leaves it")
+    leftovers = [".tmpQ0x9Ab", ".tmpzzZZ99", ".step-000003.safetensors.71.part", ".step-000003.state.71.part"]
+    others = [".tmp", ".tmpQ0x9A", ".tmpQ0x9Abc", ".tmp-notes", "tmpQ0x9Ab", ".tmpQ0x9Ab.txt"]
+    for name in [*leftovers, *others]:
+        (folder / name).write_bytes(b"as a kill in safetensors' save_file leaves it")
+    (folder / ".tmpFolder").mkdir()  # named like a temporary file of safetensors, but no file
+    (copied / ".tmpQ0x9Ab").write_bytes(b"safetensors writes to checkpoints/ alone")
+    train(load_recipe("tiny", given), TrainOptions(out=copied, resume="auto", device="cpu"))
+    assert {path.name for path in folder.iterdir()} == {
+        "last.safetensors",
+        "selected.json",
+        "step-000003.safetensors",
+        "step-000003.state",
+        ".tmpFolder",
+        *others,
+    }
+    assert (copied / ".tmpQ0x9Ab").is_file()
+    assert not (copied / ".env.json.71.part").exists()
+
+
+def test_a_save_removes_what_an_earlier_kill_left(trained, tmp_path):
+    run, given = tmp_path / "run", [*tiny(trained.data), "train.save_interval=1"]
+
+    def leave(step: Step) -> None:
+        (run / "checkpoints").mkdir(exist_ok=True)
+        (run / "checkpoints" / f".tmpStep0{step.number}").write_bytes(b"left")
+
+    train(load_recipe("tiny", given), TrainOptions(out=run, device="cpu", on_step=leave))
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {
+        "last.safetensors",
+        "selected.json",
+        "step-000002.safetensors",
+        "step-000002.state",
+    }
