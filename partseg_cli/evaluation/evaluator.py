@@ -16,7 +16,7 @@ from partseg_cli.data.record import RecordKey
 from partseg_cli.evaluation.runner import ImageCounts, Maps, evaluate_images, evaluate_label_maps
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
-from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.journal import Journal
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.io.versions import package_versions
@@ -144,9 +144,9 @@ class Job:
     track: Track
 
     @property
-    def journal(self) -> CountJournal:
+    def journal(self) -> Journal:
         """A journal of what is counted."""
-        return CountJournal(self.folder, self.decides)
+        return Journal(self.folder, self.decides)
 
     def predictor(self, device: torch.device) -> Count:
         """Open what predicts."""
@@ -224,7 +224,7 @@ def open_job(
     )
     job = Job(trial, source, compute, folder, save, decides, track)
     photos = len(trial.keys)
-    done = len(job.journal.read(range(photos)))
+    done = len(job.journal)
     if done:
         log(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")
     return job

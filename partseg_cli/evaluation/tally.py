@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,7 +16,7 @@ from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
 from partseg_cli.evaluation.runner import ImageCounts
 from partseg_cli.evaluation.shards import Group, groups
 from partseg_cli.evaluation.spec import EvalSpec
-from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.journal import Journal
 from partseg_cli.runtime.devices import memory_watch
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 from partseg_cli.runtime.progress import Track, silent
@@ -74,7 +74,7 @@ def count_trial(
     *,
     batch: int = 1,
     group: ProcessGroup = SINGLE_PROCESS,
-    journal: CountJournal | None = None,
+    journal: Journal | None = None,
     keep: Callable[[ImageCounts], None] | None = None,
 ) -> Tally:
     """Count the samples of a trial's shard, or the share of it that one of several processes takes.
@@ -91,14 +91,15 @@ def count_trial(
     parts = trial.parts
     chosen = trial.shard.choose(groups([keys for keys, _ in parts], batch))[group.index :: group.size]
     numbers = [number for group in chosen for number in group.numbers]
-    done = {number: _photo(value) for number, value in (journal.read(set(numbers)) if journal else {}).items()}
+    stored: Mapping[int, Any] = journal or {}
+    done = {number: _photo(stored[number]) for number in numbers if number in stored}
     left = [group for group in chosen if not all(number in done for number in group.numbers)]
     images = _count_groups(left, count, [scored for _, scored in parts])
     with memory_watch(ADVICE):
         for number, counted in track(images, f"evaluate {trial.protocol}", sum(len(group.numbers) for group in left)):
             if keep:
                 keep(counted)
-            if journal:
+            if journal is not None:
                 journal.add(number, _plain(counted))
             done[number] = (counted.image_id, counted.samples)
     table = ConfusionTable(len(trial.vocabulary.pairs))

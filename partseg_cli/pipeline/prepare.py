@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli import __version__
-from partseg_cli.data.converters.conversion import Conversion, Converted, Outcome, Skipped, SourceImage
+from partseg_cli.data.converters.conversion import (
+    Conversion,
+    Converted,
+    Outcome,
+    Skipped,
+    SourceImage,
+    outcome_from_json,
+    outcome_to_json,
+)
 from partseg_cli.data.converters.plan import (
     OWN,
     CartoonOptions,
@@ -25,7 +33,7 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.io.atomic import atomic_write, write_json
-from partseg_cli.io.journal import Journal
+from partseg_cli.io.journal import Journal, clear_journals
 from partseg_cli.io.label_maps import write_png
 from partseg_cli.reports.figures import draw_tile
 from partseg_cli.reports.overlay import contact_sheet
@@ -187,16 +195,20 @@ def _run(
     conversion = plan.conversion
     refuse_foreign(plan.folder, plan.info.name)
     with Journal(plan.folder, _about(plan, work)) as journal:
-        resumed = journal.resume(conversion.items)
-        if resumed:
-            log(f"going on with a run that was stopped: {resumed:,} of {conversion.found:,} images are done")
-        numbers = [number for number in range(conversion.found) if number not in journal]
+        stamps = [item.stamp for item in conversion.items]
+        done = {number for number, (stamp, _) in journal.items() if [stamp] == stamps[number : number + 1]}
+        if done:
+            log(f"going on with a run that was stopped: {len(done):,} of {conversion.found:,} images are done")
+        numbers = [number for number in range(conversion.found) if number not in done]
         items = [conversion.items[number] for number in numbers]
         results = track(in_order(work, items, workers), f"prepare {plan.info.name}", len(items))
-        for number, item, outcomes in zip(numbers, items, results, strict=True):
-            journal.add(number, item, outcomes)
-        prepared = _write(plan, work, journal, strict, resumed)
-        journal.clear()
+        for number, outcomes in zip(numbers, results, strict=True):
+            # The user may fix a defect outside the stamped files, such as in the photo: it is tried again.
+            is_final = not any(isinstance(outcome, Skipped) and outcome.is_defect for outcome in outcomes)
+            values = [outcome_to_json(outcome) for outcome in outcomes]
+            journal.add(number, [stamps[number] if is_final else None, values], is_final=is_final)
+        prepared = _write(plan, work, journal, strict, len(done))
+    clear_journals(plan.folder)
     return prepared
 
 
@@ -207,11 +219,12 @@ def _write(plan: ConversionPlan, work: ConvertTask, journal: Journal, strict: bo
     tally = ConversionStats(Counter(dict.fromkeys(conversion.splits, 0)), skipped=list(conversion.left_out))
     names: dict[str, str] = {}
     with StoreWriter(plan.folder, info, conversion.splits) as writer:
-        for item, outcome in journal.outcomes(conversion.items):
-            outcome = _unique(item, outcome, names)
-            tally.add(outcome)
-            if isinstance(outcome, Converted):
-                writer.add(outcome.split, outcome.record)
+        for number, item in enumerate(conversion.items):
+            for value in journal[number][1]:
+                outcome = _unique(item, outcome_from_json(value), names)
+                tally.add(outcome)
+                if isinstance(outcome, Converted):
+                    writer.add(outcome.split, outcome.record)
         _check(info.name, conversion.found, tally, strict)
     lines = tuple(audit(tally, conversion, info.vocabulary, manifest))
     differs = any(line.difference for line in lines)

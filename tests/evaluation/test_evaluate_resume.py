@@ -9,8 +9,7 @@ import pytest
 from command_line import tiny
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.io.count_journal import CountJournal
-from partseg_cli.io.journal import clear_journals
+from partseg_cli.io.journal import Journal
 
 PHOTOS = 7
 BATCH = 2
@@ -19,17 +18,17 @@ DONE = 3
 
 KILLED = f"""
 import os, signal, sys
-from partseg_cli.io.count_journal import CountJournal
+from partseg_cli.io.journal import Journal
 from partseg_cli.runtime.processes import DevicePlan
 
-add = CountJournal.add
+add = Journal.add
 def add_or_die(self, number, value):
     add(self, number, value)
     if number == {DONE - 1}:
         self._file.write(b'[3, ["scene')  # as if the kill had come in the middle of a line
         self._file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
-CountJournal.add = add_or_die
+Journal.add = add_or_die
 
 if __name__ == "__main__":
     from partseg_cli.cli.app import main
@@ -81,13 +80,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 def read_photos(monkeypatch) -> list[int]:
     """Numbers of the photos that are counted from now on."""
     numbers: list[int] = []
-    add = CountJournal.add
+    add = Journal.add
 
-    def watched(self: CountJournal, number: int, value: object) -> None:
+    def watched(self: Journal, number: int, value: object) -> None:
         numbers.append(number)
         add(self, number, value)
 
-    monkeypatch.setattr(CountJournal, "add", watched)
+    monkeypatch.setattr(Journal, "add", watched)
     return numbers
 
 
@@ -119,15 +118,15 @@ def test_when_a_process_of_several_is_killed_all_end_and_any_number_goes_on(part
 
 def stop_after(monkeypatch, photos: int) -> None:
     """Let the next run fail after some photos."""
-    add = CountJournal.add
+    add = Journal.add
 
-    def add_and_stop(self: CountJournal, number: int, value: object) -> None:
+    def add_and_stop(self: Journal, number: int, value: object) -> None:
         add(self, number, value)
         if number == photos - 1:
-            monkeypatch.setattr(CountJournal, "add", add)
+            monkeypatch.setattr(Journal, "add", add)
             raise PartsegError("stopped")
 
-    monkeypatch.setattr(CountJournal, "add", add_and_stop)
+    monkeypatch.setattr(Journal, "add", add_and_stop)
 
 
 CHANGED = [
@@ -170,47 +169,3 @@ def test_a_saved_map_is_there_before_its_photo_is_noted(partseg, trained, tmp_pa
     assert len(list((tmp_path / "predictions").iterdir())) == 4
     partseg(*words(trained, tmp_path, "--save-predictions"))
     assert len(list((tmp_path / "predictions").iterdir())) == PHOTOS
-
-
-# the journal
-
-
-def test_a_journal_gives_back_what_any_process_wrote(tmp_path):
-    for number, value in ((3, ["a", []]), (0, ["b", [[1]]])):
-        with CountJournal(tmp_path, "about") as journal:
-            journal.add(number, value)
-    assert CountJournal(tmp_path, "about").read(range(9)) == {3: ["a", []], 0: ["b", [[1]]]}
-    assert CountJournal(tmp_path, "about").read({0}) == {0: ["b", [[1]]]}
-    assert CountJournal(tmp_path, "something else").read(range(9)) == {}
-
-
-@pytest.mark.parametrize("rest", [b'[1, ["st', b"\x00\xff\x00", b"{}\n", b"[1]\n", b'["1", 2]\n', b"[1, 2]"])
-def test_a_line_that_is_not_whole_does_not_count(tmp_path, rest):
-    with CountJournal(tmp_path, "about") as journal:
-        journal.add(0, "whole")
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes() + rest)
-    assert CountJournal(tmp_path, "about").read(range(9)) == {0: "whole"}
-
-
-def test_a_journal_of_nothing_is_no_file(tmp_path):
-    with CountJournal(tmp_path / "out", "about") as journal:
-        assert journal.read(range(9)) == {}
-    assert not (tmp_path / "out").exists()
-
-
-def test_clearing_takes_journals_alone(tmp_path):
-    with CountJournal(tmp_path, "about") as journal:
-        journal.add(0, "a")
-    (tmp_path / "results.json").write_text("{}")
-    clear_journals(tmp_path)
-    assert list(tmp_path.iterdir()) == [tmp_path / "results.json"]
-
-
-def test_a_full_disk_is_told(tmp_path, file_size_limit):
-    with (
-        CountJournal(tmp_path, "about") as journal,
-        pytest.raises(PartsegError, match=r"cannot be written \(File too large\); lift the file size limit"),
-        file_size_limit(100),
-    ):
-        journal.add(0, "a" * 200)

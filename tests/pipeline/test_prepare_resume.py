@@ -12,12 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import Conversion, Converted, Outcome, Skipped, SourceImage
+from partseg_cli.data.converters.conversion import (
+    Conversion,
+    Converted,
+    Outcome,
+    Skipped,
+    SourceImage,
+    outcome_from_json,
+    outcome_to_json,
+)
 from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import Store, iterate
-from partseg_cli.errors import PartsegError
+from partseg_cli.errors import DataError, PartsegError
 from partseg_cli.io.journal import Journal
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.runtime import pool as processes
@@ -37,11 +45,11 @@ from partseg_cli.data.converters.plan import CartoonOptions
 
 workers.TRIAL = workers.WORTHWHILE = 0.0
 add = journal.Journal.add
-def add_or_die(self, number, item, outcomes):
-    add(self, number, item, outcomes)
+def add_or_die(self, number, value, *, is_final):
+    add(self, number, value, is_final=is_final)
     if number == {KILLED_AFTER - 1}:
-        self.file.write(b'{{"number": 23, "stam')  # as if the kill had come in the middle of a line
-        self.file.flush()
+        self._file.write(b'[23, ["cartoon')  # as if the kill had come in the middle of a line
+        self._file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 journal.Journal.add = add_or_die
 
@@ -125,9 +133,9 @@ def stop_after_one(monkeypatch) -> None:
     """Let the next run be interrupted as soon as one image is done."""
     add = Journal.add
 
-    def add_and_stop(self: Journal, number: int, item: SourceImage, outcomes: list[Outcome]) -> None:
+    def add_and_stop(self: Journal, number: int, value: object, *, is_final: bool) -> None:
         monkeypatch.setattr(Journal, "add", add)
-        add(self, number, item, outcomes)
+        add(self, number, value, is_final=is_final)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Journal, "add", add_and_stop)
@@ -168,74 +176,60 @@ def test_a_list_of_val_that_was_changed_in_between_starts_anew(tmp_path, samples
     assert (prepared.resumed, prepared.converted) == (0, {"train": 0, "val": 16})
 
 
-# the journal
+# what holds of a former run
 
 MASK = Mask.encode(np.eye(3, 4, dtype=bool))
 RECORD = Record("a", "a.png", 4, 3, "a.json", (Instance(0, 0, MASK),), (Part(0, 0, "x", 1, MASK),))
-DONE: list[Outcome] = [Skipped("a.json", "has no words", is_defect=False), Converted("val", RECORD)]
+
+
+@pytest.mark.parametrize(
+    "outcome", [Skipped("a.json", "has no words", is_defect=False), Converted("val", RECORD)], ids=lambda one: type(one)
+)
+def test_an_outcome_is_parsed_as_it_was_written(outcome):
+    assert outcome_from_json(json.loads(json.dumps(outcome_to_json(outcome)))) == outcome
 
 
 @pytest.fixture
-def item(tmp_path) -> SourceImage:
-    path = tmp_path / "a.json"
-    path.write_text("{}")
-    return SourceImage("a.json", None, (path,))
+def source(tmp_path) -> Path:
+    """A COCO set of two images of which the second photo is missing."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    Image.new("RGB", (6, 4)).save(folder / "1.png")
+    value = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in (1, 2)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 3, 1, 3]]}
+            for number in (1, 2)
+        ],
+        "categories": [{"id": 1, "name": "cat:ear"}],
+    }
+    (folder / "a.json").write_text(json.dumps(value))
+    return folder
 
 
-def written(folder: Path, item: SourceImage, outcomes: list[Outcome]) -> None:
-    with Journal(folder, "about") as journal:
-        journal.add(0, item, outcomes)
+def refused(source: Path, out: Path) -> None:
+    """Convert all there is, and stop before the store is written."""
+    with pytest.raises(DataError):
+        prepare("coco", source=source, out=out, strict=True)
 
 
-def test_a_journal_gives_back_what_it_was_given(tmp_path, item):
-    written(tmp_path, item, DONE)
-    with Journal(tmp_path, "about") as journal:
-        assert journal.resume([item]) == 1
-        assert 0 in journal
-        assert list(journal.outcomes([item])) == [(item, outcome) for outcome in DONE]
+def test_a_defect_is_tried_again(source, tmp_path):
+    refused(source, tmp_path / "out")
+    Image.new("RGB", (6, 4)).save(source / "2.png")
+    prepared = prepare("coco", source=source, out=tmp_path / "out")
+    assert (prepared.resumed, prepared.converted, prepared.skipped) == (1, {"train": 2, "val": 0}, ())
 
 
-def test_an_item_whose_file_has_changed_is_done_again(tmp_path, item):
-    written(tmp_path, item, DONE)
-    item.files[0].write_text("{} ")
-    with Journal(tmp_path, "about") as journal:
-        assert journal.resume([item]) == 0
+def test_an_item_whose_file_has_changed_is_done_again(source, tmp_path):
+    refused(source, tmp_path / "out")
+    (source / "a.json").write_text((source / "a.json").read_text() + " ")
+    assert prepare("coco", source=source, out=tmp_path / "out").resumed == 0
 
 
-def test_a_defect_is_tried_again(tmp_path, item):
-    written(tmp_path, item, [*DONE, Skipped("a.json", "is broken", is_defect=True)])
-    with Journal(tmp_path, "about") as journal:
-        assert journal.resume([item]) == 0
-
-
-def test_a_conversion_of_other_options_has_a_journal_of_its_own(tmp_path, item):
-    written(tmp_path, item, DONE)
-    with Journal(tmp_path, "about something else") as journal:
-        assert journal.resume([item]) == 0
-
-
-@pytest.mark.parametrize("rest", [b'{"number": 1, "st', b"\x00\xff\x00", b"[]\n", b'{"number": 1}'])
-def test_a_line_that_is_not_whole_is_forgotten(tmp_path, item, rest):
-    written(tmp_path, item, DONE)
-    (path,) = tmp_path.glob(".unfinished-*")
-    whole = path.read_bytes()
-    path.write_bytes(whole + rest)
-    with Journal(tmp_path, "about") as journal:
-        assert journal.resume([item]) == 1
-    assert path.read_bytes() == whole
-
-
-def test_a_journal_of_nothing_but_defects_is_removed(tmp_path, item):
-    written(tmp_path / "store", item, [Skipped("a.json", "is broken", is_defect=True)])
-    assert list((tmp_path / "store").iterdir()) == []
-
-
-def test_a_full_disk_is_told(tmp_path, item, file_size_limit):
-    with (
-        pytest.raises(PartsegError, match=r"cannot be written \(File too large\); lift the file size limit"),
-        file_size_limit(100),
-    ):
-        written(tmp_path / "store", item, DONE)
+def test_a_run_of_nothing_but_defects_leaves_nothing(source, tmp_path):
+    (source / "1.png").unlink()
+    refused(source, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # the workers

@@ -59,6 +59,20 @@ class Skipped:
 Outcome = Converted | Skipped
 
 
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as a plain record."""
+    if isinstance(outcome, Converted):
+        return {"split": outcome.split, "record": outcome.record.to_json()}
+    return vars(outcome)
+
+
+def outcome_from_json(value: dict[str, Any]) -> Outcome:
+    """Parse what `outcome_to_json` returned."""
+    if "record" in value:
+        return Converted(value["split"], Record.from_json(value["record"]))
+    return Skipped(**value)
+
+
 @dataclass(frozen=True)
 class SourceImage:
     """One annotated image, with all that its conversion reads, so that any process can do it.
@@ -73,6 +87,12 @@ class SourceImage:
     name: str
     content: Any
     files: tuple[Path, ...] = ()
+
+    @property
+    def stamp(self) -> str:
+        """Name, and sizes and times of the files: former outcomes hold while it stays the same."""
+        stats = (path.stat() if path.exists() else None for path in self.files)
+        return " ".join([self.name, *(f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "none" for stat in stats)])
 
 
 @dataclass(frozen=True)
