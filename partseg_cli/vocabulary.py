@@ -5,14 +5,13 @@ A *pair* is an object-specific part, such as "cat's head": the part "head" of th
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from partseg_cli.errors import VocabularyError
+from partseg_cli.errors import VocabularyError, did_you_mean, one_line
 
 POSSESSIVE = re.compile(r"(?:['’]s|(?<=s)['’])\s+")
 """Ends the object in "cat's ear", "cat’s ear" and "bus' wheel"."""
@@ -172,8 +171,7 @@ class Vocabulary:
 def check_known(name: str, known: Sequence[str], what: str) -> None:
     """Raise a `VocabularyError` with the nearest known name unless `name` is in `known`."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        advice = did_you_mean(name, known, f"known are {', '.join(known)}")
         raise VocabularyError(f"{what}: must be in the vocabulary, got {name!r}; {advice}")
 
 
@@ -208,7 +206,7 @@ def parse_word(text: str) -> QueryTerm:
     Raises:
         VocabularyError: the object or the part is empty.
     """
-    plain = " ".join(text.split())
+    plain = one_line(text)
     pieces = POSSESSIVE.split(plain, maxsplit=1)
     if not plain or not all(pieces) or re.fullmatch(r".*['’]s?", plain):
         raise VocabularyError(
@@ -228,7 +226,7 @@ def parse_category(name: str) -> QueryTerm:
     Raises:
         VocabularyError: the object or the part is empty.
     """
-    plain = " ".join(name.split())
+    plain = one_line(name)
     before, colon, after = (piece.strip() for piece in plain.partition(":"))
     if not colon:
         return parse_word(plain)

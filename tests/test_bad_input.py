@@ -260,7 +260,7 @@ def test_a_split_of_another_data_set_exits_3(complaint, trained, tmp_path):
     [
         (["--val-fraction", "2"], "--val-fraction must lie between 0 and 1, got 2"),
         (["--shots", "0"], "--shots must be >= 1, got 0"),
-        (["--unseen", "catt"], "unseen objects: must be in the vocabulary, got 'catt'; did you mean 'cat'?"),
+        (["--unseen", "catt"], "unseen objects: must be in the vocabulary, got 'catt'; did you mean cat?"),
         (
             ["--unseen", ",".join(load_manifest("cartoon-part").vocabulary.objects)],
             "--unseen: at least one object must stay seen, got all of them; leave one out",
@@ -526,7 +526,7 @@ def test_label_maps_and_a_model_are_not_scored_at_once(complaint, trained, optio
     [
         ("partcatsg", "did you mean partcatseg?"),
         ("OVPARTS", "did you mean ovparts?"),
-        ("x", "name one of them"),
+        ("x", "choose one of them"),
     ],
 )
 def test_an_unknown_rule_is_told_with_the_one_that_was_meant(complaint, trained, rule, advice):

@@ -79,7 +79,7 @@ def test_with_unseen_sets_every_flag_anew():
 
 
 def test_an_unknown_unseen_object_is_refused_with_the_nearest_name():
-    with refused("unseen objects: must be in the vocabulary, got 'dgo'; did you mean 'dog'?"):
+    with refused("unseen objects: must be in the vocabulary, got 'dgo'; did you mean dog?"):
         ZOO.with_unseen(["cat", "dgo"])
 
 

@@ -11,7 +11,7 @@ from partseg_cli.cli import bench, evaluate, export, inspect, launch, merge, rec
 from partseg_cli.cli import compare as results
 from partseg_cli.cli import predict as run
 from partseg_cli.cli import prepare as data
-from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.errors import PartsegError, UsageError, one_line
 
 app = typer.Typer(
     name="partseg",
@@ -83,5 +83,5 @@ def _check_renamed(words: list[str]) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    typer.echo(" ".join(text.split()), err=True)
+    typer.echo(one_line(text), err=True)
     return code

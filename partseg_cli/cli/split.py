@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partseg_cli.cli import console as show
+from partseg_cli.errors import format_list
 
 if TYPE_CHECKING:
     from partseg_cli.data.splits.leakage import Audit
@@ -144,7 +145,7 @@ def _show_crossed(crossed: CrossDatasetMatch, target: str) -> None:
     if there := crossed.unseen_there:
         show.note(
             f"{len(there)} of the pairs found are unseen in the split of {crossed.source}: a model that was trained "
-            f"with that split has seen no label of {_some(there)}"
+            f"with that split has seen no label of {format_list(there, NAMES_SHOWN)}"
         )
 
 
@@ -196,10 +197,4 @@ def _checks(audit: Audit) -> list[tuple[str, str]]:
 
 
 def _list(names: tuple[str, ...]) -> str:
-    return f": {_some(names)}" if names else ""
-
-
-def _some(names: tuple[str, ...]) -> str:
-    """Name a few, and count the others."""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+    return f": {format_list(names, NAMES_SHOWN)}" if names else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from partseg_cli.config.sections import (
     TrainSection,
 )
 from partseg_cli.config.values import check_keys, read_section
-from partseg_cli.errors import RecipeError
+from partseg_cli.errors import RecipeError, did_you_mean, one_line
 from partseg_cli.io.paths import packaged
 
 
@@ -111,8 +110,8 @@ def find_recipe(name: str) -> Path:
     if candidate.is_file() and str(path.parent) in {".", "recipes"}:
         return candidate
     known = sorted(file.stem for file in packaged("recipes").glob("*.yaml"))
-    near = difflib.get_close_matches(path.stem, known, n=1) or known
-    raise RecipeError(f"{name}: no such recipe; packaged are {', '.join(known)}: did you mean {near[0]}?")
+    advice = did_you_mean(path.stem, known, f"did you mean {known[0]}?")
+    raise RecipeError(f"{name}: no such recipe; packaged are {', '.join(known)}: {advice}")
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -137,7 +136,7 @@ def load_any_recipe(name: str, overrides: Iterable[str] = ()) -> AnyRecipe:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: invalid YAML ({' '.join(str(error).split())}); fix the file") from error
+        raise RecipeError(f"{path}: invalid YAML ({one_line(error)}); fix the file") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: must hold the sections {', '.join(SECTIONS)}, got {raw!r}")
     for override in overrides:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -10,7 +9,7 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from partseg_cli.config.sections import RENAMED
-from partseg_cli.errors import RecipeError
+from partseg_cli.errors import RecipeError, closest_name
 
 Section = TypeVar("Section")
 
@@ -87,8 +86,8 @@ def _guess(key: str, known: list[str], prefix: str, sections: Mapping[str, type]
     if key in every:
         return f"{every[key]}.{key}"
     for names in (known, list(every)):
-        if near := difflib.get_close_matches(key, names, n=1):
-            return prefix + near[0] if names is known else f"{every[near[0]]}.{near[0]}"
+        if near := closest_name(key, names):
+            return prefix + near if names is known else f"{every[near]}.{near}"
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, did_you_mean
 from partseg_cli.io.paths import packaged
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -100,11 +99,10 @@ def load_manifest(name: str) -> Manifest:
     """
     path: Path = packaged("data_manifests") / f"{name.replace('-', '_')}.yaml"
     if not path.is_file():
-        near = [known for known in manifest_names() if name in known] or difflib.get_close_matches(
-            name, manifest_names()
-        )
-        advice = f"did you mean {near[0]}?" if near else "for a set of your own write partseg prepare coco DIR"
-        raise DataError(f"data set must be one of {', '.join(manifest_names())}, got {name!r}; {advice}")
+        known = manifest_names()
+        longer = next((other for other in known if name in other), name)
+        advice = did_you_mean(longer, known, "for a set of your own write partseg prepare coco DIR")
+        raise DataError(f"data set must be one of {', '.join(known)}, got {name!r}; {advice}")
     value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     lists = ("objects", "unseen_objects", "archives", "notes")
     return Manifest(**value | {key: tuple(value.get(key, ())) for key in lists})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, closest_name
 from partseg_cli.io.paths import data_dir
 
 MARK = "dataset.json"
@@ -38,16 +36,16 @@ def _instead(path: Path) -> str:
 
 def _advice(text: str) -> str:
     """Name the nearest of the sets that are there, or all of them."""
-    places = {**dict(_stores(data_dir(), named=True)), **dict(_stores(Path(text).parent, named=False))}
-    places |= dict(_stores(Path(text), named=False))
-    near = difflib.get_close_matches(Path(text).name, [Path(place).name for place in places], n=1)
-    if near:
-        return f"did you mean {next(place for place in places if Path(place).name == near[0])}?"
-    return f"prepared are {', '.join(places)}" if places else "run partseg prepare first"
+    found = [folder.name for folder in _stores(data_dir())]
+    found += [str(folder) for home in (Path(text).parent, Path(text)) for folder in _stores(home)]
+    near = closest_name(Path(text).name, [Path(name).name for name in found])
+    if near is not None:
+        return f"did you mean {next(name for name in found if Path(name).name == near)}?"
+    return f"prepared are {', '.join(dict.fromkeys(found))}" if found else "run partseg prepare first"
 
 
-def _stores(home: Path, *, named: bool) -> Iterator[tuple[str, Path]]:
-    """Give what a user may write for each prepared set right in `home`: its name, or its path."""
+def _stores(home: Path) -> list[Path]:
+    """Return the folders of the stores right in `home`."""
     with suppress(OSError):
-        for path in sorted(home.glob(f"*/{MARK}")):
-            yield (path.parent.name if named else str(path.parent)), path.parent
+        return [path.parent for path in sorted(home.glob(f"*/{MARK}"))]
+    return []

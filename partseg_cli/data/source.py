@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, format_list, one_line
 from partseg_cli.io.images import describe_file
-
-NAMES_SHOWN = 5
 
 
 def is_ignored_file(name: str) -> bool:
@@ -33,16 +31,6 @@ def describe_folder(folder: Path) -> str:
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
     return format_list(sorted(path.name for path in folder.iterdir())) or "an empty folder"
-
-
-def format_list(names: Sequence[str], shown: int = NAMES_SHOWN) -> str:
-    """Name a few, and count the others.
-
-    >>> format_list(["ear", "eye", "nose"], 2)
-    'ear, eye and 1 more'
-    """
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def is_inside(source: Path, path: Path) -> bool:
@@ -100,5 +88,5 @@ def read_json(path: Path, advice: str, object_hook: Callable[[dict[str, Any]], A
     except OSError as error:
         raise DataError(f"{path}: must be a readable file, got {error.strerror}; {advice}") from error
     except (ValueError, RecursionError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise DataError(f"{path}: must be JSON, got {describe_file(path)} ({why}); {advice}") from error

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from partseg_cli.data.record import Record, RecordKey
-from partseg_cli.errors import DataError, PartsegError, VocabularyError
+from partseg_cli.errors import DataError, PartsegError, VocabularyError, one_line
 from partseg_cli.io.atomic import atomic_write, disk_error, write_json
 from partseg_cli.io.images import open_photo
 from partseg_cli.vocabulary import Vocabulary
@@ -314,4 +314,4 @@ def image_root(folder: Path) -> str:
 
 
 def _why(error: Exception) -> str:
-    return "not found" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+    return "not found" if isinstance(error, FileNotFoundError) else one_line(error)

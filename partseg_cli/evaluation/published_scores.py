@@ -6,13 +6,12 @@ The figures are in `data_manifests/published_scores.csv`; those alone that were 
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from partseg_cli.errors import UsageError
+from partseg_cli.errors import UsageError, did_you_mean
 from partseg_cli.evaluation.metrics import ROUND_TRIP, EvalResult, Means
 from partseg_cli.evaluation.rules import GROUPS
 from partseg_cli.io.paths import packaged
@@ -148,9 +147,7 @@ def _check(system: str) -> None:
     if system in UNREAD:
         raise UsageError(f"--against must be one of {', '.join(known)}, got {system!r}: {UNREAD[system]}")
     if system not in known:
-        near = difflib.get_close_matches(system, known, n=1)
-        advice = f"did you mean {near[0]}?" if near else "name one of them"
-        raise UsageError(f"--against must be one of {', '.join(known)}, got {system!r}; {advice}")
+        raise UsageError(f"--against must be one of {', '.join(known)}, got {system!r}; {did_you_mean(system, known)}")
 
 
 @cache

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from partseg_cli.errors import DataError, UsageError
+from partseg_cli.errors import DataError, UsageError, one_line
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import Job
 from partseg_cli.evaluation.shards import Shard, parse_shard
@@ -112,7 +112,7 @@ def read_shard(folder: Path) -> ReadShard:
         shard, trial = parse_shard(document["shard"]), document["trial"]
         counted = (document["images_counted"], document["samples_counted"])
     except (OSError, ValueError, KeyError, TypeError, BadZipFile, UsageError) as error:
-        reason = "nothing there" if isinstance(error, FileNotFoundError) else " ".join(repr(error).split())
+        reason = "nothing there" if isinstance(error, FileNotFoundError) else one_line(repr(error))
         raise DataError(
             f"{folder}: must hold a shard of partseg evaluate --shard, got {reason}; evaluate it again"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from partseg_cli.data.record import RecordKey
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.splits.split import Split, load_split
 from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError, UsageError
+from partseg_cli.errors import DataError, UsageError, did_you_mean
 from partseg_cli.evaluation.boundary import RATIO
 from partseg_cli.evaluation.metrics import DEFAULT_RULE, ROUND_TRIP
 from partseg_cli.evaluation.rules import RULES
@@ -157,8 +156,7 @@ def build_eval_spec(
     """
     if rule not in {*RULES, ROUND_TRIP}:
         known = [*RULES, ROUND_TRIP]
-        near = difflib.get_close_matches(rule.lower(), known, n=1)
-        advice = f"did you mean {near[0]}?" if near else "name one of them"
+        advice = did_you_mean(rule.lower(), known)
         raise UsageError(f"--rule must be one of {', '.join(known)}, got {rule!r}; {advice}")
     if not 0 < ratio <= 1:
         raise UsageError(f"--boundary-ratio must be above 0 and at most 1, got {ratio:g}; the usual one is {RATIO}")

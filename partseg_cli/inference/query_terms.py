@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from partseg_cli.errors import VocabularyError
+from partseg_cli.errors import VocabularyError, one_line
 from partseg_cli.vocabulary import QueryTerm, parse_word
 
 
@@ -46,7 +46,7 @@ def _read_file(path: Path) -> list[QueryTerm]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise VocabularyError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend it") from error
+        raise VocabularyError(f"{path}: is not YAML ({one_line(error)}); mend it") from error
     return _read_yaml(path, value)
 
 
@@ -79,7 +79,7 @@ def _read_entry(path: Path, entry: object) -> QueryTerm:
 
 
 def _word(path: Path, name: object, part: object) -> QueryTerm:
-    names = [" ".join(text.split()) for text in (name, part) if isinstance(text, str)]
+    names = [one_line(text) for text in (name, part) if isinstance(text, str)]
     if len(names) != sum(text is not None for text in (name, part)) or not names or not all(names):
         raise _misread(path, {"object": name, "part": part})
     known = iter(names)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 
 MAX_MEGAPIXELS = 100
 """A decoded photo of this size takes 300 MB."""
@@ -193,7 +193,7 @@ def _complaint(path: Path, error: Exception) -> str:
         return _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6}")
     if isinstance(error, OSError) and error.strerror:
         return f"{path}: must be a readable photo, got {error.strerror}; check the path"
-    why = " ".join(str(error).split()) or type(error).__name__
+    why = one_line(error) or type(error).__name__
     return f"{path}: a photo must be whole, got one that cannot be decoded ({why}); get it again"
 
 

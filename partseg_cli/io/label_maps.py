@@ -11,7 +11,7 @@ from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.atomic import atomic_write
 from partseg_cli.io.images import photo_size
 
@@ -39,7 +39,7 @@ def read_numbers(path: Path, kind: str, reason: str) -> tuple[str, Shaped[np.nda
     except DataError as error:
         raise InvalidAnnotationError(reason, str(error).replace(str(path), path.name)) from error
     except Exception as error:  # Pillow raises whatever broken bytes lead it to
-        why = " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
+        why = one_line(str(error).replace(str(path), path.name)) or type(error).__name__
         raise InvalidAnnotationError(reason, f"{path.name}: {why}") from error
 
 

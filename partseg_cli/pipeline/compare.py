@@ -13,7 +13,7 @@ from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
-from partseg_cli.errors import DataError, UsageError
+from partseg_cli.errors import DataError, UsageError, one_line
 from partseg_cli.evaluation.bootstrap import Difference, check_same_images, paired
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.metrics import ROUND_TRIP, formula_of, number
@@ -272,4 +272,4 @@ def _csv(document: Mapping[str, Any], images: list[dict[str, Any]]) -> str:
 
 
 def _why(error: Exception) -> str:
-    return "nothing there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split()) or repr(error)
+    return "nothing there" if isinstance(error, FileNotFoundError) else one_line(error) or repr(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from partseg_cli.data.exporters.common import checked
 from partseg_cli.data.record import Record
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Records, Store
-from partseg_cli.errors import DataError, PartsegError, UsageError
+from partseg_cli.errors import DataError, PartsegError, UsageError, did_you_mean
 from partseg_cli.io.atomic import UNFINISHED, atomic_write, write_json
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import data_dir
@@ -172,9 +171,7 @@ def _photo_way(to: str, copy: bool | None) -> str:
 def _check_known(option: str, value: str, known: Collection[str]) -> None:
     """Raise a `UsageError` with the nearest known value unless it is one."""
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        advice = f"did you mean {near[0]}?" if near else "choose one of them"
-        raise UsageError(f"{option} must be one of {', '.join(known)}, got {value!r}; {advice}")
+        raise UsageError(f"{option} must be one of {', '.join(known)}, got {value!r}; {did_you_mean(value, known)}")
 
 
 def _choose(store: Store, splits: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.config.recipe import find_recipe, load_any_recipe
-from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.errors import PartsegError, UsageError, one_line
 from partseg_cli.io.paths import packaged
 
 
@@ -109,4 +109,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PartsegError(f"{path}: cannot be read ({' '.join(str(error).split())}); mend it") from error
+        raise PartsegError(f"{path}: cannot be read ({one_line(error)}); mend it") from error

@@ -14,7 +14,7 @@ from PIL import Image
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, rows_under
 from partseg_cli.data.store import DatasetInfo, Store
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.label_maps import palette
 from partseg_cli.reports.overlay import colour, edges, with_legend
 
@@ -218,6 +218,6 @@ def _uri(picture: Image.Image, kind: str, **options: int) -> str:
 def _tile(painting: Painting, words: Sequence[Word], title: str) -> Image.Image:
     small = _shrink(painting.photo, TILE)
     entries = [(word.colour, word.name) for word in words if word.colour is not None]
-    title = " ".join(title.split())
+    title = one_line(title)
     title = title if len(title) <= TITLE else f"{title[:7]}...{title[10 - TITLE :]}"
     return with_legend(colour(small, _sampled(painting.labels, small.size), painting.colours), entries, title)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from partseg_cli.errors import one_line
 from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, RULES
 from partseg_cli.io.versions import package_versions
@@ -103,7 +104,7 @@ def _plain(value: object) -> str:
     >>> _plain("data_split"), _plain("<b>*")
     ('data split', '\\<b\\>\\*')
     """
-    return re.sub(r"([\\`*\[\]<>#|~&])", r"\\\1", " ".join(str(value).replace("_", " ").split()))
+    return re.sub(r"([\\`*\[\]<>#|~&])", r"\\\1", one_line(str(value).replace("_", " ")))
 
 
 def _code(value: object) -> str:
@@ -112,6 +113,6 @@ def _code(value: object) -> str:
     >>> _code("a_b"), _code("x`y")
     ('`a_b`', '`` x`y ``')
     """
-    words = " ".join(str(value).split())
+    words = one_line(value)
     fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
     return f"{fence}{words}{fence}" if fence == "`" else f"{fence} {words} {fence}"

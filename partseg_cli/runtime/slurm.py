@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partseg_cli.config.recipe import Recipe, load_recipe
-from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.errors import PartsegError, UsageError, one_line
 from partseg_cli.training.batch_share import share_batch
 
 NOTICE = 120
@@ -156,6 +156,6 @@ def submit(script: str) -> str:
         raise UsageError("launch slurm needs sbatch, got none on PATH; run it on the cluster, or add --dry-run")
     done = subprocess.run([sbatch], input=script, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = " ".join(done.stderr.split()) or "nothing"
+        said = one_line(done.stderr) or "nothing"
         raise PartsegError(f"sbatch must take the job, got exit {done.returncode} and {said!r}; see --dry-run")
     return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import yaml
 
-from partseg_cli.errors import UsageError
+from partseg_cli.errors import UsageError, did_you_mean, one_line
 from partseg_cli.io.atomic import write_text
 from partseg_cli.training.loop import Step
 
@@ -110,7 +109,7 @@ class WandB:
                 settings=wandb.Settings(console="off", silent=True),
             )
         except wandb.Error as error:
-            said = " ".join(str(error).split())
+            said = one_line(error)
             raise UsageError(
                 f"logger wandb must reach its server, got {said!r}; wandb login, or set WANDB_MODE=offline"
             ) from error
@@ -137,8 +136,7 @@ def check_loggers(names: Iterable[str]) -> None:
     """
     for name in names:
         if name not in KINDS:
-            near = difflib.get_close_matches(name.lower(), KINDS, n=1)
-            advice = f"did you mean {near[0]}?" if near else "name one of them"
+            advice = did_you_mean(name.lower(), KINDS)
             raise UsageError(f"loggers are {' and '.join(KINDS)}, got {name!r}; {advice}")
         spec = find_spec(name)
         if spec is None or spec.origin is None:  # a mere folder of that name is no package

@@ -93,7 +93,7 @@ KNOWN = "--against must be one of catseg, clipseg, partclipseg, vlpart, zsseg, g
     ("name", "message"),
     [
         ("partclip", f"{KNOWN}'partclip'; did you mean partclipseg?"),
-        ("", f"{KNOWN}''; name one of them"),
+        ("", f"{KNOWN}''; choose one of them"),
         ("partcatseg", f"{KNOWN}'partcatseg': {UNREAD['partcatseg']}"),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
         (
             ["--unseen-parts", "eer"],
             2,
-            "unseen parts: must be in the vocabulary, got 'eer'; did you mean 'ear'?",
+            "unseen parts: must be in the vocabulary, got 'eer'; did you mean ear?",
         ),
         (
             ["--unseen-parts", "ear,head,tail"],

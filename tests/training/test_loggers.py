@@ -54,7 +54,7 @@ def test_none_is_fine(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("tensorbord", "did you mean tensorboard?"), ("WandB", "did you mean wandb?"), ("x", "name one of them")],
+    [("tensorbord", "did you mean tensorboard?"), ("WandB", "did you mean wandb?"), ("x", "choose one of them")],
 )
 def test_an_unknown_name_is_refused(tmp_path, name, advice):
     with pytest.raises(UsageError, match=f"^loggers are tensorboard and wandb, got '{name}'; {re.escape(advice)}$"):

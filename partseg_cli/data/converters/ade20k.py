@@ -21,7 +21,7 @@ from PIL import Image
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.source import absolute, check_links, describe_folder, folders_at, is_ignored_file
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.images import describe_file
 from partseg_cli.io.label_maps import read_numbers
 
@@ -139,9 +139,7 @@ class Release:
                 raise InvalidAnnotationError(NOT_JSON, describe_file(path))
             return _things(content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidAnnotationError(
-                BROKEN_JSON, f"{type(error).__name__}: {' '.join(str(error).split())}"
-            ) from error
+            raise InvalidAnnotationError(BROKEN_JSON, f"{type(error).__name__}: {one_line(error)}") from error
 
     def mask_path(self, image: Path, thing: Thing) -> Path:
         """Give the path of the mask of a thing.

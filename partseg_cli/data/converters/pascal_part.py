@@ -32,7 +32,7 @@ from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.source import check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.data.store import image_root
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.images import describe_file
 
 ANNOTATION_FOLDERS = (
@@ -241,7 +241,7 @@ def read_annotation(path: Path) -> tuple[RawObject, ...]:
         (anno,) = _structs(loadmat(io.BytesIO(content), variable_names=["anno"])["anno"])
         return tuple(_raw_object(thing) for thing in _structs(anno["objects"]))
     except Exception as error:  # the reader raises whatever broken bytes lead it to
-        raise InvalidAnnotationError(BROKEN_MAT, f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise InvalidAnnotationError(BROKEN_MAT, f"{type(error).__name__}: {one_line(error)}") from error
 
 
 def common_size(things: Sequence[RawObject]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from partseg_cli.data.exporters.common import info_from_json, info_to_json
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store
-from partseg_cli.errors import DataError, UsageError, VocabularyError
+from partseg_cli.errors import DataError, UsageError, VocabularyError, one_line
 from partseg_cli.io.atomic import atomic_write
 
 FORMAT = "partseg-parquet-1"
@@ -120,7 +120,7 @@ def _opened(path: Path) -> Any:  # noqa: ANN401 - pyarrow.parquet.ParquetFile
     try:
         file = parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise DataError(f"{path}: must be an exported Parquet file, got none that can be read ({why})") from error
     _info(path, file)
     return file

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, Shaped
 
-from partseg_cli.data.source import format_list
 from partseg_cli.data.store import DatasetInfo
-from partseg_cli.errors import DataError, VocabularyError
+from partseg_cli.errors import DataError, VocabularyError, format_list, one_line
 from partseg_cli.vocabulary import Pair, Vocabulary, parse_category
 
 NOTHING = {8: 255, 16: 65535}
@@ -96,7 +95,7 @@ class Classes:
 
     def find(self, text: str) -> int | None:
         """Give the place of "cat's ear", "cat:ear" or "cat"; None if there is none."""
-        plain = " ".join(text.split())
+        plain = one_line(text)
         if plain in self.spellings:
             return self.spellings[plain]
         try:

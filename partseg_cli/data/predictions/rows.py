@@ -10,8 +10,7 @@ from typing import Any
 
 from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Photos, Wanted, check_size
-from partseg_cli.data.source import format_list
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, format_list
 
 Value = Any
 """Whatever JSON can hold."""

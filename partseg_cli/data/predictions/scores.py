@@ -19,7 +19,7 @@ from torch import Tensor
 from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Predictions, Wanted, check_size
 from partseg_cli.data.record import Record
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.images import MAX_MEGAPIXELS, describe_file
 
 SUFFIXES = (".npy", ".npz")
@@ -144,7 +144,7 @@ def _opened(path: Path) -> Iterator[Stream]:
     except OSError as error:
         raise DataError(f"{path}: must be a readable file, got {error.strerror or error}; check it") from error
     except Exception as error:  # they raise whatever broken bytes lead them to
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = one_line(error) or type(error).__name__
         raise DataError(f"{path}: must be a whole NumPy file, got a broken one ({why}); {SAVE_AGAIN}") from error
 
 

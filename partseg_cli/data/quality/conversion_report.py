@@ -9,7 +9,7 @@ from typing import Any
 
 from partseg_cli.data.converters.conversion import Conversion, Outcome, Skipped
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.source import format_list
+from partseg_cli.errors import format_list
 from partseg_cli.vocabulary import Vocabulary
 
 

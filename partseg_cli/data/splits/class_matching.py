@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from partseg_cli.errors import one_line
 from partseg_cli.io.paths import packaged
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -89,7 +90,7 @@ def _plain(name: str) -> str:
     >>> _plain("Car_(automobile)")
     'car (automobile)'
     """
-    return " ".join(name.casefold().replace("_", " ").split())
+    return one_line(name.casefold().replace("_", " "))
 
 
 def unmatched_pairs(matches: Sequence[Match], source: Vocabulary) -> tuple[str, ...]:

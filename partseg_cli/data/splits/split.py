@@ -11,7 +11,7 @@ import yaml
 
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, iterate
-from partseg_cli.errors import DataError, VocabularyError
+from partseg_cli.errors import DataError, VocabularyError, one_line
 from partseg_cli.io.atomic import write_text
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -116,9 +116,7 @@ def load_split(store: Store, name: str) -> Split:
     try:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path}: no readable split file ({' '.join(str(error).split())}); make it: partseg split"
-        ) from error
+        raise DataError(f"{path}: no readable split file ({one_line(error)}); make it: partseg split") from error
     if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
         raise DataError(
             f"{path}: must be a split file of format {FORMAT!r}, got something else; make it: partseg split"

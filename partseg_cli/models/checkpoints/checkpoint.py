@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from partseg_cli.errors import CheckpointError, PartsegError
+from partseg_cli.errors import CheckpointError, PartsegError, one_line
 from partseg_cli.io.atomic import atomic_write
 from partseg_cli.vocabulary import Vocabulary
 
@@ -194,7 +194,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _unwritten(path: Path, error: Exception) -> PartsegError:
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error)[:200]
     return PartsegError(f"{path}: cannot be written ({reason}); free some space or choose another --out")
 
 
@@ -211,7 +211,7 @@ def load_state(path: Path) -> dict[str, Any]:
             f"{path}: is no readable training state (it holds more than tensors and plain values); train again"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        reason = " ".join(str(error).split())[:200] or "it is cut off"
+        reason = one_line(error)[:200] or "it is cut off"
         raise CheckpointError(f"{path}: is no readable training state ({reason}); train again") from error
     given = state.pop("format", None) if isinstance(state, dict) else type(state).__name__
     if given != STATE_FORMAT:

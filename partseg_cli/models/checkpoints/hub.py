@@ -21,7 +21,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from partseg_cli.errors import CheckpointError
+from partseg_cli.errors import CheckpointError, one_line
 from partseg_cli.io.paths import cache_dir
 
 HUB_SECONDS = 4.0
@@ -148,4 +148,4 @@ def _within(seconds: float, work: Callable[[], str]) -> str | Exception:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    return one_line(error)[:120] or type(error).__name__

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from partseg_cli.errors import CheckpointError
+from partseg_cli.errors import CheckpointError, one_line
 
 STATE_KEYS = ("model", "state_dict")
 """Where training code puts the weights: detectron2, others."""
@@ -101,7 +101,7 @@ def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was 
 
 def _objects(error: Exception) -> str:
     """Give what torch's long message says of the object that it met."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if found := re.search(r"GLOBAL (\S+)", text):
         return found[1]
     _, _, reason = text.partition("WeightsUnpickler error: ")
@@ -109,7 +109,7 @@ def _objects(error: Exception) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split())[:120] or "it is cut off"
+    reason = one_line(error)[:120] or "it is cut off"
     return CheckpointError(f"{path}: is not a whole file of torch.save or safetensors ({reason}); download it again")
 
 

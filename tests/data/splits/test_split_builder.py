@@ -50,7 +50,7 @@ def test_no_unseen_object_makes_all_pairs_seen(small_store):
 
 
 def test_an_unseen_object_must_be_known(small_store):
-    with refused("unseen objects: must be in the vocabulary, got 'cta'; did you mean 'cat'?", VocabularyError):
+    with refused("unseen objects: must be in the vocabulary, got 'cta'; did you mean cat?", VocabularyError):
         drawn(small_store, unseen=["cta"])
 
 
@@ -170,7 +170,7 @@ def test_parts_alone_leave_objects_that_are_seen_in_part(small_store):
 
 
 def test_an_unseen_part_must_be_known(small_store):
-    with refused("unseen parts: must be in the vocabulary, got 'haed'; did you mean 'head'?", VocabularyError):
+    with refused("unseen parts: must be in the vocabulary, got 'haed'; did you mean head?", VocabularyError):
         drawn(small_store, parts=["haed"])
 
 

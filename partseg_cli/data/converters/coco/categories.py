@@ -9,8 +9,7 @@ from typing import Any
 
 from partseg_cli.data.converters.coco.files import CocoFile
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
-from partseg_cli.data.source import format_list
-from partseg_cli.errors import DataError, UsageError, VocabularyError
+from partseg_cli.errors import DataError, UsageError, VocabularyError, format_list, one_line
 from partseg_cli.vocabulary import QueryTerm, parse_category
 
 LINK = "obj_ann_id"
@@ -53,7 +52,7 @@ def choose_ways(files: Sequence[CocoFile], object_name: str | None) -> list[Way]
     names = " and ".join(file.name for file in files)
     is_linked = any(_link(annotation) is not None for file in files for annotation in file.annotations)
     if object_name is not None:
-        one = " ".join(object_name.split())
+        one = one_line(object_name)
         if not one:
             raise UsageError("--object must be a name, got nothing; write --object car")
         if is_linked:

@@ -29,7 +29,7 @@ from partseg_cli.data.exporters.common import info_from_json
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, image_root
-from partseg_cli.errors import DataError, VocabularyError
+from partseg_cli.errors import DataError, VocabularyError, one_line
 from partseg_cli.vocabulary import Vocabulary
 
 BROKEN = "image of an export is malformed"
@@ -157,7 +157,7 @@ def check_lists(file: CocoFile, info: DatasetInfo) -> None:
     Raises:
         DataError: it has been changed.
     """
-    expected = [(c["id"], " ".join(c["name"].split()), c["supercategory"]) for c in categories(info)]
+    expected = [(c["id"], one_line(c["name"]), c["supercategory"]) for c in categories(info)]
     if [(number, c.name, c.kind) for number, c in file.categories.items()] != expected:
         raise _changed(file, "categories must be those of info.partseg, got others")
     images = [image["id"] for image in file.images if _is_image(image)]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from partseg_cli.data.converters.conversion import NO_PHOTO, InvalidAnnotationError
-from partseg_cli.data.source import absolute, format_list, is_ignored_file, is_inside, read_json
-from partseg_cli.errors import DataError, UsageError
+from partseg_cli.data.source import absolute, is_ignored_file, is_inside, read_json
+from partseg_cli.errors import DataError, UsageError, format_list, one_line
 
 SPLITS = ("train", "val")
 LISTS = ("images", "annotations", "categories")
@@ -203,7 +203,7 @@ def _categories(path: Path, values: list[Any]) -> dict[int | str, Category]:
         number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
         if not isinstance(number, int | str) or isinstance(number, bool) or not _is_name(name):
             raise DataError(f"{path}: a category must have an id and a name, got {value!r}; mend it")
-        category = Category(" ".join(name.split()), str(value.get("supercategory") or "").upper())
+        category = Category(one_line(name), str(value.get("supercategory") or "").upper())
         if found.setdefault(number, category).name != category.name:
             raise DataError(
                 f"{path}: a category's id must be its own, got {number} for {found[number].name!r} and "

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped
 from partseg_cli.data.converters.ovparts.files import MODES, list_names, read_png
 from partseg_cli.data.source import describe_folder, folders_at
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 
 PHOTOS = "images"
 PARTS = "annotations_detectron2_part"
@@ -196,7 +196,7 @@ class Repack:
             rows = json.loads(path.read_text(encoding="utf-8-sig"))
             names = [PurePosixPath(row["file_name"].replace("\\", "/")).name for row in rows]
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            why = f"{type(error).__name__}: {one_line(error)}"
             return (), [Skipped(self.name(path), BROKEN_LIST, is_defect=True, detail=why)]
         ids = {PurePosixPath(picture.photo).name: picture.id for picture in pictures if picture.split == "train"}
         names = list(dict.fromkeys(names))

@@ -29,7 +29,7 @@ from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipp
 from partseg_cli.data.converters.partimagenet.files import ARCHIVE, Release, SplitFiles, synset_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.source import read_json
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 
 SUPER_PARTS = (
     *("Quadruped Head", "Quadruped Body", "Quadruped Foot", "Quadruped Tail"),
@@ -264,7 +264,7 @@ def _category(value: Any) -> tuple[int | str, str] | None:  # noqa: ANN401 - an 
     number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
     if isinstance(number, bool) or not isinstance(number, int | str) or not isinstance(name, str):
         return None
-    return number, " ".join(name.split())
+    return number, one_line(name)
 
 
 def _named(names: Iterable[tuple[int | str, str]]) -> dict[int | str, Category]:
