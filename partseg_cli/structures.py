@@ -15,12 +15,12 @@ class Labels(NamedTuple):
     Attributes:
         pairs: object-specific part, -1 = none.
         objects: object, -1 = none of the vocabulary.
-        outside: trained as background.
+        background: pixels trained as background.
     """
 
     pairs: Int[Tensor, "B H W"]
     objects: Int[Tensor, "B H W"]
-    outside: Bool[Tensor, "B H W"]
+    background: Bool[Tensor, "B H W"]
 
     def image(self, index: int) -> Labels:
         """Give the labels of one image, as a batch of one."""
@@ -28,8 +28,8 @@ class Labels(NamedTuple):
 
     def on(self, device: torch.device) -> Labels:
         """Give the labels on a device, as indices there; between processes they travel in fewer bytes."""
-        pairs, objects, outside = (plane.to(device, non_blocking=True) for plane in self)
-        return Labels(pairs.long(), objects.long(), outside)
+        pairs, objects, background = (plane.to(device, non_blocking=True) for plane in self)
+        return Labels(pairs.long(), objects.long(), background)
 
 
 class Batch(NamedTuple):

@@ -92,7 +92,7 @@ class Record:
         """Paint the object instances: indices into the store's object names, `rle.NONE` elsewhere."""
         return paint(((instance.category, 0, instance.mask) for instance in self.objects), self.height, self.width)
 
-    def unsure(self) -> Bool[np.ndarray, "H W"]:
+    def unlabelled_mask(self) -> Bool[np.ndarray, "H W"]:
         """Give the pixels where no label does not mean that nothing is there.
 
         These are the ignored ones, and all of an image that may show more objects than are annotated.

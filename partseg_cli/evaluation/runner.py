@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.counts import ConfusionCounts, count
@@ -77,7 +77,7 @@ def evaluate_images(
         group = [store[key] for key in keys[start : start + batch]]
         photos = [store.read_photo(record) for record in group]
         with torch.inference_mode():
-            logits = model(torch.stack([photo_tensor(photo, image_size) for photo in photos]), vocabulary)
+            logits = model(torch.stack([image_to_tensor(photo, image_size) for photo in photos]), vocabulary)
             for index, record in enumerate(group):
                 predict = _Predictor(logits.image(index), vocabulary, protocol, record, objects)
                 yield _count(record, store, vocabulary, counting, scored, predict)

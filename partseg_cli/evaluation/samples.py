@@ -79,7 +79,7 @@ def samples(
         labels = round_trip(labels)
     target = labels if scored is None else torch.where(torch.tensor([*scored, False])[labels], labels, -1)
     # What nobody labelled for sure, and what is not scored, is no place for a wrong prediction.
-    inside = (labels < 0) & ~torch.from_numpy(record.unsure()) | (target >= 0)
+    inside = (labels < 0) & ~torch.from_numpy(record.unlabelled_mask()) | (target >= 0)
     if counting.kind == "instance":
         asked = {pair.object for index, pair in enumerate(vocabulary.pairs) if scored is None or scored[index]}
         oracle_object = {names.index(name): vocabulary.objects.index(name) for name in asked}

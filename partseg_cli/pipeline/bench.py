@@ -133,7 +133,7 @@ def bench_train(
         watch = Stopwatch((DATA, TOWER, TEXT, DECODER, LOSS, BACKWARD, OPTIMIZER, REST), waiter(place))
         batches = samples.batches(
             images=layout.micro,
-            numbers=layout.numbers(first=1, last=warmup + 2 * steps + BUSY_ROUNDS),
+            sample_ids=layout.sample_ids(first=1, last=warmup + 2 * steps + BUSY_ROUNDS),
             workers=recipe.data.workers,
         )
         work = _Steps(loop, watch.each(batches, DATA), track)
@@ -268,7 +268,7 @@ def bench_predict(
         for size in track(sizes, what, len(sizes)):
             group(size)
 
-    hooks = (*_model_hooks(model.model), Hook(prediction, "photo_tensor", PHOTO))
+    hooks = (*_model_hooks(model.model), Hook(prediction, "image_to_tensor", PHOTO))
     seconds, memory, busy = _measure(work, watch, hooks, images, warmup, device)
     setting = {
         "checkpoint": predictor.about["checkpoint"],

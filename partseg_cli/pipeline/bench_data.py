@@ -80,8 +80,8 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> R
 
 def _two_passes(samples: PartDataset, images: int, micro: int, workers: int, track: Track) -> tuple[Timing, Timing]:
     """Read the first photos of a run twice, in one go as a run's epochs are."""
-    numbers = [*range(images), *range(images)]
-    batches = samples.batches(images=micro, numbers=numbers, workers=workers)
+    sample_ids = [*range(images), *range(images)]
+    batches = samples.batches(images=micro, sample_ids=sample_ids, workers=workers)
     half = images // micro
     ends = [time.perf_counter() for _ in track(batches, "reading", 2 * half)]
     return Timing(images - micro, ends[half - 1] - ends[0]), Timing(images, ends[-1] - ends[half - 1])

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.rle import Mask
 from partseg_cli.errors import DataError, PartsegError, VocabularyError
@@ -224,7 +224,7 @@ def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[S
     """
     model, query = predictor.model, predictor.query
     with torch.inference_mode(), memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
-        images = torch.stack([photo_tensor(picture, model.section.image_size) for picture in pictures])
+        images = torch.stack([image_to_tensor(picture, model.section.image_size) for picture in pictures])
         logits = model(images, query.vocabulary)
     for index, picture in enumerate(pictures):
         with torch.inference_mode():

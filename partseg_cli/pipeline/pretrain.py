@@ -11,8 +11,8 @@ from torch import nn
 
 from partseg_cli.config.recipe import CaptionRecipe, PhraseRecipe
 from partseg_cli.data.loading.captions import CaptionBatch, CaptionDataset, CaptionViews
+from partseg_cli.data.loading.dataloader import SampledDataset
 from partseg_cli.data.loading.phrases import PhraseBatch, PhraseDataset, PhraseViews
-from partseg_cli.data.loading.sampled import SampledDataset
 from partseg_cli.errors import RecipeError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import build_model, init_model

@@ -106,7 +106,7 @@ def build_loop(
     network = layout.team.share(model, device, is_all_used=recipe.model.trainable != "all")
     loop = Loop(
         model=model,
-        terms=objective(network, recipe, samples.tables.training, device, precision, taps),
+        terms=objective(network, recipe, samples.label_mapper.vocabulary, device, precision, taps),
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=recipe.train.iterations, power=recipe.train.poly_power),
         accumulate=layout.accumulate,

@@ -140,10 +140,10 @@ class Layout:
         """Forward passes of a step in one process."""
         return self.share // self.micro
 
-    def numbers(self, *, first: int, last: int) -> Sequence[int]:
+    def sample_ids(self, *, first: int, last: int) -> Sequence[int]:
         """Give the samples that this process reads in steps `first` to `last`, counted from 1.
 
-        >>> list(Layout(4, 1, ProcessGroup(1, 2)).numbers(first=2, last=3))
+        >>> list(Layout(4, 1, ProcessGroup(1, 2)).sample_ids(first=2, last=3))
         [6, 7, 10, 11]
         """
         starts = range((first - 1) * self.batch + self.team.index * self.share, last * self.batch, self.batch)

@@ -86,7 +86,7 @@ class Samples(Protocol[ItsBatch]):
 
     def __len__(self) -> int: ...
 
-    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[ItsBatch]: ...  # noqa: D102
+    def batches(self, *, images: int, sample_ids: Sequence[int], workers: int) -> Iterator[ItsBatch]: ...  # noqa: D102
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def fit(
     _begin(run, len(samples), options)
     batches = samples.batches(
         images=layout.micro,
-        numbers=layout.numbers(first=done + 1, last=train.iterations),
+        sample_ids=layout.sample_ids(first=done + 1, last=train.iterations),
         workers=run.recipe.data.workers,
     )
     names = options.loggers if layout.team.is_main else ()

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from partseg_cli.data.loading.dataset import PartDataset
-from partseg_cli.data.loading.image_cache import stamp
+from partseg_cli.data.loading.dataset import PartDataset, images_digest
 from partseg_cli.io.array_cache import ArrayCache
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.checkpoints.checkpoint import weights_digest
@@ -36,10 +35,10 @@ class FeatureCache:
     def __init__(self, clip: Clip, samples: PartDataset, precision: str) -> None:
         records = [samples.store[key] for key in samples.keys]
         self._clip, self._rows = clip, {record.image_id: row for row, record in enumerate(records)}
-        views, device = samples.views, next(clip.parameters()).device
+        views, device = samples.transform, next(clip.parameters()).device
         weights = weights_digest(clip.clip.visual.state_dict())
         sizes = (views.image_size, views.shortest_edge, views.longest_edge, views.train_channel_order)
-        name = stamp(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
+        name = images_digest(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
         tokens = (views.image_size // clip.patch_size) ** 2 + 1
         shape = (len(clip.taps), tokens, clip.width)
         self.file = ArrayCache(cache_dir() / "features" / f"{name}.rows", len(records), shape, np.dtype(np.float32))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
 from partseg_cli.config.recipe import Recipe
 from partseg_cli.config.sections import CLIPSegLossSection, LossSection, PartCLIPSegSection
+from partseg_cli.data.loading.labels import NegativeSampling
 from partseg_cli.data.loading.transforms import normalise
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
@@ -44,56 +42,13 @@ def objective(
     ask = partial(_ask, network, recipe, device=device, precision=precision, taps=taps)
     if recipe.train.negative_objects is None:
         return ask(training)
-    return FewObjects(ask, training, recipe.train.negative_objects, recipe.train.seed)
+    sampling = NegativeSampling(training, recipe.train.negative_objects, recipe.train.seed)
 
+    def terms(batch: Batch) -> Terms:
+        vocabulary, labels = sampling(batch)
+        return ask(vocabulary)(batch._replace(labels=labels))
 
-@dataclass(frozen=True)
-class FewObjects:
-    """Asks for the objects that a batch shows, and for a few that it does not.
-
-    Most of the training vocabulary is absent from any photo, and learning that takes most of the time. Here the pairs
-    and parts of all other objects are left out of the step, and so are their channels in the means.
-
-    Attributes:
-        ask: gives the terms for a vocabulary.
-        training: the whole one.
-        absent: number of objects that do not show.
-        seed: with the names of the images it decides which these are, so that a resumed run draws the same.
-    """
-
-    ask: Callable[[Vocabulary], Callable[[Batch], Terms]]
-    training: Vocabulary
-    absent: int
-    seed: int
-
-    def __call__(self, batch: Batch) -> Terms:
-        """Give the terms of a batch."""
-        chosen = self.choose(batch)
-        return self.ask(chosen)(batch._replace(labels=self.renumber(batch.labels, chosen)))
-
-    def choose(self, batch: Batch) -> Vocabulary:
-        """Give the pairs of the objects that show, and of those that are drawn."""
-        shown = set(batch.labels.objects.unique().tolist()) - {-1}
-        shown |= {self.training.object_of[pair] for pair in batch.labels.pairs.unique().tolist() if pair >= 0}
-        others = [index for index in range(len(self.training.objects)) if index not in shown]
-        rng = np.random.default_rng([self.seed, zlib.crc32(" ".join(batch.image_ids).encode())])
-        drawn = rng.permutation(others)[: self.absent].tolist() if others else []
-        names = {self.training.objects[index] for index in (*shown, *drawn)}
-        return Vocabulary(tuple(pair for pair in self.training.pairs if pair.object in names))
-
-    def renumber(self, labels: Labels, chosen: Vocabulary) -> Labels:
-        """Give the labels in the numbering of the chosen vocabulary."""
-        return Labels(
-            _renumber(labels.pairs, self.training.pairs, chosen.pairs),
-            _renumber(labels.objects, self.training.objects, chosen.objects),
-            labels.outside,
-        )
-
-
-def _renumber(labels: Int[Tensor, "B H W"], before: Sequence[object], after: Sequence[object]) -> Int[Tensor, "B H W"]:
-    places = {name: index for index, name in enumerate(after)}
-    table = torch.tensor([*(places.get(name, -1) for name in before), -1], device=labels.device)
-    return table[labels.long()]
+    return terms
 
 
 def _ask(

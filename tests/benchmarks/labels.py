@@ -21,7 +21,7 @@ from PIL import Image
 from timing import rounds
 from torch import Tensor
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.inference.protocols import pred_all, upsampled_argmax
 from partseg_cli.models.backbones import BACKBONES
@@ -58,7 +58,7 @@ def kinds() -> Iterator[tuple[str, Logits]]:
     yield "saturated", Logits(*(40 * high for high in noise))
     if REFERENCE.is_dir():
         model = golden_model()  # last, since what building it frees is the plain way's memory
-        photo = photo_tensor(Image.open(REFERENCE / "image.png").convert("RGB"), 352)
+        photo = image_to_tensor(Image.open(REFERENCE / "image.png").convert("RGB"), 352)
         yield "golden weights", model(photo[None], WORDS)
 
 

@@ -131,8 +131,8 @@ def main() -> None:
         files, ids = [folder / "images" / f"{n}.jpg" for n in range(count)], [str(n) for n in range(count)]
         exact = PartDataset(store, ids, store.info.vocabulary, views, 0)
         cached = PartDataset(store, ids, store.info.vocabulary, views, 0, Path(home) / "cache")
-        numbers = [files.index(store.photo(exact.store[key])) for key in exact.keys]
-        assert all(normalise(Photos(cached)[i]).equal(Plain(files)[n]) for i, n in enumerate(numbers))
+        sample_ids = [files.index(store.photo(exact.store[key])) for key in exact.keys]
+        assert all(normalise(Photos(cached)[i]).equal(Plain(files)[n]) for i, n in enumerate(sample_ids))
         for workers in (0, 1, 2):
             compare(files, exact, cached, workers)
 
@@ -144,8 +144,8 @@ def compare(files: Sequence[Path], exact: PartDataset, cached: PartDataset, work
         return lambda: DataLoader(dataset, batch_size=BATCH, num_workers=workers)
 
     def trained(samples: PartDataset) -> Callable[[], Iterable[Tensor]]:
-        numbers = range(PASSES * len(samples))
-        return lambda: (b.images for b in samples.batches(images=BATCH, numbers=numbers, workers=workers))
+        sample_ids = range(PASSES * len(samples))
+        return lambda: (b.images for b in samples.batches(images=BATCH, sample_ids=sample_ids, workers=workers))
 
     alone = {"exact": loaded(Photos(exact)), "cache": loaded(Photos(cached))}
     whole = {"exact": trained(exact), "cache": trained(cached)}

@@ -95,15 +95,15 @@ def test_what_an_image_rarely_has_takes_no_room(stored):
 def test_ignored_pixels_are_unsure():
     ignored = np.eye(3, 4, dtype=bool)
     record = Record("a", "a.jpg", 4, 3, "a", (), (), ignore=Mask.encode(ignored))
-    np.testing.assert_array_equal(record.unsure(), ignored)
+    np.testing.assert_array_equal(record.unlabelled_mask(), ignored)
 
 
 def test_nothing_is_sure_where_more_objects_may_be_than_are_annotated():
-    assert Record("a", "a.jpg", 4, 3, "a", (), (), not_exhaustive=(2,)).unsure().all()
+    assert Record("a", "a.jpg", 4, 3, "a", (), (), not_exhaustive=(2,)).unlabelled_mask().all()
 
 
 def test_all_is_sure_in_a_usual_image():
-    assert not Record("a", "a.jpg", 4, 3, "a", (), ()).unsure().any()
+    assert not Record("a", "a.jpg", 4, 3, "a", (), ()).unlabelled_mask().any()
 
 
 @pytest.mark.parametrize("size", [(3, 4), (7, 2), (1, 1), (40, 30)])

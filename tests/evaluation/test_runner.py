@@ -10,7 +10,7 @@ from label_maps import table_of
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import Store
@@ -155,7 +155,7 @@ def test_the_order_of_photos_does_not_matter_to_the_counts(small_store):
 
 def logits_of(store: Store, model: torch.nn.Module, photo: Record) -> Logits:
     with torch.inference_mode():
-        return model(photo_tensor(store.read_photo(photo), 32)[None], store.info.vocabulary)
+        return model(image_to_tensor(store.read_photo(photo), 32)[None], store.info.vocabulary)
 
 
 def records(store: Store) -> list[Record]:

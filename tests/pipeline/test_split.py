@@ -143,7 +143,7 @@ def test_the_mapping_is_the_same_twice(split, data):
 
 
 def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
-    from partseg_cli.data.loading import dataset as loader
+    from partseg_cli.data.loading import labels as loader
 
     monkeypatch.setattr(loader.LabelMapper, "pairs", lambda self, labels: labels.astype("int64"))
     code, _, err, file = split()

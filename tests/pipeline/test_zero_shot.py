@@ -33,7 +33,7 @@ class Oracle(ContrastiveClip):
 
 def answers(store, size: int, change: dict[str, str]) -> tuple[dict[float, str], dict[str, int]]:
     """Give what the oracle answers for each picture of one object, and how many of each object there are."""
-    from partseg_cli.data.loading.transforms import photo_tensor
+    from partseg_cli.data.loading.transforms import image_to_tensor
 
     right, shown = {}, {}
     for split in store.splits:
@@ -41,7 +41,7 @@ def answers(store, size: int, change: dict[str, str]) -> tuple[dict[float, str],
             if len(record.objects) == 1:
                 name = store.info.objects[record.objects[0].category]
                 shown[name] = shown.get(name, 0) + 1
-                level = round(float(photo_tensor(store.read_photo(record), size)[0].mean()), 4)
+                level = round(float(image_to_tensor(store.read_photo(record), size)[0].mean()), 4)
                 right[level] = change.get(name, name)
     return right, shown
 

@@ -12,7 +12,7 @@ BATCH = 12
 
 def steps_of(layouts: list[Layout], first: int, last: int) -> list[list[int]]:
     """Put together, step by step, what the processes of a team read."""
-    shares = [list(layout.numbers(first=first, last=last)) for layout in layouts]
+    shares = [list(layout.sample_ids(first=first, last=last)) for layout in layouts]
     size = layouts[0].share
     return [
         [number for share in shares for number in share[step * size : (step + 1) * size]]

@@ -1,45 +1,42 @@
-"""Training samples from a store: each one a pure function of the seed and its number in the run."""
+"""Training samples from a store: each one a pure function of the seed and its id in the run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
-from jaxtyping import Bool, Int, Int16, UInt8, UInt16
+from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from partseg_cli.data.loading.dataloader import build_dataloader, photo_of
-from partseg_cli.data.loading.image_cache import CachedPhotos, Photos
-from partseg_cli.data.loading.transforms import nearest_rows, shortest_edge_size
+from partseg_cli.data.loading.dataloader import build_dataloader, image_index
+from partseg_cli.data.loading.labels import LabelMapper, source_pixels
+from partseg_cli.data.loading.transforms import resize_to_square, shortest_edge_size
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE, paint
 from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError, VocabularyError
+from partseg_cli.errors import DataError
+from partseg_cli.io.array_cache import ArrayCache
 from partseg_cli.structures import Batch, Labels
 from partseg_cli.vocabulary import Vocabulary
-
-MOST_PAIRS = 2**15 - 1
-"""So that labels travel between processes in 16 bits."""
-LEFT_OUT = -2
-"""Of an object whose pixels are not trained as background either."""
 
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """How photos are turned into training samples.
+    """Transform from images to training samples.
 
     Attributes:
-        image_size: pixels, the square that the model reads.
-        shortest_edge: pixels, of a first resize; None: none.
-        longest_edge: pixels, its limit.
-        flip: probability of a left-right flip.
+        image_size: Edge in pixels of the square that the model reads.
+        shortest_edge: Shorter edge in pixels after a first resize; None: no first resize.
+        longest_edge: Limit in pixels of the longer edge after that resize.
+        flip: Probability of a left-right flip.
         train_channel_order: "rgb", or "bgr" as in published training.
-        unlabelled_objects: unseen objects are trained as "background", or their pixels are left out ("ignore").
+        unlabelled_objects: "background" trains unseen objects as background, "ignore" leaves their pixels out.
     """
 
     image_size: int
@@ -50,60 +47,11 @@ class ImageTransform:
     unlabelled_objects: str
 
 
-class LabelMapper:
-    """Store labels -> labels of the training vocabulary (the seen pairs), by table look-up."""
-
-    def __init__(self, store: Store, vocabulary: Vocabulary, unlabelled_objects: str) -> None:
-        self.training = vocabulary.seen()
-        if len(self.training.pairs) > MOST_PAIRS:
-            raise VocabularyError(
-                f"training takes at most {MOST_PAIRS:,} seen pairs, got {len(self.training.pairs):,}; split otherwise"
-            )
-        seen = {(pair.object, pair.part): index for index, pair in enumerate(self.training.pairs)}
-        self._pairs = np.full(NONE + 1, -1, np.int64)
-        for index, pair in enumerate(vocabulary.pairs):
-            self._pairs[index] = seen.get((pair.object, pair.part), -1)
-        self._objects = np.full(NONE + 1, -1, np.int64)
-        self._outside = np.ones(NONE + 1, np.bool_)
-        for index, name in enumerate(store.info.objects):
-            if name in self.training.objects:
-                self._objects[index] = self.training.objects.index(name)
-                self._outside[index] = False
-            elif name in vocabulary.objects and unlabelled_objects == "ignore":
-                self._outside[index] = False
-
-    def pairs(self, labels: UInt16[np.ndarray, "*size"]) -> Int[np.ndarray, "*size"]:
-        """Give indices of the training vocabulary's pairs, -1 = none or unseen."""
-        return np.take(self._pairs, labels)
-
-    def objects(self, labels: UInt16[np.ndarray, "*size"]) -> Int[np.ndarray, "*size"]:
-        """Give indices of the training vocabulary's objects, -1 = none, unseen or without parts."""
-        return np.take(self._objects, labels)
-
-    def outside(self, labels: UInt16[np.ndarray, "*size"]) -> Bool[np.ndarray, "*size"]:
-        """Give the pixels whose target is the background."""
-        return np.take(self._outside, labels)
-
-    def paint(self, record: Record) -> tuple[Int16[np.ndarray, "H W"], Int16[np.ndarray, "H W"]]:
-        """Paint a record's pairs and objects as they are trained: -1 = none, and -2 = an object that is left out."""
-        pairs = self.pairs(np.array([part.pair for part in record.parts], np.uint16))
-        categories = np.array([instance.category for instance in record.objects], np.uint16)
-        objects = np.where(self.outside(categories), -1, self.objects(categories))
-        objects[(objects < 0) & ~self.outside(categories)] = LEFT_OUT
-        parts = zip(pairs.astype(np.uint16), record.parts, strict=True)
-        instances = zip(objects.astype(np.uint16), record.objects, strict=True)
-        size = record.height, record.width
-        return (
-            paint(((label, part.level, part.mask) for label, part in parts), *size).view(np.int16),
-            paint(((label, 0, instance.mask) for label, instance in instances), *size).view(np.int16),
-        )
-
-
 class PartDataset(Dataset[Batch]):
-    """Training samples by their number in the run, images without a seen part left out.
+    """Training samples by their id in the run; images without a seen part are skipped.
 
-    Sample g of a run shows the image `photo_of(g)` (a new order every epoch) in a view drawn from [seed, g], so that
-    samples do not depend on how a run is spread over processes, interrupted and resumed.
+    Sample g shows the image `image_index(g)` (a new order every epoch) with a flip drawn from [seed, g]. So samples do
+    not depend on how a run is spread over processes, interrupted and resumed.
     """
 
     def __init__(
@@ -111,97 +59,142 @@ class PartDataset(Dataset[Batch]):
         store: Store,
         image_ids: Sequence[str],
         vocabulary: Vocabulary,
-        views: ImageTransform,
+        transform: ImageTransform,
         seed: int,
         cache: Path | None = None,
     ) -> None:
-        """Choose the images; `cache` is a folder that keeps their photos at the size of the view.
+        """Choose the images; `cache` is a folder that keeps them at the size of the model.
 
         Raises:
-            DataError: none of the images has a seen part.
-            PartsegError: the disk refuses to keep photos.
+            DataError: None of the images has a seen part.
+            PartsegError: The disk refuses to keep images.
         """
-        self.store, self.views, self.seed = store, views, seed
-        self.tables = LabelMapper(store, vocabulary, views.unlabelled_objects)
+        self.store, self.transform, self.seed = store, transform, seed
+        self.label_mapper = LabelMapper(store, vocabulary, transform.unlabelled_objects)
         listed = store.record_keys(image_ids)
         self.keys = [key for key in listed if self._has_seen_part(store[key])]
-        self.left_out = len(listed) - len(self.keys)
+        self.skipped = len(listed) - len(self.keys)
         if not self.keys:
             raise DataError(
                 f"{store.folder}: training needs an image with a seen part, got none among {len(listed)} images; "
                 "split again"
             )
-
-        photos = Photos(store, views.image_size, views.shortest_edge, views.longest_edge)
-        records = [] if cache is None else [store[key] for key in self.keys]
-        self.photos = photos if cache is None else CachedPhotos(photos, records, cache)
+        reader = ImageReader(store, transform.image_size, transform.shortest_edge, transform.longest_edge)
+        self.read: Callable[[Record], UInt8[np.ndarray, "S S 3"]] = (
+            reader if cache is None else ImageCache(reader, [store[key] for key in self.keys], cache)
+        )
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def _has_seen_part(self, record: Record) -> bool:
         pairs = np.array([part.pair for part in record.parts], np.uint16)
-        return bool((self.tables.pairs(pairs) >= 0).any())
+        return bool((self.label_mapper.pairs(pairs) >= 0).any())
 
-    def __getitem__(self, number: int) -> Batch:
-        """Give sample `number` of the run, as a batch of one; an image whose labels vanish gives way to the next."""
-        for later in range(len(self)):
-            index = photo_of(number, self.seed, len(self), later)
-            batch = self._view(self.store[self.keys[index]], number)
-            if (batch.labels.pairs >= 0).any():
-                return batch
+    def __getitem__(self, sample_id: int) -> Batch:
+        """Return a sample as a batch of one; an image whose labels vanish in the resize gives way to the next."""
+        is_flipped = bool(np.random.default_rng([self.seed, sample_id]).random() < self.transform.flip)
+        for offset in range(len(self)):
+            record = self.store[self.keys[image_index(sample_id, self.seed, len(self), offset)]]
+            labels = self._labels(record, is_flipped)
+            if (labels.pairs >= 0).any():
+                return Batch(self.image(record, is_flipped)[None], labels, (record.image_id,))
         raise DataError(
-            f"{self.store.folder}: no seen part is left at {self.views.image_size} px; raise model.image_size"
+            f"{self.store.folder}: no seen part is left at {self.transform.image_size} px; raise model.image_size"
         )
 
-    def _view(self, record: Record, number: int) -> Batch:
-        is_flipped = bool(np.random.default_rng([self.seed, number]).random() < self.views.flip)
-        image, labels = self.image(record, is_flipped), self._labels(record, is_flipped)
-        return Batch(image[None], labels, (record.image_id,))
-
     def image(self, record: Record, is_flipped: bool) -> UInt8[Tensor, "3 S S"]:
-        """Give the photo of a record as the model reads it, flipped or not, before it is normalised."""
-        pixels = torch.from_numpy(self.photos(record).copy())
-        flips = [1] * is_flipped + [2] * (self.views.train_channel_order == "bgr")
+        """Return an image at the size of the model, before it is normalised."""
+        pixels = torch.from_numpy(self.read(record).copy())
+        flips = [1] * is_flipped + [2] * (self.transform.train_channel_order == "bgr")
         return torch.flip(pixels, flips).permute(2, 0, 1)  # pixels are the same, flipped before a resize or after it
 
     def _labels(self, record: Record, is_flipped: bool) -> Labels:
-        views = self.views
-        places = shown_pixels(
-            record.height, record.width, views.image_size, views.shortest_edge, views.longest_edge, is_flipped
+        transform = self.transform
+        pixels = source_pixels(
+            record.height,
+            record.width,
+            transform.image_size,
+            transform.shortest_edge,
+            transform.longest_edge,
+            is_flipped,
         )
-        pairs, objects = (np.take(plane.T, places) for plane in self.tables.paint(record))
-        outside = objects == -1
+        pairs, objects = (np.take(plane.T, pixels) for plane in self.label_mapper.label_maps(record))
+        background = objects == -1
         if record.not_exhaustive or record.ignore is not None:
-            outside &= ~np.take(record.unsure().T, places)
-        planes = (pairs, np.maximum(objects, -1), outside)
+            background &= ~np.take(record.unlabelled_mask().T, pixels)
+        planes = (pairs, np.maximum(objects, -1), background)
         return Labels(*(torch.from_numpy(plane)[None] for plane in planes))
 
-    def batches(self, *, images: int, numbers: Sequence[int], workers: int) -> Iterator[Batch]:
-        """Give these samples of the run, `images` at a time; a processor has at most one worker."""
-        return build_dataloader(self, _joined, images=images, numbers=numbers, workers=workers)
+    def batches(self, *, images: int, sample_ids: Sequence[int], workers: int) -> Iterator[Batch]:
+        """Load batches of `images` samples each, see `build_dataloader`."""
+        return build_dataloader(self, collate, images=images, sample_ids=sample_ids, workers=workers)
 
 
-@lru_cache(maxsize=64)
-def shown_pixels(
-    height: int, width: int, size: int, shortest: int | None, longest: int, is_flipped: bool
-) -> Int[np.ndarray, "{size} {size}"]:
-    """Give for each pixel of a label map the one that it shows, counted column by column, as masks are, in the photo.
-
-    Labels take the two resizes of a photo, each by the floor rule of "nearest".
-    """
-    first = (height, width) if shortest is None else shortest_edge_size(height, width, shortest, longest)
-    rows, columns = (
-        nearest_rows(before, after)[nearest_rows(after, size)]
-        for before, after in zip((height, width), first, strict=True)
-    )
-    if is_flipped:
-        columns = nearest_rows(width, first[1])[::-1][nearest_rows(first[1], size)]
-    places: Int[np.ndarray, "{size} {size}"] = rows[:, None] + columns * height
-    return places
-
-
-def _joined(samples: Sequence[Batch]) -> Batch:
+def collate(samples: Sequence[Batch]) -> Batch:
+    """Join batches."""
     images = torch.cat([sample.images for sample in samples])
     labels = Labels(*(torch.cat(planes) for planes in zip(*(sample.labels for sample in samples), strict=True)))
     return Batch(images, labels, tuple(name for sample in samples for name in sample.image_ids))
+
+
+class ImageReader:
+    """Reader of a store's images as squares of 8-bit RGB.
+
+    Args:
+        store: Images and their records.
+        size: Edge of the square in pixels.
+        shortest_edge: Shorter edge in pixels after a first resize; None: no first resize.
+        longest_edge: Limit in pixels of the longer edge after that resize.
+    """
+
+    def __init__(self, store: Store, size: int, shortest_edge: int | None, longest_edge: int) -> None:
+        self.store, self.size = store, size
+        self.shortest_edge, self.longest_edge = shortest_edge, longest_edge
+
+    def __call__(self, record: Record) -> UInt8[np.ndarray, "S S 3"]:
+        """Read an image; its array must not be changed.
+
+        Raises:
+            DataError: The file is missing or broken.
+        """
+        image = self.store.read_photo(record)
+        if self.shortest_edge is not None:
+            height, width = shortest_edge_size(record.height, record.width, self.shortest_edge, self.longest_edge)
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resize_to_square(image, self.size))
+
+
+class ImageCache:
+    """Reader that keeps images as uint8 in a file, whose name holds a digest of all that decides the pixels."""
+
+    def __init__(self, reader: ImageReader, records: Sequence[Record], folder: Path) -> None:
+        """Open the cache of these images in a folder.
+
+        Raises:
+            PartsegError: The disk refuses.
+        """
+        self._reader = reader
+        self._rows = {record.image_id: row for row, record in enumerate(records)}
+        resizes = (reader.size, reader.shortest_edge, reader.longest_edge, PIL.__version__)
+        path = folder / f"{images_digest(reader.store, records, *resizes)}.rows"
+        self.file = ArrayCache(path, len(self._rows), (reader.size, reader.size, 3), np.dtype(np.uint8))
+
+    def __call__(self, record: Record) -> UInt8[np.ndarray, "S S 3"]:
+        """Return an image, from the cache where it holds the image."""
+        row = self._rows[record.image_id]
+        found = self.file.get(row)
+        if found is None:
+            found = self._reader(record)
+            self.file.put(row, found)
+        return found
+
+
+def images_digest(store: Store, records: Sequence[Record], *transforms: object) -> str:
+    """Return a digest of images by their files' names, sizes and times, and of the transforms applied to them."""
+    digest = hashlib.sha256(repr(transforms).encode())
+    for record in records:
+        path = store.photo(record)
+        state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+        digest.update(repr((str(path.absolute()), record.upright, state)).encode())
+    return digest.hexdigest()[:24]

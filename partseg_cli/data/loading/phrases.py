@@ -1,6 +1,6 @@
-"""Phrases and their masks, as PhraseCut is to CLIPSeg: what teaches a decoder that a phrase has a place in a photo.
+"""Phrases and their masks, as PhraseCut is to CLIPSeg: from them a decoder learns to locate a phrase in an image.
 
-Objects of all classes have phrases. Parts and pairs have them on photos without any unseen object alone.
+Objects of all classes have phrases. Parts and pairs have phrases only in images without any unseen object.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from jaxtyping import Bool, Float, Int, UInt16
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.sampled import SampledDataset
-from partseg_cli.data.loading.transforms import nearest_rows, photo_tensor
+from partseg_cli.data.loading.dataloader import SampledDataset
+from partseg_cli.data.loading.transforms import image_to_tensor, nearest_indices
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store
 from partseg_cli.vocabulary import Vocabulary
 
+LabelMap = UInt16[np.ndarray, "H W"]
+Mask = Bool[np.ndarray, "H W"]
+
 
 @dataclass(frozen=True)
 class PhraseViews:
-    """How photos are turned into phrases and masks.
+    """Transform from images to phrases and masks.
 
     Attributes:
-        image_size: pixels, the square that the model reads.
-        flip: probability of a left-right flip.
-        phrases: of one photo.
-        parts: share of the phrases that name parts or pairs, where a photo may show them.
-        absent: share of the phrases that name what is not there; their mask is empty.
+        image_size: Edge in pixels of the square that the model reads.
+        flip: Probability of a left-right flip.
+        phrases: Number of phrases of an image.
+        parts: Fraction of the phrases that name parts or pairs, where an image may show them.
+        absent: Fraction of the phrases that name what the image does not show; their mask is empty.
     """
 
     image_size: int
@@ -42,14 +45,14 @@ class PhraseViews:
 
 
 class PhraseBatch(NamedTuple):
-    """Photos, and S phrases about them.
+    """Images, and S phrases about them.
 
     Attributes:
-        images: normalised RGB.
-        phrases: about the images.
-        owner: for each phrase its image.
-        masks: the phrases' pixels.
-        image_ids: which photos these are.
+        images: Normalised RGB.
+        phrases: Phrases about the images.
+        owner: Index of the image of each phrase.
+        masks: Pixels of each phrase.
+        image_ids: Ids of the images.
     """
 
     images: Float[Tensor, "B 3 H W"]
@@ -59,7 +62,7 @@ class PhraseBatch(NamedTuple):
     image_ids: tuple[str, ...]
 
     @classmethod
-    def of(cls, batches: Sequence[PhraseBatch]) -> PhraseBatch:
+    def collate(cls, batches: Sequence[PhraseBatch]) -> PhraseBatch:
         """Join batches."""
         before = np.cumsum([0, *(len(batch.images) for batch in batches)])
         return cls(
@@ -71,71 +74,63 @@ class PhraseBatch(NamedTuple):
         )
 
 
-Labels = UInt16[np.ndarray, "H W"]
-
-
 class PhraseDataset(SampledDataset[PhraseBatch, PhraseBatch]):
-    """Photos with phrases by their number in the run."""
+    """Images with phrases by their id in the run."""
 
     def __init__(
         self, store: Store, image_ids: Sequence[str], vocabulary: Vocabulary, views: PhraseViews, seed: int
     ) -> None:
-        super().__init__(store, image_ids, vocabulary, seed, PhraseBatch.of)
+        super().__init__(store, image_ids, vocabulary, seed, PhraseBatch.collate)
         self.views = views
         seen = vocabulary.seen()
         self.part_phrases = [*seen.parts, *seen.pair_prompts]
 
-    def __getitem__(self, number: int) -> PhraseBatch:
-        """Give photo `number` of the run with its phrases, as a batch of one photo."""
-        index, rng = self.draw(number)
-        record, size, count = self.records[index], self.views.image_size, self.views.phrases
-        photo = self.store.read_photo(record)
-        shown = {self.names[instance.category] for instance in record.objects}
-        there = [] if shown & self.unseen else self._seen_pairs(record)
-        pairs, objects = record.flat_pairs(), record.flat_objects()
-        drawn = [self._phrase(shown, there, pairs, objects, rng) for _ in range(count)]
-        rows, columns = nearest_rows(record.height, size), nearest_rows(record.width, size)
+    def __getitem__(self, sample_id: int) -> PhraseBatch:
+        """Return an image of the run with its phrases, as a batch of one image."""
+        index, rng = self.draw(sample_id)
+        record, size = self.records[index], self.views.image_size
+        image = self.store.read_photo(record)
+        shown, pairs = self.objects_in(record), self._nameable_pairs(record)
+        pair_map, object_map = record.flat_pairs(), record.flat_objects()
+        drawn = [self._draw_phrase(shown, pairs, pair_map, object_map, rng) for _ in range(self.views.phrases)]
+        rows, columns = nearest_indices(record.height, size), nearest_indices(record.width, size)
         if rng.random() < self.views.flip:
-            photo, columns = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), record.width - 1 - columns
+            image, columns = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), record.width - 1 - columns
         masks = np.stack([mask[np.ix_(rows, columns)] for _, mask in drawn])
         return PhraseBatch(
-            photo_tensor(photo, size)[None],
+            image_to_tensor(image, size)[None],
             tuple(phrase for phrase, _ in drawn),
-            torch.zeros(count, dtype=torch.int64),
+            torch.zeros(len(drawn), dtype=torch.int64),
             torch.from_numpy(masks),
             (record.image_id,),
         )
 
-    def _phrase(
-        self, shown: set[str], there: list[int], pairs: Labels, objects: Labels, rng: np.random.Generator
-    ) -> tuple[str, Bool[np.ndarray, "H W"]]:
-        """Draw a phrase about the objects that are shown or the pairs that are there, and give the pixels it means."""
-        of_parts = rng.random() < self.views.parts and bool(there)
-        if rng.random() < self.views.absent and (absent := self._absent(shown, there if of_parts else [])):
-            return absent[rng.integers(len(absent))], np.zeros(objects.shape, np.bool_)
-        if of_parts:
-            return self._part(there, pairs, rng)
-        name = sorted(shown)[rng.integers(len(shown))]
-        return name, objects == self.names.index(name)
+    def _nameable_pairs(self, record: Record) -> list[int]:
+        """List the pairs in an image, unless it shows an unseen object or pair, which a phrase could mean."""
+        pairs = sorted({part.pair for part in record.parts})
+        is_seen = not self.shows_unseen(record) and all(self.vocabulary.pairs[pair].is_seen for pair in pairs)
+        return pairs if is_seen else []
 
-    def _seen_pairs(self, record: Record) -> list[int]:
-        """List the pairs that show, if all of them are seen: a phrase could mean one that is not."""
-        there = sorted({part.pair for part in record.parts})
-        return there if all(self.vocabulary.pairs[pair].is_seen for pair in there) else []
-
-    def _part(self, there: list[int], pairs: Labels, rng: np.random.Generator) -> tuple[str, Bool[np.ndarray, "H W"]]:
-        """Draw a pair that shows, or its part alone: then of every object in the photo."""
-        pair = there[rng.integers(len(there))]
+    def _draw_phrase(
+        self, shown: set[str], pairs: list[int], pair_map: LabelMap, object_map: LabelMap, rng: np.random.Generator
+    ) -> tuple[str, Mask]:
+        """Draw a phrase about the objects or the nameable pairs of an image; return it with its pixels."""
+        of_parts = rng.random() < self.views.parts and bool(pairs)
+        if rng.random() < self.views.absent and (absent := self._absent_phrases(shown, pairs if of_parts else [])):
+            return absent[rng.integers(len(absent))], np.zeros(object_map.shape, np.bool_)
+        if not of_parts:
+            name = sorted(shown)[rng.integers(len(shown))]
+            return name, object_map == self.names.index(name)
+        pair = pairs[rng.integers(len(pairs))]
         if rng.random() < 0.5:
-            return self.vocabulary.pair_prompts[pair], pairs == pair
-        name = self.vocabulary.pairs[pair].part
-        alike = [index for index in there if self.vocabulary.pairs[index].part == name]
-        return name, np.isin(pairs, alike)
+            return self.vocabulary.pair_prompts[pair], pair_map == pair
+        part = self.vocabulary.pairs[pair].part  # alone, it means the part of every object in the image
+        return part, np.isin(pair_map, [index for index in pairs if self.vocabulary.pairs[index].part == part])
 
-    def _absent(self, shown: set[str], there: list[int]) -> list[str]:
-        """List phrases that are true of nothing in the photo: of parts where some are there, else of objects."""
-        if not there:
+    def _absent_phrases(self, shown: set[str], pairs: list[int]) -> list[str]:
+        """List phrases that are true of nothing in an image: about parts where `pairs` has some, else about objects."""
+        if not pairs:
             return [name for name in self.names if name not in shown]
-        said = {self.vocabulary.pair_prompts[pair] for pair in there}
-        said |= {self.vocabulary.pairs[pair].part for pair in there}
-        return [phrase for phrase in self.part_phrases if phrase not in said]
+        true = {self.vocabulary.pair_prompts[pair] for pair in pairs}
+        true |= {self.vocabulary.pairs[pair].part for pair in pairs}
+        return [phrase for phrase in self.part_phrases if phrase not in true]

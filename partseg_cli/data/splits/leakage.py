@@ -65,7 +65,7 @@ def check_leakage(train: PartDataset, vocabulary: Vocabulary, walk: Walk = quiet
         fed += _count(labels, len(fed))
         totals.update(counts)
     untrained = tuple(p.name for p, count in zip(vocabulary.pairs, fed, strict=True) if p.is_seen and not count)
-    return Leakage(len(train), train.left_out, untrained=untrained, **totals)
+    return Leakage(len(train), train.skipped, untrained=untrained, **totals)
 
 
 class _Flags(NamedTuple):
@@ -91,8 +91,8 @@ def _flags(train: PartDataset, vocabulary: Vocabulary) -> _Flags:
 def _fed(train: PartDataset, flags: _Flags, record: Record) -> tuple[UInt16[np.ndarray, "N"], dict[str, int]]:
     """Give, for one image, the store's labels where a pair is fed, and counts under the names of `Leakage`."""
     pairs, objects = record.flat_pairs(), record.flat_objects()
-    pair_fed, object_fed = train.tables.pairs(pairs) >= 0, train.tables.objects(objects) >= 0
-    is_background = train.tables.outside(objects) & ~record.unsure()
+    pair_fed, object_fed = train.label_mapper.pairs(pairs) >= 0, train.label_mapper.objects(objects) >= 0
+    is_background = train.label_mapper.is_background(objects) & ~record.unlabelled_mask()
     shows_unseen = flags.of_unseen_object[objects]
     return pairs[pair_fed], {
         "labelled": int(pair_fed.sum()),

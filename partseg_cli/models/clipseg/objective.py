@@ -33,5 +33,5 @@ class CLIPSegLoss:
         return {"object_part": term, "total": term}
 
     def _term(self, logits: Logits, labels: Labels) -> Float[Tensor, ""]:
-        counted = (labels.pairs >= 0) | (labels.objects >= 0) | labels.outside
+        counted = (labels.pairs >= 0) | (labels.objects >= 0) | labels.background
         return pair_loss(logits.pairs.float(), labels.pairs, counted, background_weight=self.background_weight)

@@ -128,7 +128,7 @@ def test_what_says_nothing_of_parts_is_ignored(tmp_path):
     write_image(tmp_path)
     ids = STREET
     ignored = np.isin(ids, [0, 4, CAR, 26001, 26002, 2600100, 24000, 2400000, 29, 29001])
-    np.testing.assert_array_equal(only_record(tmp_path).unsure(), ignored)
+    np.testing.assert_array_equal(only_record(tmp_path).unlabelled_mask(), ignored)
     assert not ignored[ids == ROAD].any()
 
 
@@ -185,7 +185,7 @@ def test_part_5_of_person_and_rider_is_no_part_and_counted(tmp_path):
     record = converted(tmp_path)
     reason = "part 5 of person or rider is no part: its pixels are ignored"
     assert skips(tmp_path) == [(reason, False, "2400005, 2500305: 3 pixels")]
-    assert record.unsure()[0, :3].all()
+    assert record.unlabelled_mask()[0, :3].all()
     assert (record.flat_pairs()[0, :3] == NONE).all()
     assert [MANIFEST.objects[index] for index in record.flat_objects()[0, :3]] == ["person", "rider", "rider"]
     assert 2600105 in STREET
@@ -197,7 +197,7 @@ def test_an_unknown_part_is_a_defect_whose_pixels_are_ignored(tmp_path):
     ids[0, 1:3] = 2600106, 2400099
     write_image(tmp_path, ids)
     assert skips(tmp_path) == [("unknown part: its pixels are ignored", True, "2400099, 2600106: 2 pixels")]
-    assert converted(tmp_path).unsure()[0, 1:3].all()
+    assert converted(tmp_path).unlabelled_mask()[0, 1:3].all()
 
 
 def test_numbers_that_are_no_ids_are_a_defect_whose_pixels_are_ignored(tmp_path):
@@ -207,7 +207,7 @@ def test_numbers_that_are_no_ids_are_a_defect_whose_pixels_are_ignored(tmp_path)
     reason = "number is no id: its pixels are ignored"
     assert skips(tmp_path) == [(reason, True, "-1, 99, 260, 34000, 26000001: 6 pixels")]
     record = converted(tmp_path)
-    assert record.unsure()[0].tolist() == [True] * 5 + [False] + [True]
+    assert record.unlabelled_mask()[0].tolist() == [True] * 5 + [False] + [True]
     assert record.flat_objects()[0].tolist() == [NONE] * 5 + [2] + [NONE]
 
 

@@ -187,7 +187,7 @@ def test_an_image_may_show_more_of_all_objects_but_the_complete_and_the_absent(t
     write(tmp_path, images=[photo(neg_category_ids=[DOG, EAR])])
     record = only_record(tmp_path)
     assert open_ended(record) == set(MANIFEST.objects) - {"car_(automobile)", "dog"}
-    assert record.unsure().all()
+    assert record.unlabelled_mask().all()
 
 
 @pytest.mark.parametrize("number", [CAR, WHEEL])
@@ -214,7 +214,7 @@ def test_an_image_in_which_every_object_is_sure_has_no_open_end(tmp_path):
     categories = [*CATEGORIES, *(category for category in objects if category["name"] not in names)]
     write(tmp_path, images=[photo(neg_category_ids=[c["id"] for c in categories])], categories=categories)
     record = only_record(tmp_path)
-    assert (record.not_exhaustive, record.unsure().any()) == ((), False)
+    assert (record.not_exhaustive, record.unlabelled_mask().any()) == ((), False)
 
 
 def test_lists_that_are_not_there_say_nothing_and_broken_ones_are_a_defect(tmp_path):

@@ -40,7 +40,7 @@ class Seen(NamedTuple):
         return self.record.flat_objects()[top:bottom, left:right]
 
 
-def look(views: CaptionDataset, numbers) -> list[Seen]:
+def look(views: CaptionDataset, sample_ids) -> list[Seen]:
     """Give views with the boxes that they were cut from."""
     boxes = []
 
@@ -51,7 +51,7 @@ def look(views: CaptionDataset, numbers) -> list[Seen]:
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captions, "square_around", spy)
-        for number in numbers:
+        for number in sample_ids:
             view = views[number]
             found.append(Seen(view, *boxes[-1]))
             assert len(boxes) == len(found)
@@ -209,10 +209,10 @@ def test_each_photo_is_shown_once_an_epoch_in_another_order(cartoon_store):
 
 def test_batches_hold_the_numbers_from_start_to_stop(cartoon_store):
     views = caption_set(cartoon_store)
-    batches = list(views.batches(images=4, numbers=range(7, 17), workers=0))
+    batches = list(views.batches(images=4, sample_ids=range(7, 17), workers=0))
     assert [len(batch.images) for batch in batches] == [4, 4, 2]
-    for batch, numbers in zip(batches, (range(7, 11), range(11, 15), range(15, 17)), strict=True):
-        expected = CaptionBatch.of([views[number] for number in numbers])
+    for batch, sample_ids in zip(batches, (range(7, 11), range(11, 15), range(15, 17)), strict=True):
+        expected = CaptionBatch.collate([views[number] for number in sample_ids])
         assert torch.equal(batch.images, expected.images)
         assert torch.equal(batch.truth, expected.truth)
         assert (batch.captions, batch.image_ids) == (expected.captions, expected.image_ids)
@@ -304,7 +304,7 @@ def view(caption: str, *others: str, shade: float = 0.0) -> View:
 
 
 def test_a_batch_holds_each_caption_once_and_all_that_is_true():
-    batch = CaptionBatch.of(
+    batch = CaptionBatch.collate(
         [
             view("dog", "cat", shade=1.0),
             view("cat"),
@@ -327,7 +327,7 @@ def test_a_batch_holds_each_caption_once_and_all_that_is_true():
 
 
 def test_each_image_and_each_caption_of_a_batch_has_a_truth(cartoon_store):
-    for batch in caption_set(cartoon_store).batches(images=32, numbers=range(0, 320), workers=0):
+    for batch in caption_set(cartoon_store).batches(images=32, sample_ids=range(0, 320), workers=0):
         assert batch.truth.any(0).all()
         assert batch.truth.any(1).all()
         assert batch.captions == tuple(sorted(set(batch.captions)))

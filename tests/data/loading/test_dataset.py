@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from partseg_cli.data.loading.dataset import ImageTransform, LabelMapper, PartDataset
+from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
+from partseg_cli.data.loading.labels import LabelMapper
 from partseg_cli.data.loading.transforms import normalise
 from partseg_cli.data.record import RecordKey
 from partseg_cli.data.rle import NONE, Mask
@@ -52,21 +53,21 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def native_labels(store: Store, image_id: str, ignore_unseen: bool = False) -> tuple[np.ndarray, ...]:
-    """Pairs, objects and outside at the photo's own size, name by name."""
+    """Pairs, objects and background at the photo's own size, name by name."""
     record = next(r for split in store.splits for r in store.records(split) if r.image_id == image_id)
     names = [(pair.object, pair.part) for pair in store.info.vocabulary.pairs]
     pairs, objects = (np.full((record.height, record.width), -1) for _ in range(2))
-    outside = np.ones((record.height, record.width), bool)
+    background = np.ones((record.height, record.width), bool)
     for index, name in enumerate(names):
         if name in SEEN:
             pairs[record.flat_pairs() == index] = SEEN.index(name)
     for index, name in enumerate(store.info.objects):
         here = record.flat_objects() == index
         if name in ("cat", "dog"):
-            objects[here], outside[here] = ["cat", "dog"].index(name), False
+            objects[here], background[here] = ["cat", "dog"].index(name), False
         if name == "fox" and ignore_unseen:
-            outside[here] = False
-    return pairs, objects, outside
+            background[here] = False
+    return pairs, objects, background
 
 
 def nearest(plane: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -161,7 +162,7 @@ def fox_sample(train: PartDataset) -> tuple[Batch, torch.Tensor]:
     number = next(n for n in range(len(train)) if train[n].image_ids == ("photo_03",))
     record = train.store.records("train")[3]
     fox = torch.from_numpy(record.flat_objects() == train.store.info.objects.index("fox"))
-    return train[number], nearest(fox, (train.views.image_size, train.views.image_size)).bool()
+    return train[number], nearest(fox, (train.transform.image_size, train.transform.image_size)).bool()
 
 
 def test_what_is_not_sure_to_be_nothing_is_not_trained_as_background(small_data, tmp_path):
@@ -171,64 +172,66 @@ def test_what_is_not_sure_to_be_nothing_is_not_trained_as_background(small_data,
     changed = [dataclasses.replace(first, ignore=Mask.encode(half)), dataclasses.replace(second, not_exhaustive=(0,))]
     store = small_data._replace(records={**small_data.records, "train": [*changed, *others]}).write(tmp_path)
     train = PartDataset(store, [first.image_id, second.image_id], store.info.vocabulary, views(), seed=0)
-    found = {batch.image_ids[0]: batch.labels.outside[0] for batch in (train[number] for number in range(len(train)))}
+    found = {
+        batch.image_ids[0]: batch.labels.background[0] for batch in (train[number] for number in range(len(train)))
+    }
     columns = found[first.image_id].shape[1]
     assert not found[first.image_id][:, : columns // 2 - 1].any()
     assert found[first.image_id][:, columns // 2 + 1 :].any()
     assert not found[second.image_id].any()
 
 
-@pytest.mark.parametrize(("rule", "outside"), [("background", True), ("ignore", False)])
-def test_unseen_pixels_have_no_label_and_count_as_the_rule_says(small_store, rule, outside):
+@pytest.mark.parametrize(("rule", "background"), [("background", True), ("ignore", False)])
+def test_unseen_pixels_have_no_label_and_count_as_the_rule_says(small_store, rule, background):
     batch, fox = fox_sample(samples(small_store, unlabelled_objects=rule, image_size=35))
-    pairs, objects, is_outside = (plane[0] for plane in batch.labels)
+    pairs, objects, is_background = (plane[0] for plane in batch.labels)
     assert fox.any()
     assert (pairs[fox] == -1).all()
     assert (objects[fox] == -1).all()
-    assert (is_outside[fox] == outside).all()
+    assert (is_background[fox] == background).all()
     cat = objects == 0
     assert cat.any()
-    assert not is_outside[cat].any()
-    assert torch.equal(is_outside[~fox], ~cat[~fox])
+    assert not is_background[cat].any()
+    assert torch.equal(is_background[~fox], ~cat[~fox])
 
 
 def test_an_object_without_parts_is_background_under_both_rules(small_store):
     vocabulary = small_store.info.vocabulary
     for rule in ("background", "ignore"):
-        tables = LabelMapper(small_store, vocabulary, rule)
+        label_mapper = LabelMapper(small_store, vocabulary, rule)
         boat = np.array([[small_store.info.objects.index("boat"), NONE]], np.uint16)
-        assert tables.outside(boat).tolist() == [[True, True]]
-        assert tables.objects(boat).tolist() == [[-1, -1]]
+        assert label_mapper.is_background(boat).tolist() == [[True, True]]
+        assert label_mapper.objects(boat).tolist() == [[-1, -1]]
 
 
 def test_labels_are_numbered_as_the_training_vocabulary_is(small_store):
     train = samples(small_store, unseen=["cat"])
-    assert [(p.object, p.part) for p in train.tables.training.pairs] == [
+    assert [(p.object, p.part) for p in train.label_mapper.vocabulary.pairs] == [
         *(("dog", part) for part in ("head", "tail")),
         *(("fox", part) for part in ("ear", "tail")),
     ]
     labels = np.array([0, 1, 2, 3, 4, 5, NONE], np.uint16)
-    assert train.tables.pairs(labels).tolist() == [-1, -1, 0, 1, 2, 3, -1]
-    assert train.tables.objects(np.array([0, 1, 2, 3, NONE], np.uint16)).tolist() == [-1, -1, 0, 1, -1]
+    assert train.label_mapper.pairs(labels).tolist() == [-1, -1, 0, 1, 2, 3, -1]
+    assert train.label_mapper.objects(np.array([0, 1, 2, 3, NONE], np.uint16)).tolist() == [-1, -1, 0, 1, -1]
 
 
 def test_an_unseen_part_of_a_seen_object_has_no_label_and_is_not_background(small_store):
     train = samples(small_store, unseen=[], parts=["ear"], unlabelled_objects="background")
-    assert [(p.object, p.part) for p in train.tables.training.pairs] == [
+    assert [(p.object, p.part) for p in train.label_mapper.vocabulary.pairs] == [
         *(("cat", "head"), ("dog", "head"), ("dog", "tail"), ("fox", "tail"))
     ]
-    assert train.tables.training.objects == ("cat", "dog", "fox")
+    assert train.label_mapper.vocabulary.objects == ("cat", "dog", "fox")
     labels = np.array([0, 1, 2, 3, 4, 5, NONE], np.uint16)
-    assert train.tables.pairs(labels).tolist() == [-1, 0, 1, 2, -1, 3, -1]
+    assert train.label_mapper.pairs(labels).tolist() == [-1, 0, 1, 2, -1, 3, -1]
     objects = np.array([0, 1, 2, 3, NONE], np.uint16)  # boat, cat, dog, fox
-    assert train.tables.objects(objects).tolist() == [-1, 0, 1, 2, -1]
-    assert train.tables.outside(objects).tolist() == [True, False, False, False, True]
+    assert train.label_mapper.objects(objects).tolist() == [-1, 0, 1, 2, -1]
+    assert train.label_mapper.is_background(objects).tolist() == [True, False, False, False, True]
 
 
 def test_an_object_without_a_seen_part_is_no_object_of_training(small_store):
-    tables = samples(small_store, unseen=[], parts=["ear", "tail"]).tables
-    assert tables.training.objects == ("cat", "dog")
-    assert tables.outside(np.array([3], np.uint16)).tolist() == [True]
+    label_mapper = samples(small_store, unseen=[], parts=["ear", "tail"]).label_mapper
+    assert label_mapper.vocabulary.objects == ("cat", "dog")
+    assert label_mapper.is_background(np.array([3], np.uint16)).tolist() == [True]
 
 
 # ---- which images, in which order
@@ -237,7 +240,7 @@ def test_an_object_without_a_seen_part_is_no_object_of_training(small_store):
 def test_images_without_a_seen_part_are_left_out(small_store):
     train = samples(small_store)
     assert sorted(train.store[key].image_id for key in train.keys) == FED
-    assert (len(train), train.left_out) == (6, 2)
+    assert (len(train), train.skipped) == (6, 2)
 
 
 def test_each_epoch_shows_every_image_once_in_a_new_order(small_store):
@@ -265,15 +268,15 @@ def test_a_sample_depends_on_seed_and_number_alone(small_store):
 
 def test_a_run_that_is_taken_up_again_goes_on_with_the_same_samples(small_store):
     train = samples(small_store, flip=0.5)
-    whole = list(train.batches(images=2, numbers=range(0, 10), workers=0))
-    rest = list(train.batches(images=2, numbers=range(4, 10), workers=0))
+    whole = list(train.batches(images=2, sample_ids=range(0, 10), workers=0))
+    rest = list(train.batches(images=2, sample_ids=range(4, 10), workers=0))
     assert (len(whole), len(rest)) == (5, 3)
     assert all(same(one, other) for one, other in zip(whole[2:], rest, strict=True))
 
 
 def test_batches_join_consecutive_samples(small_store):
     train = samples(small_store, flip=0.5)
-    batches = list(train.batches(images=3, numbers=range(1, 9), workers=0))
+    batches = list(train.batches(images=3, sample_ids=range(1, 9), workers=0))
     assert [batch.images.shape[0] for batch in batches] == [3, 3, 2]
     number = 1
     for batch in batches:
@@ -288,7 +291,7 @@ def test_batches_join_consecutive_samples(small_store):
 
 def test_two_workers_give_the_same_batches_as_none(small_store):
     train = samples(small_store, flip=0.5, shortest_edge=40)
-    none, two = (list(train.batches(images=2, numbers=range(0, 9), workers=workers)) for workers in (0, 2))
+    none, two = (list(train.batches(images=2, sample_ids=range(0, 9), workers=workers)) for workers in (0, 2))
     assert len(none) == len(two) == 5
     assert all(same(one, other) for one, other in zip(none, two, strict=True))
 
@@ -346,6 +349,6 @@ def test_a_broken_photo_is_told_in_one_line_from_whichever_process(small_data, t
     store = small_data.write(tmp_path)
     (tmp_path / "images" / "photo_00.png").write_bytes(b"no photo")
     with pytest.raises(DataError) as caught:
-        list(samples(store).batches(images=2, numbers=range(6), workers=workers))
+        list(samples(store).batches(images=2, sample_ids=range(6), workers=workers))
     assert str(caught.value).startswith(f"{tmp_path}/images/photo_00.png: must be a photo (")
     assert "Traceback" not in str(caught.value)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
-from partseg_cli.data.loading.image_cache import CachedPhotos, Photos
+from partseg_cli.data.loading.dataset import ImageCache, ImageReader, ImageTransform, PartDataset
 from partseg_cli.data.loading.transforms import shortest_edge_size
 from partseg_cli.data.store import Store
 
@@ -50,20 +49,20 @@ def test_a_photo_is_read_once_for_all_runs(store, tmp_path, monkeypatch):
 
 def test_two_workers_fill_one_cache(store, tmp_path):
     plain, cached = train_set(store, None), train_set(store, tmp_path / "cache")
-    numbers = range(12)
+    sample_ids = range(12)
     for one, other in zip(
-        plain.batches(images=2, numbers=numbers, workers=0),
-        cached.batches(images=2, numbers=numbers, workers=2),
+        plain.batches(images=2, sample_ids=sample_ids, workers=0),
+        cached.batches(images=2, sample_ids=sample_ids, workers=2),
         strict=True,
     ):
         assert one.images.equal(other.images)
-    assert all(cached.photos.file.get(row) is not None for row in range(len(cached)))
+    assert all(cached.read.file.get(row) is not None for row in range(len(cached)))
 
 
 def key(store: Store, tmp_path: Path, **changes: object) -> str:
-    photos = train_set(store, tmp_path / "cache", **changes).photos
-    assert isinstance(photos, CachedPhotos)
-    return photos.file.path.name
+    cache = train_set(store, tmp_path / "cache", **changes).read
+    assert isinstance(cache, ImageCache)
+    return cache.file.path.name
 
 
 def test_what_decides_the_pixels_decides_the_file(store, tmp_path):
@@ -96,6 +95,6 @@ def test_a_flip_commutes_with_the_resizes_on_real_photos(samples, size, shortest
         assert np.array_equal(pixels[:, ::-1], other)
 
 
-def test_photos_of_a_store_are_squares(store):
-    pixels = Photos(store, 32, None, 1333)(store.records("train")[0])
+def test_images_of_a_store_are_read_as_squares(store):
+    pixels = ImageReader(store, 32, None, 1333)(store.records("train")[0])
     assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from partseg_cli.data.loading.transforms import nearest_rows, photo_tensor, shortest_edge_size
+from partseg_cli.data.loading.transforms import image_to_tensor, nearest_indices, shortest_edge_size
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # facts: partclipseg.md, section 2
 
@@ -27,22 +27,22 @@ def torch_rows(before: int, after: int) -> list[int]:
 def test_nearest_rows_are_those_of_torch_for_every_pair_of_small_sizes():
     for before in range(1, 41):
         for after in range(1, 41):
-            assert nearest_rows(before, after).tolist() == torch_rows(before, after), (before, after)
+            assert nearest_indices(before, after).tolist() == torch_rows(before, after), (before, after)
 
 
 def test_nearest_rows_are_those_of_torch_for_many_photo_sizes():
     rng = np.random.default_rng(0)
     sizes = [tuple(int(side) for side in rng.integers(40, 3000, 2)) for _ in range(400)]
     for before, after in [*sizes, *((int(side), 352) for side in rng.integers(40, 3000, 200))]:
-        assert nearest_rows(before, after).tolist() == torch_rows(before, after), (before, after)
+        assert nearest_indices(before, after).tolist() == torch_rows(before, after), (before, after)
 
 
 def test_a_token_reads_the_first_pixel_of_its_patch():
-    assert nearest_rows(352, 22).tolist() == list(range(0, 352, 16))
+    assert nearest_indices(352, 22).tolist() == list(range(0, 352, 16))
 
 
 def test_nearest_rows_of_the_same_size_are_all_rows():
-    assert nearest_rows(7, 7).tolist() == list(range(7))
+    assert nearest_indices(7, 7).tolist() == list(range(7))
 
 
 # ---- shortest edge
@@ -87,7 +87,7 @@ def test_no_edge_of_a_very_long_photo_vanishes(size):
 def test_a_photo_is_resized_in_bytes_then_normalised(height, width, size):
     photo = noise(height, width)
     pixels = np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR))
-    tensor = photo_tensor(photo, size)
+    tensor = image_to_tensor(photo, size)
     assert (tensor.shape, tensor.dtype) == ((3, size, size), torch.float32)
     for channel in range(3):
         expected = (pixels[:, :, channel].astype(np.float64) / 255 - MEAN[channel]) / STD[channel]
@@ -95,13 +95,13 @@ def test_a_photo_is_resized_in_bytes_then_normalised(height, width, size):
 
 
 def test_one_colour_gives_the_values_worked_out_by_hand():
-    tensor = photo_tensor(Image.new("RGB", (6, 4), (255, 0, 51)), 3)
+    tensor = image_to_tensor(Image.new("RGB", (6, 4), (255, 0, 51)), 3)
     values = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
     torch.testing.assert_close(tensor, torch.tensor(values).view(3, 1, 1).expand(3, 3, 3))
 
 
 def test_bgr_exchanges_red_and_blue_and_keeps_the_statistics_of_rgb():
-    tensor = photo_tensor(Image.new("RGB", (6, 4), (255, 0, 51)), 3, "bgr")
+    tensor = image_to_tensor(Image.new("RGB", (6, 4), (255, 0, 51)), 3, "bgr")
     values = [(0.2 - 0.485) / 0.229, (0 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     torch.testing.assert_close(tensor, torch.tensor(values).view(3, 1, 1).expand(3, 3, 3))
 
@@ -109,4 +109,4 @@ def test_bgr_exchanges_red_and_blue_and_keeps_the_statistics_of_rgb():
 def test_bgr_is_rgb_of_the_photo_with_its_colours_exchanged():
     photo = noise(8, 11)
     exchanged = Image.fromarray(np.asarray(photo)[:, :, ::-1].copy())
-    assert torch.equal(photo_tensor(photo, 5, "bgr"), photo_tensor(exchanged, 5))
+    assert torch.equal(image_to_tensor(photo, 5, "bgr"), image_to_tensor(exchanged, 5))

@@ -108,7 +108,7 @@ def test_seen_pairs_that_no_image_shows_are_named(small_store):
 def test_a_leak_of_pairs_is_reported_to_the_pixel(small_store):
     split = published_split(small_store)
     train = training(small_store, split)
-    train.tables._pairs[4:6] = 0  # fox's ear and tail are fed as cat's ear
+    train.label_mapper._pairs[4:6] = 0  # fox's ear and tail are fed as cat's ear
     leakage = check_leakage(train, split.vocabulary(small_store))
     assert leakage.leaked == pixels(small_store, FED, {"fox ear", "fox tail"}) > 0
     assert leakage.labelled == pixels(small_store, FED, CATS_AND_DOGS) + leakage.leaked
@@ -117,7 +117,7 @@ def test_a_leak_of_pairs_is_reported_to_the_pixel(small_store):
 def test_a_leak_of_objects_is_reported_to_the_pixel(small_store):
     split = published_split(small_store)
     train = training(small_store, split)
-    train.tables._objects[small_store.info.objects.index("fox")] = 1
+    train.label_mapper._objects[small_store.info.objects.index("fox")] = 1
     leakage = check_leakage(train, split.vocabulary(small_store))
     assert leakage.leaked == pixels(small_store, FED, {"fox"}) > 0
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from partseg_cli.cli.weights import LayoutName
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.models.builder import build_inference_config, build_model, load_model
 from partseg_cli.models.checkpoints import importer as weights
@@ -631,7 +631,7 @@ def test_the_authors_file_computes_what_the_published_code_does(reference, large
     ended = partseg("weights", "import", large / "partclipseg_voc_oracle.pth", "--out", out, "--json")
     assert (json.loads(ended.out)["used"], json.loads(ended.out)["step"]) == (479, 5000)
     model, header = load_model(out, COMPUTE)
-    image = photo_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
+    image = image_to_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
     with torch.no_grad(), np.load(reference / "inference.npz") as published_logits:
         ours = model(image, header.vocabulary).pairs[0, :, ::16, ::16]
         theirs = torch.from_numpy(published_logits["object_part_logits_s16"])
@@ -650,7 +650,7 @@ def test_a_packed_checkpoint_takes_half_the_space_and_gives_nearly_the_same_logi
         *(load_model(path, build_inference_config("cpu")) for path in (whole, tmp_path / "small.safetensors"))
     )
     assert replace(headers[1], digest="") == replace(headers[0], digest="")
-    image = photo_tensor(Image.open(trained.photos[0]).convert("RGB"), 48)[None]
+    image = image_to_tensor(Image.open(trained.photos[0]).convert("RGB"), 48)[None]
     with torch.inference_mode():
         one, other = (model(image, headers[0].vocabulary).pairs for model in models)
     assert not torch.equal(one, other)

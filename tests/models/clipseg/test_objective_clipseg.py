@@ -133,7 +133,7 @@ def test_the_order_of_pairs_images_and_pixels_does_not_matter():
 def test_what_is_labelled_in_any_way_counts(label):
     nothing = torch.full((1, 4, 5), NONE)
     labels = Labels(nothing.clone(), nothing.clone(), torch.zeros(1, 4, 5, dtype=torch.bool))
-    value = {"pair": labels.pairs, "object": labels.objects, "outside": labels.outside}[label]
+    value = {"pair": labels.pairs, "object": labels.objects, "outside": labels.background}[label]
     value[0, 2, 3] = 1
     logits = draw_logits()[:1].float().requires_grad_()
     objective("image", logits, labels).backward()
@@ -155,7 +155,7 @@ def test_the_mean_is_over_images_or_over_the_pixels_of_the_batch():
 def test_an_image_without_any_label_counts_in_the_mean_over_images_alone():
     empty = Labels(*(value.clone() for value in LABELS))
     empty.pairs[1] = empty.objects[1] = NONE
-    empty.outside[1] = False
+    empty.background[1] = False
     one = loop_loss(draw_logits()[:1], PAIR_LABELS[:1], COUNTED[:1], WEIGHT)
     assert objective("image", draw_logits(), empty).item() == pytest.approx(one / 2, rel=1e-5)
     assert objective("batch", draw_logits(), empty).item() == pytest.approx(one, rel=1e-5)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.models.backbones import BACKBONES
@@ -55,7 +55,7 @@ def golden(reference) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def logits(model, reference) -> Logits:
-    image = photo_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
+    image = image_to_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
     with torch.no_grad():
         return model(image, PASCAL, for_loss=True)
 

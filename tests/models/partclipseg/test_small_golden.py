@@ -28,7 +28,7 @@ from make_small_golden import (
     draw_weights,
 )
 
-from partseg_cli.data.loading.transforms import photo_tensor
+from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.models.backbones import Backbone
 from partseg_cli.models.checkpoints.layouts import from_published, our_name
@@ -97,7 +97,7 @@ def inference() -> SimpleNamespace:
     """What the package gives for the drawn photo."""
     model, photo = build("published"), draw_photo()
     with torch.no_grad():
-        logits = model(photo_tensor(photo, SIDE)[None], vocabulary(WORDS), for_loss=True)
+        logits = model(image_to_tensor(photo, SIDE)[None], vocabulary(WORDS), for_loss=True)
         text = model.clip.text_embeddings(vocabulary(WORDS).prompts)
     return SimpleNamespace(logits=logits, text=text, size=(photo.height, photo.width))
 

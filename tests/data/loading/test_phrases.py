@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from partseg_cli.data.loading.phrases import PhraseBatch, PhraseDataset, PhraseViews
-from partseg_cli.data.loading.transforms import nearest_rows
+from partseg_cli.data.loading.transforms import nearest_indices
 from partseg_cli.errors import DataError
 from partseg_cli.models.backbones import BACKBONES
 
@@ -107,7 +107,7 @@ def test_about_the_share_asked_for_is_absent(scanned, cartoon_store):
 @pytest.mark.parametrize("size", [32, 64, 96, 130])
 def test_masks_are_resized_by_the_rule_of_training_labels(cartoon_store, size):
     records, views = records_of(cartoon_store), phrase_set(cartoon_store, image_size=size, flip=0, absent=0)
-    rows = nearest_rows(96, size)
+    rows = nearest_indices(96, size)
     for number in range(10):
         batch = views[number]
         assert batch.images.shape == (1, 3, size, size)
@@ -126,7 +126,7 @@ def test_masks_of_photos_of_any_shape_fit_them(small_store):
         assert record.height != record.width
         for phrase, mask in zip(batch.phrases, batch.masks.numpy(), strict=True):
             expected = meant(phrase, record, small_store)
-            rows, columns = nearest_rows(record.height, 32), nearest_rows(record.width, 32)
+            rows, columns = nearest_indices(record.height, 32), nearest_indices(record.width, 32)
             np.testing.assert_array_equal(mask, expected[np.ix_(rows, columns)])
 
 
@@ -142,7 +142,7 @@ def test_a_flip_mirrors_photo_and_masks_alike(cartoon_store):
 @pytest.mark.parametrize("size", [32, 130])
 def test_a_flip_at_another_size_is_the_flip_of_the_photo_itself(cartoon_store, size):
     records, views = records_of(cartoon_store), phrase_set(cartoon_store, flip=1, image_size=size, absent=0)
-    rows = nearest_rows(96, size)
+    rows = nearest_indices(96, size)
     for number in range(10):
         batch = views[number]
         for phrase, mask in zip(batch.phrases, batch.masks.numpy(), strict=True):
@@ -225,7 +225,7 @@ def test_owners_count_on_through_joined_batches():
             ]
         )
     ]
-    joined = PhraseBatch.of(parts)
+    joined = PhraseBatch.collate(parts)
     assert joined.owner.tolist() == [1, 0, 1, 2, 5, 3]
     assert joined.phrases == ("a", "b", "c", "d", "a", "e")
     assert joined.image_ids == ("00", "01", "10", "20", "21", "22")
@@ -235,12 +235,12 @@ def test_owners_count_on_through_joined_batches():
 
 def test_batches_join_the_photos_from_start_to_stop(cartoon_store):
     views = phrase_set(cartoon_store)
-    batches = list(views.batches(images=3, numbers=range(5, 12), workers=0))
+    batches = list(views.batches(images=3, sample_ids=range(5, 12), workers=0))
     assert [len(batch.images) for batch in batches] == [3, 3, 1]
-    for batch, numbers in zip(batches, (range(5, 8), range(8, 11), range(11, 12)), strict=True):
-        assert same(batch, PhraseBatch.of([views[number] for number in numbers]))
+    for batch, sample_ids in zip(batches, (range(5, 8), range(8, 11), range(11, 12)), strict=True):
+        assert same(batch, PhraseBatch.collate([views[number] for number in sample_ids]))
         for phrase, owner in enumerate(batch.owner.tolist()):
-            alone = views[numbers[owner]]
+            alone = views[sample_ids[owner]]
             assert batch.phrases[phrase] == alone.phrases[phrase - 4 * owner]
             assert batch.image_ids[owner] == alone.image_ids[0]
             assert torch.equal(batch.masks[phrase], alone.masks[phrase - 4 * owner])
