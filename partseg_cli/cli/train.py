@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +17,11 @@ from partseg_cli.cli.options import Device, Gpus, Overrides
 from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from partseg_cli.config.recipe import AnyRecipe
-    from partseg_cli.runtime.processes import DevicePlan
+    from partseg_cli.runtime.process_group import ProcessGroup
+    from partseg_cli.runtime.signals import Stop
     from partseg_cli.training.run_dir import TrainResult
 
 
@@ -64,22 +68,22 @@ def train(
 
     Many: **partseg train recipes/ade_zeroshot.yaml --gpus 8 --resume auto**
     """
-    from partseg_cli.runtime.launcher import launch, report
-    from partseg_cli.runtime.processes import plan_devices
+    from partseg_cli.runtime.devices import plan_devices
+    from partseg_cli.runtime.launcher import launch
+    from partseg_cli.runtime.signals import Stop
     from partseg_cli.training.batch_share import share_batch
 
     loaded = _recipe(recipe, overrides or [], resume)
     plan = plan_devices(device, gpus)
+    names = tuple(name.strip() for name in loggers.split(",") if name.strip())
+    command, stop = shlex.join(["partseg", *sys.argv[1:]]), Stop()
+    work = partial(_train, recipe=loaded, out=out, resume=resume, command=command, loggers=names, stop=stop)
     if len(plan.devices) > 1:
         share_batch(loaded, len(plan.devices), loaded.name)
-        launch(_without_gpus(sys.argv[1:]), plan.devices)
-        return
-    try:
-        trained = _train(loaded, plan, out=out, resume=resume, loggers=_names(loggers))
-    except Exception as error:
-        if not report(error):
-            raise
-        raise typer.Exit(getattr(error, "exit_code", 1)) from None
+        with stop.listening():
+            trained = launch(work, plan.devices, advice="resume with --resume auto")
+    else:
+        trained = work(plan.process_group, plan.devices[0])
     if plan.is_main:
         _tell(loaded, trained)
         if requeue and not trained.is_done:
@@ -99,52 +103,31 @@ def _recipe(name: str | None, overrides: list[str], resume: str | None) -> AnyRe
     return recipe_of(Path(resume), [*([name] if name else []), *overrides])
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _without_gpus(words: list[str]) -> list[str]:
-    """Give the words of this command without --gpus and its value."""
-    kept, skip = [], False
-    for word in words:
-        if not skip and word != "--gpus" and not word.startswith("--gpus="):
-            kept.append(word)
-        skip = word == "--gpus" and not skip
-    return kept
-
-
 def _train(
-    loaded: AnyRecipe,
-    plan: DevicePlan,
+    group: ProcessGroup,
+    device: torch.device,
     *,
+    recipe: AnyRecipe,
     out: Path | None,
     resume: str | None,
+    command: str,
     loggers: tuple[str, ...],
+    stop: Stop,
 ) -> TrainResult:
-    """Train in this process; the first one of a team shows how it goes."""
+    """Train in this process; the main one of a group shows the progress."""
     from partseg_cli.pipeline.train import train_any
-    from partseg_cli.runtime.launcher import command_line, join_launcher, stop_request
     from partseg_cli.training.engine import TrainOptions
 
-    join_launcher()
-    options = TrainOptions(
-        out=out,
-        resume=resume,
-        device=str(plan.devices[0]),
-        command=command_line(),
-        loggers=loggers,
-        stop=stop_request(),
-    )
-    if not plan.is_main:
-        return train_any(loaded, options)
+    options = TrainOptions(out=out, resume=resume, device=str(device), command=command, loggers=loggers, stop=stop)
+    if not group.is_main:
+        return train_any(recipe, options)
 
     def start(folder: Path, images: int, step: int) -> None:
         steps.done = step
         steps.note(f"{folder}: training on {images:,} images{f', going on after step {step}' if step else ''}")
 
-    with show.Steps(loaded.train.iterations, images=loaded.train.batch_size) as steps:
-        told = replace(options, on_start=start, on_step=steps, on_score=steps.score, log=steps.note)
-        return train_any(loaded, told)
+    with show.Steps(recipe.train.iterations, images=recipe.train.batch_size) as steps:
+        return train_any(recipe, replace(options, on_start=start, on_step=steps, on_score=steps.score, log=steps.note))
 
 
 def _tell(loaded: AnyRecipe, trained: TrainResult) -> None:

@@ -23,10 +23,10 @@ from partseg_cli.io.versions import package_versions
 from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
 from partseg_cli.models.checkpoints.resolver import find_weights
-from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
+from partseg_cli.runtime.launcher import launch
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import ProcessGroup
-from partseg_cli.runtime.processes import DevicePlan, launch
-from partseg_cli.runtime.progress import Track, silent
 
 SAVED = "predictions"
 Log = Callable[[str], None]
@@ -191,10 +191,10 @@ def count_everywhere(
     """
     group = plan.process_group
     with group.connected(plan.devices[0]):
-        folder = group.first(out or create_run_dir("evaluate", name) if group.is_main else Path())
+        folder = group.broadcast(out or create_run_dir("evaluate", name) if group.is_main else Path())
         job = open_job(trial, source, compute, folder, save=save, track=track, log=log)
         if len(plan.devices) > 1:
-            return job, launch(job.share, plan.devices)
+            return job, launch(job.share, plan.devices, advice="run again with fewer --gpus: what is counted is kept")
         return job, job.share(group, plan.devices[0])
 
 

@@ -18,8 +18,8 @@ from partseg_cli.evaluation.shards import Group, groups
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.io.journal import Journal
 from partseg_cli.runtime.devices import memory_watch
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from partseg_cli.runtime.progress import Track, silent
 
 ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
 COUNTS = ("classes", "values", "cells", "pixels")

@@ -27,8 +27,8 @@ from partseg_cli.pipeline.predict import Predictor, segment
 from partseg_cli.pipeline.train import build_loop, training_set
 from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
 from partseg_cli.runtime.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
-from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
 from partseg_cli.structures import Batch

@@ -14,8 +14,8 @@ from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.spec import open_data
 from partseg_cli.pipeline.bench import Timing, data_setting, split_json
 from partseg_cli.pipeline.train import training_set
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS
-from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
 from partseg_cli.training.engine import layout_of
 

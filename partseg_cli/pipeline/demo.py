@@ -25,7 +25,7 @@ from partseg_cli.pipeline.train import train
 from partseg_cli.reports.demo_page import demo_page
 from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.runtime.devices import InferenceConfig
-from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Step
 from partseg_cli.training.resume import check_free

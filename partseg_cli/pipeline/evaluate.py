@@ -31,10 +31,9 @@ from partseg_cli.io.paths import create_run_dir
 from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.pages import Shown, showcase, write_pages
 from partseg_cli.reports.results import write_result
-from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
-from partseg_cli.runtime.processes import DevicePlan
-from partseg_cli.runtime.progress import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
 

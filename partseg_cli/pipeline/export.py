@@ -24,7 +24,7 @@ from partseg_cli.errors import DataError, PartsegError, UsageError, did_you_mean
 from partseg_cli.io.atomic import UNFINISHED, atomic_write, write_json
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import data_dir
-from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.pool import Track, silent
 
 Export = Callable[[Store, Path, Sequence[str]], Iterator[Path]]
 

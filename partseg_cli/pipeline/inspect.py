@@ -22,7 +22,7 @@ from partseg_cli.io.paths import create_run_dir
 from partseg_cli.reports.dataset_page import render
 from partseg_cli.reports.figures import Sample, choose, classes_of, draw
 from partseg_cli.reports.overlay import contact_sheet
-from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.pool import Track, silent
 
 FIGURES, PAGE, SHEET = "figures.json", "index.html", "contact_sheet.png"
 SAMPLE_SIZE = 40_000

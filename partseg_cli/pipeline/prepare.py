@@ -37,8 +37,7 @@ from partseg_cli.io.journal import Journal, clear_journals
 from partseg_cli.io.label_maps import write_png
 from partseg_cli.reports.figures import draw_tile
 from partseg_cli.reports.overlay import contact_sheet
-from partseg_cli.runtime.pool import in_order
-from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.pool import Track, in_order, silent
 
 COPIED = "images"
 PREVIEW = "preview.png"

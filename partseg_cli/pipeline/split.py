@@ -17,7 +17,7 @@ from partseg_cli.data.splits.split_builder import build_split, unseen_across, un
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
 from partseg_cli.io.atomic import write_json
-from partseg_cli.runtime.progress import Track, silent
+from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
 

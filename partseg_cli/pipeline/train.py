@@ -42,7 +42,7 @@ def train_any(recipe: AnyRecipe, options: TrainOptions) -> TrainResult:
 def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
     """Train by a recipe, in each process of a team alike; the first one tells and writes."""
     with training_context(recipe, options) as (store, split, device, run):
-        team = run.setting.layout.team
+        team = run.setting.layout.group
         samples = training_set(recipe, store, split)
         loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
         protocol, group = recipe.train.monitor.split()
@@ -103,7 +103,7 @@ def build_loop(
     optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
     precision = choose_precision(recipe.train.precision, device)
     taps = FeatureCache(model.clip, samples, precision) if recipe.data.cache == "features" else None
-    network = layout.team.share(model, device, is_all_used=recipe.model.trainable != "all")
+    network = layout.group.wrap_ddp(model, device, is_all_used=recipe.model.trainable != "all")
     loop = Loop(
         model=model,
         terms=objective(network, recipe, samples.label_mapper.vocabulary, device, precision, taps),
@@ -114,7 +114,7 @@ def build_loop(
         device=device,
         precision=precision,
         seed=recipe.train.seed,
-        team=layout.team,
+        team=layout.group,
         network=network,
         is_stop=stop,
     )

@@ -1,8 +1,9 @@
-"""Which device to compute on, and what to say when it runs out of memory."""
+"""Devices: which ones a command runs on, in how many processes, in which precision, and errors of their memory."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -10,15 +11,22 @@ from dataclasses import dataclass
 import torch
 
 from partseg_cli.errors import OutOfMemoryError, UsageError
+from partseg_cli.runtime.pool import usable_cores
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Of glibc's mallopt: from when on memory goes back, how much is asked for at once, blocks that are asked for alone."""
+"""Parameters of glibc's mallopt: size above which memory is returned, size of a request, number of separate blocks."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precisions below float32; "fp32" is the other one."""
+"""Precisions below "fp32"."""
+STRICT = ("MKL_CBWR", "AUTO,STRICT")
+"""Makes Intel's MKL, which computes for PyTorch on x86, round alike for any number of threads, at no measurable cost.
+Without it two threads move logits by 1e-7, and some labels with them."""
+MOST_CPU_PROCESSES = 64
+"""Limit that catches a typing error before it fills the machine."""
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Give a context in which models compute in "fp32", "bf16" or "fp16"."""
+    """Return a context in which models compute in "fp32", "bf16" or "fp16"."""
     half = HALF.get(precision)
     context: AbstractContextManager[None] = torch.autocast(device.type, dtype=half, enabled=half is not None)
     return context
@@ -26,13 +34,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How a trained model is run.
+    """Settings with which a trained model runs.
 
     Attributes:
-        device: where.
+        device: Device of the model.
         precision: "fp32", "bf16" or "fp16".
-        prompt_chunk: prompts that the decoder takes at once, None = what suits the device.
-        batch: images in one forward pass.
+        prompt_chunk: Prompts per decoder pass; None chooses by device.
+        batch: Images per forward pass.
     """
 
     device: torch.device
@@ -41,15 +49,90 @@ class InferenceConfig:
     batch: int = 1
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Give a context in which the model computes in this precision."""
+        """Return a context in which the model computes in this precision."""
         return autocast(self.device, self.precision)
 
 
-def choose_device(name: str) -> torch.device:
-    """Give the device called auto, cpu, cuda, cuda:N or mps; auto takes a CUDA device if there is one, else the CPU.
+@dataclass(frozen=True)
+class DevicePlan:
+    """Processes of a command and their devices.
+
+    Attributes:
+        devices: One for each process to start; a single one stands for this process alone.
+        process_group: Process group of this process, of more than one where torchrun has started it.
+    """
+
+    devices: tuple[torch.device, ...]
+    process_group: ProcessGroup = SINGLE_PROCESS
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process logs and writes."""
+        return self.process_group.is_main
+
+
+def plan_devices(device: str = "auto", gpus: str | None = None) -> DevicePlan:
+    """Plan processes from `--device`, `--gpus` and the environment that torchrun sets.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps.
+        gpus: A number, "all", or a list such as "0,2"; with the device cpu a number of processes.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: A device is missing, or the two contradict each other.
+    """
+    os.environ.setdefault(*STRICT)
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return _plan_under_torchrun(device, gpus)
+    if gpus is None:
+        return DevicePlan((choose_device(device),))
+    if device == "cpu":
+        wanted = usable_cores() if gpus == "all" else int(gpus) if gpus.isascii() and gpus.isdigit() else 0
+        if not 1 <= wanted <= MOST_CPU_PROCESSES:
+            raise UsageError(
+                f"--gpus with --device cpu must be a number of processes from 1 to {MOST_CPU_PROCESSES}, or all, "
+                f"got {gpus}"
+            )
+        return DevicePlan((torch.device("cpu"),) * wanted)
+    if device not in {"auto", "cuda"}:
+        raise UsageError(f"--gpus goes with --device auto, cuda or cpu, got {device}; leave one of them out")
+    return DevicePlan(tuple(torch.device("cuda", index) for index in _cuda_devices(gpus)))
+
+
+def _plan_under_torchrun(device: str, gpus: str | None) -> DevicePlan:
+    if gpus is not None:
+        raise UsageError(f"--gpus: torchrun has started the processes already, got {gpus}; leave it out")
+    group = ProcessGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if group.size > 1 and not (group.is_connected or "MASTER_ADDR" in os.environ):
+        raise UsageError(f"RANK and WORLD_SIZE {group.size} need MASTER_ADDR and MASTER_PORT, got none; use torchrun")
+    if device in {"auto", "cuda"} and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', group.index)}"
+    return DevicePlan((choose_device(device),), group)
+
+
+def _cuda_devices(gpus: str) -> list[int]:
+    present = torch.cuda.device_count()
+    parts = gpus.split(",")
+    if gpus != "all" and not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"--gpus must be a number, all, or a list such as 0,2, got {gpus!r}")
+    if gpus == "all":
+        wanted = list(range(max(present, 1)))
+    else:
+        wanted = [int(part) for part in parts] if len(parts) > 1 else list(range(int(gpus)))
+    if len(set(wanted)) < len(wanted):
+        raise UsageError(f"--gpus must name each device once, got {gpus}")
+    if not wanted or max(wanted) >= present:
+        raise UsageError(
+            f"--gpus: this machine has {present} CUDA devices, got {gpus}; ask for what is there, or --device cpu"
+        )
+    return wanted
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device named auto, cpu, cuda, cuda:N or mps; auto is a CUDA device if there is one, else the CPU.
+
+    Raises:
+        UsageError: The device is missing.
     """
     present = torch.cuda.device_count()
     if name == "auto":
@@ -68,10 +151,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what tensors free, where it is glibc.
+    """Keep the memory of freed tensors in this process, where the C library is glibc.
 
-    By default it hands large blocks back to the system at once and asks for them again in the next step: of a training
-    step on a processor the system's part then takes up to half.
+    By default large blocks return to the system at once and are requested again in the next step, which takes up to
+    half of a training step on a CPU.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -85,13 +168,9 @@ def memory_watch(advice: str) -> Iterator[None]:
     """Turn running out of memory, on any device, into an `OutOfMemoryError` with `advice`."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemoryError(f"out of memory ({_first_line(error)}); {advice}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not is_memory:
             raise
-        raise OutOfMemoryError(f"out of memory ({_first_line(error)}); {advice}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise OutOfMemoryError(f"out of memory ({reason}); {advice}") from error

@@ -1,4 +1,4 @@
-"""The processes that train together: each works on its share of every step, and their gradients are averaged."""
+"""Process group: processes that train or evaluate together, and the share of a step that each of them takes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from torch.nn.parallel import DistributedDataParallel
 Value = TypeVar("Value")
 
 PATIENCE = timedelta(days=7)
-"""How long a process waits for the slowest one, which may be writing or evaluating."""
+"""Timeout for the slowest process, which may be writing or evaluating."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which of the processes this is; a team of one needs no connection.
+    """Position of this process among all; a group of one needs no connection.
 
     Attributes:
-        index: of this process, from 0.
-        size: number of processes.
+        index: Rank of this process, from 0.
+        size: Number of processes.
     """
 
     index: int = 0
@@ -37,18 +37,23 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process tells and writes."""
+        """Whether this process logs and writes."""
         return self.index == 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the processes can communicate already."""
+        return self.size == 1 or dist.is_initialized()
 
     @contextmanager
     def connected(self, device: torch.device, store: Store | None = None) -> Iterator[None]:
-        """Connect the processes: values in memory travel by gloo, those on a GPU by nccl.
+        """Connect the processes, unless they are: values in memory go through gloo, those on a GPU through nccl.
 
         Args:
-            device: of this process.
-            store: where they meet; None: where MASTER_ADDR and MASTER_PORT say.
+            device: Device of this process.
+            store: Meeting point; None reads MASTER_ADDR and MASTER_PORT.
         """
-        if self.size == 1:
+        if self.is_connected:
             yield
             return
         if device.type == "cuda":
@@ -63,13 +68,13 @@ class ProcessGroup:
         finally:
             dist.destroy_process_group()
 
-    def share(self, model: nn.Module, device: torch.device, *, is_all_used: bool) -> nn.Module:
-        """Give the model with gradients averaged over the team (DistributedDataParallel); the weights are the same.
+    def wrap_ddp(self, model: nn.Module, device: torch.device, *, is_all_used: bool) -> nn.Module:
+        """Wrap a model in DistributedDataParallel, which averages gradients over the group; one process needs none.
 
         Args:
-            model: on its device.
-            device: of this process.
-            is_all_used: whether every trained parameter takes part in every step.
+            model: Model on its device.
+            device: Device of this process.
+            is_all_used: Whether every trainable parameter takes part in every step.
         """
         if self.size == 1:
             return model
@@ -79,23 +84,23 @@ class ProcessGroup:
         )
 
     def mean(self, values: Float[Tensor, "V"]) -> Float[Tensor, "V"]:
-        """Give the mean over the team."""
+        """Return the mean over the group."""
         if self.size > 1:
             dist.all_reduce(values)
             values = values / self.size
         return values
 
-    def first(self, value: Value) -> Value:
-        """Give the first process's value to all."""
+    def broadcast(self, value: Value) -> Value:
+        """Return the main process's value in every process."""
         if self.size == 1:
             return value
         box: list[Any] = [value if self.is_main else None]
         dist.broadcast_object_list(box)
-        first: Value = box[0]
-        return first
+        received: Value = box[0]
+        return received
 
     def gather(self, value: Value) -> list[Value]:
-        """Give the values of all to all, in the order of the processes."""
+        """Return the values of all processes, in their order."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -107,7 +112,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def without_sync(network: nn.Module) -> AbstractContextManager[None]:
-    """Give a context in which gradients are added up, but not yet averaged over the team."""
+    """Return a context in which gradients are summed, but not yet averaged over the group."""
     if isinstance(network, DistributedDataParallel):
         context: AbstractContextManager[None] = network.no_sync()
         return context
@@ -116,24 +121,24 @@ def without_sync(network: nn.Module) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the images of a step are spread: over processes, and in each over forward passes.
+    """Distribution of a step's images over processes, and in each over forward passes.
 
-    Step s of a run reads samples s * batch to (s + 1) * batch - 1, whatever the layout; a process takes a run of them.
+    Step s, from 0, reads samples s * batch to (s + 1) * batch - 1 in every layout; a process takes a block of them.
 
     Attributes:
-        batch: images of a step, over all processes.
-        micro: images of a forward pass.
-        team: the processes.
+        batch: Images of a step, over all processes.
+        micro: Images of a forward pass.
+        group: Processes that share the step.
     """
 
     batch: int
     micro: int
-    team: ProcessGroup
+    group: ProcessGroup
 
     @property
     def share(self) -> int:
         """Images of a step in one process."""
-        return self.batch // self.team.size
+        return self.batch // self.group.size
 
     @property
     def accumulate(self) -> int:
@@ -141,17 +146,17 @@ class Layout:
         return self.share // self.micro
 
     def sample_ids(self, *, first: int, last: int) -> Sequence[int]:
-        """Give the samples that this process reads in steps `first` to `last`, counted from 1.
+        """Return the samples that this process reads in steps `first` to `last`, counted from 1.
 
         >>> list(Layout(4, 1, ProcessGroup(1, 2)).sample_ids(first=2, last=3))
         [6, 7, 10, 11]
         """
-        starts = range((first - 1) * self.batch + self.team.index * self.share, last * self.batch, self.batch)
+        starts = range((first - 1) * self.batch + self.group.index * self.share, last * self.batch, self.batch)
         return [number for start in starts for number in range(start, start + self.share)]
 
 
-def limit_threads(team: ProcessGroup, cores: int) -> None:
-    """Let the team's processes share this machine's cores, unless OMP_NUM_THREADS says how many each may take."""
-    if team.size > 1 and "OMP_NUM_THREADS" not in os.environ:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", team.size))
+def limit_threads(group: ProcessGroup, cores: int) -> None:
+    """Share this machine's cores among the group's processes, unless OMP_NUM_THREADS sets a number for each."""
+    if group.size > 1 and "OMP_NUM_THREADS" not in os.environ:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", group.size))
         torch.set_num_threads(max(1, cores // local))

@@ -1,4 +1,4 @@
-"""A request from outside to stop: SIGTERM and SIGUSR1, as schedulers send them before they take a machine away."""
+"""Stop requests from outside: SIGTERM and SIGUSR1, which schedulers send before they take a machine away."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from multiprocessing.sharedctypes import RawValue
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class Stop:
-    """Whether, and by what, this process was asked to stop.
+    """Stop request, in memory that this process shares with those it starts and hands this object to."""
 
-    Attributes:
-        reason: name of the signal; empty: none came.
-        file: whose presence is a request, too: a process that has started others passes its own signals on that way.
-    """
-
-    def __init__(self, file: Path | None = None) -> None:
-        self.reason, self.file = "", file
+    def __init__(self) -> None:
+        self._signal = RawValue("i", 0)
 
     def __call__(self) -> bool:
-        """Tell whether a request has come."""
-        if not self.reason and self.file is not None and self.file.exists():
-            self.reason = self.file.read_text(encoding="utf-8") or "a request"
-        return bool(self.reason)
+        """Return whether one of the processes was asked to stop."""
+        return bool(self._signal.value)
+
+    @property
+    def reason(self) -> str:
+        """Name of the signal; empty without a request."""
+        return signal.Signals(self._signal.value).name if self() else ""
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.reason = signal.Signals(number).name
+        self._signal.value = number
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Note signals in place of dying from them; only the main thread of a process can."""
+        """Note signals instead of dying from them; only the main thread of a process can."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return

@@ -19,10 +19,9 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.spec import open_data
 from partseg_cli.io.paths import create_run_dir
-from partseg_cli.runtime.devices import keep_freed_memory, memory_watch
+from partseg_cli.runtime.devices import keep_freed_memory, memory_watch, plan_devices
 from partseg_cli.runtime.pool import usable_cores
 from partseg_cli.runtime.process_group import Layout, ProcessGroup, limit_threads
-from partseg_cli.runtime.processes import plan_devices
 from partseg_cli.runtime.signals import Stop
 from partseg_cli.training.batch_share import share_batch
 from partseg_cli.training.loggers import check_loggers, open_loggers
@@ -135,9 +134,9 @@ def _find(
     recipe: AnyRecipe, store: Store, split: Split, layout: Layout, device: torch.device, options: TrainOptions
 ) -> RunDir:
     """Find the folder of a run and what it has done there."""
-    vocabulary, images, team = split.vocabulary(store), split.images("train"), layout.team
+    vocabulary, images, team = split.vocabulary(store), split.images("train"), layout.group
     setting = RunSignature(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
-    found = team.first(find_run(recipe, options.out, options.resume) if team.is_main else None)
+    found = team.broadcast(find_run(recipe, options.out, options.resume) if team.is_main else None)
     kind = RunDir if team.is_main else ReadOnlyRunDir
     run = kind(found or options.out, recipe, setting)
     if found is not None:
@@ -177,7 +176,7 @@ def fit(
         sample_ids=layout.sample_ids(first=done + 1, last=train.iterations),
         workers=run.recipe.data.workers,
     )
-    names = options.loggers if layout.team.is_main else ()
+    names = options.loggers if layout.group.is_main else ()
     with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=done) as loggers:
         try:
             for step in loop.run(batches, first=done + 1, last=train.iterations):

@@ -81,7 +81,7 @@ class RunSignature:
         """What must be the same for a run to go on bit for bit."""
         layout = self.layout
         return {
-            "processes": layout.team.size,
+            "processes": layout.group.size,
             "images in a forward pass": layout.micro,
             "device": self.device,
             "torch": str(torch.__version__),
@@ -129,8 +129,8 @@ class RunDir:
 
     def place(self, new: Callable[[], Path]) -> None:
         """Take a new folder, which the first process makes, unless there is one already."""
-        team = self.setting.layout.team
-        self._folder = self._folder or team.first(new() if team.is_main else Path())
+        team = self.setting.layout.group
+        self._folder = self._folder or team.broadcast(new() if team.is_main else Path())
 
     def restore(self) -> None:
         """Read the weights and the state of the newest step, if there is one.

@@ -19,7 +19,6 @@ DONE = 3
 KILLED = f"""
 import os, signal, sys
 from partseg_cli.io.journal import Journal
-from partseg_cli.runtime.processes import DevicePlan
 
 add = Journal.add
 def add_or_die(self, number, value):

@@ -1,7 +1,6 @@
 """Groups, shards and processes: however the photos are spread, the counts are the same to the bit."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,17 +12,14 @@ from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.record import RecordKey
-from partseg_cli.errors import DataError, PartsegError, UsageError
+from partseg_cli.errors import PartsegError, UsageError
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import ConfusionCounts
 from partseg_cli.evaluation.shards import Shard, groups, parse_shard
 from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.evaluation.tally import Tally
 from partseg_cli.pipeline.evaluate import evaluate
-from partseg_cli.runtime import processes
 from partseg_cli.runtime.devices import InferenceConfig
-from partseg_cli.runtime.process_group import ProcessGroup
-from partseg_cli.runtime.processes import launch, plan_devices
 
 CPU = torch.device("cpu")
 PHOTOS = 7
@@ -40,7 +36,9 @@ def _alike(monkeypatch, one_thread) -> None:
 
 def alone(trained, out: Path, batch: int = 1, **options) -> Path:
     """Evaluate in this process."""
-    trial = build_eval_spec(load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split="train", limit=PHOTOS)
+    trial = build_eval_spec(
+        load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split_name="train", limit=PHOTOS
+    )
     options = options or {"checkpoint": trained.run}
     evaluate(trial, name="x", out=out, compute=InferenceConfig(CPU, batch=batch), bootstrap_samples=DRAWS, **options)
     return out
@@ -108,89 +106,7 @@ def test_a_photo_in_two_shares_is_refused():
         Tally.joined([tally(0, 1), tally(1, 2)])
 
 
-# which processes
-
-
-@pytest.mark.parametrize(("gpus", "number"), [("1", 1), ("4", 4), ("all", 3)])
-def test_gpus_on_a_cpu_is_a_number_of_processes(monkeypatch, gpus, number):
-    monkeypatch.setattr(processes, "usable_cores", lambda: 3)
-    assert plan_devices("cpu", gpus).devices == (CPU,) * number
-
-
-@pytest.mark.parametrize(("gpus", "indices"), [("1", [0]), ("2", [0, 1]), ("all", [0, 1, 2]), ("0,2", [0, 2])])
-def test_gpus_name_devices(monkeypatch, gpus, indices):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert plan_devices("auto", gpus).devices == tuple(torch.device("cuda", index) for index in indices)
-
-
-PRESENT = "ask for what is there, or --device cpu"
-
-
-@pytest.mark.parametrize(
-    ("device", "gpus", "message"),
-    [
-        ("auto", "4", f"--gpus: this machine has 3 CUDA devices, got 4; {PRESENT}"),
-        ("cuda", "0,3", f"--gpus: this machine has 3 CUDA devices, got 0,3; {PRESENT}"),
-        ("cuda", "0", f"--gpus: this machine has 3 CUDA devices, got 0; {PRESENT}"),
-        ("auto", "1,1", "--gpus must name each device once, got 1,1"),
-        ("auto", "two", "--gpus must be a number, all, or a list such as 0,2, got 'two'"),
-        ("auto", "-1", "--gpus must be a number, all, or a list such as 0,2, got '-1'"),
-        ("cuda:1", "2", "--gpus goes with --device auto, cuda or cpu, got cuda:1; leave one of them out"),
-        ("cpu", "0", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 0"),
-        ("cpu", "0,1", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 0,1"),
-        ("cpu", "400", "--gpus with --device cpu must be a number of processes from 1 to 64, or all, got 400"),
-    ],
-)
-def test_gpus_that_are_not_there_are_refused(monkeypatch, device, gpus, message):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    with pytest.raises(UsageError) as caught:
-        plan_devices(device, gpus)
-    assert str(caught.value) == message
-
-
-def test_no_gpu_at_all_is_told_with_exit_code_2(partseg, monkeypatch, trained):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    ended = partseg("evaluate", "tiny", *tiny(trained.data), "--checkpoint", trained.run, "--gpus", "all")
-    assert ended == (2, "", f"error: --gpus: this machine has 0 CUDA devices, got all; {PRESENT}\n")
-
-
-def test_torchrun_says_which_process_this_is(monkeypatch):
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    plan = plan_devices("cpu")
-    assert (plan.devices, plan.process_group, plan.is_main) == ((CPU,), ProcessGroup(2, 3), False)
-    with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):
-        plan_devices("cpu", "2")
-
-
-# processes that are started here
-
-
-def fail_in_the_second(group: ProcessGroup, device: torch.device) -> None:
-    if group.index == 1:
-        raise DataError("photo_07.png: is broken")
-    torch.distributed.barrier()
-
-
-def die_in_the_second(group: ProcessGroup, device: torch.device) -> None:
-    if group.index == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    torch.distributed.barrier()
-
-
-def test_a_process_that_fails_ends_all_with_its_own_error():
-    with pytest.raises(DataError, match=r"^photo_07\.png: is broken$"):
-        launch(fail_in_the_second, [CPU] * 2)
-
-
-def test_a_process_that_is_killed_ends_all():
-    message = (
-        r"^a process of 2 must live to the end, got one that ended with -9, as when memory runs out; "
-        r"run again with fewer --gpus: what is counted is kept$"
-    )
-    with pytest.raises(PartsegError, match=message):
-        launch(die_in_the_second, [CPU] * 2)
+# processes
 
 
 @pytest.mark.parametrize(("number", "batch"), [(3, 1), (4, 4)])

@@ -1,4 +1,4 @@
-"""`train --gpus`: processes by torchrun, one error for all, and signals that reach them."""
+"""Processes that are started here: `launch`, and `train --gpus` with one error for all and signals that reach them."""
 
 import json
 import os
@@ -7,21 +7,128 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import tiny
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from partseg_cli.cli.train import _without_gpus
-from partseg_cli.errors import DataError
-from partseg_cli.runtime import launcher as launch
-from partseg_cli.runtime.launcher import FOLDER, LaunchError, _environment, _first_complaint, report, stop_request
-from partseg_cli.runtime.processes import plan_devices
+from partseg_cli.errors import DataError, PartsegError
+from partseg_cli.runtime.launcher import launch
+from partseg_cli.runtime.pool import process_context
+from partseg_cli.runtime.process_group import ProcessGroup
+from partseg_cli.runtime.signals import Stop
+
+pytestmark = pytest.mark.process
 
 PARTSEG = [sys.executable, "-m", "partseg_cli"]
+CPU = torch.device("cpu")
+ADVICE = "run again with fewer --gpus"
 PATIENCE = 120
+
+
+# what a process gets and gives
+
+
+def describe(group: ProcessGroup, device: torch.device) -> list[tuple[object, ...]]:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "PARTSEG_DATA")
+    return group.gather((group.index, group.size, str(device), *(os.environ.get(name) for name in names)))
+
+
+def test_each_process_gets_its_rank_its_device_and_this_environment_and_the_value_is_the_main_one(monkeypatch):
+    monkeypatch.setenv("PARTSEG_DATA", "somewhere")
+    described = launch(describe, [CPU] * 2, advice=ADVICE)
+    assert described == [(rank, 2, "cpu", str(rank), "2", str(rank), "2", "somewhere") for rank in (0, 1)]
+    assert "RANK" not in os.environ
+
+
+def wait_for_a_signal(group: ProcessGroup, device: torch.device, stop: Stop, launcher: int) -> list[tuple[bool, str]]:
+    if group.is_main:
+        os.kill(launcher, signal.SIGUSR1)
+    while not stop():
+        time.sleep(0.01)
+    return group.gather((stop(), stop.reason))
+
+
+def test_a_signal_to_this_process_reaches_all_that_share_the_stop_request():
+    stop = Stop()
+    assert (stop(), stop.reason) == (False, "")
+    with stop.listening():
+        values = launch(partial(wait_for_a_signal, stop=stop, launcher=os.getpid()), [CPU] * 2, advice=ADVICE)
+    assert values == [(True, "SIGUSR1")] * 2
+    assert (stop(), stop.reason) == (True, "SIGUSR1")
+
+
+# errors
+
+
+def fail_in_the_second(group: ProcessGroup, device: torch.device, error: Exception) -> None:
+    if group.index == 1:
+        raise error
+    torch.distributed.barrier()
+
+
+def end_in_the_second(group: ProcessGroup, device: torch.device, number: int) -> None:
+    if group.index == 1:
+        os.kill(os.getpid(), -number) if number < 0 else os._exit(number)
+    torch.distributed.barrier()
+
+
+def test_a_process_that_fails_ends_all_with_its_own_error():
+    with pytest.raises(DataError, match=r"^photo_07\.png: is broken$"):
+        launch(partial(fail_in_the_second, error=DataError("photo_07.png: is broken")), [CPU] * 2, advice=ADVICE)
+
+
+def test_an_error_that_is_no_users_mistake_keeps_its_traceback():
+    message = r"^process 2 of 2 failed:\nTraceback .*in fail_in_the_second\n.*ValueError: no such axis\n$"
+    with pytest.raises(RuntimeError, match=re.compile(message, re.DOTALL)):
+        launch(partial(fail_in_the_second, error=ValueError("no such axis")), [CPU] * 2, advice=ADVICE)
+
+
+@pytest.mark.parametrize("number", [-signal.SIGKILL, 7])
+def test_a_process_that_is_killed_or_exits_ends_all(number):
+    message = (
+        f"^a process of 2 must live to the end, got one that ended with {number}, as when memory runs out; "
+        r"run again with fewer --gpus$"
+    )
+    with pytest.raises(PartsegError, match=message):
+        launch(partial(end_in_the_second, number=number), [CPU] * 2, advice=ADVICE)
+
+
+def note_and_wait(group: ProcessGroup, device: torch.device, folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(PATIENCE)
+
+
+def launch_and_wait(folder: Path) -> None:
+    launch(partial(note_and_wait, folder=folder), [CPU] * 2, advice=ADVICE)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="processes of Linux")
+def test_processes_end_with_the_one_that_started_them_even_where_that_is_killed(tmp_path):
+    launcher = process_context().Process(target=launch_and_wait, args=(tmp_path,))
+    launcher.start()
+    end = time.monotonic() + PATIENCE
+    while len(started := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    launcher.kill()
+    launcher.join()
+    while any(map(is_alive, started)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# train --gpus
 
 
 def started(*words: object, **options: object) -> subprocess.Popen[str]:
@@ -62,9 +169,6 @@ def test_an_error_in_all_processes_is_told_once_with_its_code(trained, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-# before any process begins
-
-
 @pytest.mark.parametrize(
     ("recipe", "gpus", "message"),
     [
@@ -81,89 +185,3 @@ def test_an_error_in_all_processes_is_told_once_with_its_code(trained, tmp_path)
 def test_what_cannot_be_spread_is_refused_at_once(partseg, trained, recipe, gpus, message):
     words = tiny(trained.data) if recipe == "tiny" else []
     assert partseg("train", recipe, *words, "--device", "cpu", "--gpus", gpus) == (2, "", f"error: {message}\n")
-
-
-def test_a_team_that_nobody_has_connected_is_refused(monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("MASTER_ADDR", raising=False)
-    message = r"^RANK and WORLD_SIZE 2 need MASTER_ADDR and MASTER_PORT, got none; use torchrun$"
-    with pytest.raises(launch.PartsegError, match=message):
-        plan_devices("cpu")
-
-
-@pytest.mark.parametrize("given", [["--gpus", "2"], ["--gpus=2"]])
-def test_the_processes_get_the_same_words_but_the_number(given):
-    assert _without_gpus(["train", "tiny", *given, "--out", "x"]) == ["train", "tiny", "--out", "x"]
-
-
-@pytest.mark.parametrize(("visible", "expected"), [(None, "0,2"), ("4,5,6", "4,6"), ("", "0,2")])
-def test_the_processes_see_the_devices_that_were_asked_for(monkeypatch, tmp_path, visible, expected):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    before = dict(os.environ)
-    with _environment(tmp_path, [torch.device("cuda", 0), torch.device("cuda", 2)]):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == expected
-        assert os.environ[FOLDER] == str(tmp_path)
-    assert dict(os.environ) == before
-
-
-# complaints
-
-
-def failed(tmp_path: Path, *codes: int) -> ChildFailedError:
-    failures = {}
-    for rank, code in enumerate(codes):
-        failures[rank] = ProcessFailure(rank, 1000 + rank, code, str(tmp_path / f"none-{rank}"))
-    return ChildFailedError("train", failures)
-
-
-def test_the_first_complaint_is_told(monkeypatch, tmp_path):
-    monkeypatch.setenv(FOLDER, str(tmp_path))
-    for rank, error in ((1, DataError("a photo is broken")), (0, RuntimeError("connection closed by peer"))):
-        monkeypatch.setenv("RANK", str(rank))
-        assert report(error)
-    told = _first_complaint(tmp_path, failed(tmp_path, 1, 3))
-    assert (str(told), told.exit_code) == ("a photo is broken", 3)
-
-
-def test_a_process_that_was_killed_is_told_before_what_follows_from_it(monkeypatch, tmp_path):
-    monkeypatch.setenv(FOLDER, str(tmp_path))
-    assert report(RuntimeError("connection closed by peer"))
-    told = _first_complaint(tmp_path, failed(tmp_path, 1, -signal.SIGKILL))
-    message = (
-        "a process must live to the end, got one that ended with -9, as when memory runs out; go on with --resume auto"
-    )
-    assert (str(told), told.exit_code) == (message, 1)
-
-
-def test_a_process_that_said_nothing_is_told_by_its_code(tmp_path):
-    told = _first_complaint(tmp_path, failed(tmp_path, 7))
-    assert isinstance(told, LaunchError)
-    assert re.fullmatch(r"a process ended with 7; see what it wrote above", str(told))
-
-
-def test_nobody_is_told_where_nobody_started_this_process(monkeypatch):
-    monkeypatch.delenv(FOLDER, raising=False)
-    assert not report(DataError("a photo is broken"))
-    assert not stop_request()()
-
-
-def test_a_wish_to_stop_comes_by_file_too(monkeypatch, tmp_path):
-    monkeypatch.setenv(FOLDER, str(tmp_path))
-    stop = stop_request()
-    assert not stop()
-    (tmp_path / "stop").write_text("SIGUSR1")
-    assert (stop(), stop.reason) == (True, "SIGUSR1")
-
-
-def test_torchrun_reads_no_option_of_ours_as_its_own(monkeypatch):
-    found = []
-    monkeypatch.setattr(launch.torchrun, "run", found.append)
-    words = ["train", "tiny", "--log", "x", "--nnodes", "7"]
-    launch.launch(words, [torch.device("cpu")] * 2)
-    (arguments,) = found
-    assert (arguments.training_script, arguments.training_script_args) == ("partseg_cli", words)
-    assert (arguments.nproc_per_node, arguments.nnodes, arguments.module) == ("2", "1:1", True)

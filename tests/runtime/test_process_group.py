@@ -32,8 +32,8 @@ def test_a_team_of_one_needs_no_other():
     values, model = torch.tensor([1.0, 3.0]), torch.nn.Linear(2, 2)
     with SINGLE_PROCESS.connected(torch.device("cpu")):
         assert SINGLE_PROCESS.mean(values).equal(values)
-        assert (SINGLE_PROCESS.first("a"), SINGLE_PROCESS.gather("a")) == ("a", ["a"])
-        assert SINGLE_PROCESS.share(model, torch.device("cpu"), is_all_used=True) is model
+        assert (SINGLE_PROCESS.broadcast("a"), SINGLE_PROCESS.gather("a")) == ("a", ["a"])
+        assert SINGLE_PROCESS.wrap_ddp(model, torch.device("cpu"), is_all_used=True) is model
     assert not torch.distributed.is_initialized()
 
 
