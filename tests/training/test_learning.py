@@ -27,7 +27,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
         recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
         trained = train(recipe, TrainOptions(out=out / name, device="cpu"))
         model, _ = load_model(trained.checkpoint, CPU)
-        result = score(model, store, published_split(store), "oracle-obj", split="train")
+        result = score(model, store, published_split(store), "oracle-obj", split_name="train")
         scores.append(result.miou["seen"])
     return scores[0], scores[1]
 
