@@ -1,4 +1,4 @@
-"""How fast scenes are drawn: alone, and as `partseg prepare` writes them with their masks, in one process and two.
+"""Speed of drawing scenes: alone, and as `partseg prepare` writes them with their masks, in one process and two.
 
 python tests/benchmarks/cartoon.py [SIZE]
 """
@@ -34,7 +34,7 @@ def write_all(size: int, workers: int) -> None:
 
 
 def rate(work: Callable[[int, int], None], size: int, workers: int) -> float:
-    """Give scenes per second, processes and all."""
+    """Return scenes per second, including the start of processes."""
     started = time.perf_counter()
     work(size, workers)
     return SCENES / (time.perf_counter() - started)

@@ -3,8 +3,8 @@
     python tests/benchmarks/clipseg.py
 
 116 prompts on one image, and one prompt, at 352 px, random full-size weights. Hugging Face's model takes one image
-with each prompt, so it runs its image tower for every prompt; ours runs it once. Targets: 116 prompts at least 30 times
-faster (text embeddings at hand), one prompt at most 1.1 times as long, the same logits.
+with each prompt, so it runs its image encoder for every prompt; ours runs it once. Targets: 116 prompts at least 30
+times faster (text embeddings at hand), one prompt at most 1.1 times as long, the same logits.
 """
 
 import torch

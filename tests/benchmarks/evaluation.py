@@ -1,4 +1,4 @@
-"""What counting one label map costs, against label-map counting and a loop over classes; all in one run.
+"""Cost of counting one label map, relative to label-map counting and a loop over classes, in one run.
 
     python tests/benchmarks/evaluation.py
 
@@ -33,8 +33,8 @@ def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw a target of three objects with four parts each, and a prediction that is near it and spills over."""
     target = np.full(SIZE, -1)
     rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
-    for thing in range(3):
-        numbers, middle = rng.choice(CLASSES, 4, replace=False), (rng.integers(60, 315), 80 + 160 * thing)
+    for index in range(3):
+        numbers, middle = rng.choice(CLASSES, 4, replace=False), (rng.integers(60, 315), 80 + 160 * index)
         for place, number in enumerate(numbers):
             height, width = rng.integers(25, 90, 2) / (1 + place / 2)
             top, left = middle[0] + rng.integers(-50, 50), middle[1] + rng.integers(-60, 60)
@@ -65,7 +65,7 @@ def _border(labels: np.ndarray) -> np.ndarray:
 
 
 def class_by_class(prediction: np.ndarray, target: np.ndarray) -> dict[int, tuple[int, int, int]]:
-    """Give hit, labelled and predicted boundary pixels of each class."""
+    """Return hit, labelled and predicted boundary pixels of each class."""
     guess = np.where(target < 0, -1, prediction)
     bands = {}
     for number in np.union1d(target, guess):
@@ -115,7 +115,7 @@ def compare(cases: list[tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def keep_many(samples: list[ConfusionCounts]) -> None:
-    """Tell what the counts of many images take, and what scores of them cost."""
+    """Print the size of the counts of many images and the cost of their scores."""
     before = resident()
     table = ConfusionTable(CLASSES)
     for number in range(MANY):
@@ -138,7 +138,7 @@ def keep_many(samples: list[ConfusionCounts]) -> None:
 
 
 def resident() -> float:
-    """Give the memory of this process now, in MB (Linux)."""
+    """Return the memory of this process now, in MB (Linux)."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Does the method do on cartoons what its paper claims? PartCLIPSeg beside CLIPSeg, and each part of it left out.
+"""PartCLIPSeg and CLIPSeg on cartoons, and the ablations of the paper.
 
     partseg prepare cartoon-part --images 4000 --seed 0 --out data/cartoon-part
     partseg prepare cartoon-part --images 2500 --seed 7 --out data/cartoon-fresh
@@ -108,7 +108,7 @@ def call(*words: str) -> str:
 
 
 def scores(run: Run, out: Path) -> dict[str, float] | None:
-    """Give "protocol metric group" -> percent; None if the run is not done."""
+    """Return "protocol metric group" -> percent; None if the run is not done."""
     found = {}
     for protocol in PROTOCOLS:
         path = out / run.folder / protocol / "results.json"
@@ -122,13 +122,13 @@ def scores(run: Run, out: Path) -> dict[str, float] | None:
 
 
 def log(values: list[float]) -> str:
-    """Give a mean and its standard error, in percent."""
+    """Return a mean and its standard error, in percent."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.1f} ± {error:.1f}"
 
 
 def table(group: str, out: Path) -> Iterator[str]:
-    """Give the lines of a group's table: a row for each kind of run, its seeds together."""
+    """Return the lines of a group's table: one row per kind of run, averaged over its seeds."""
     columns = [(protocol, metric) for protocol in PROTOCOLS for metric in METRICS]
     yield "| run | seeds | " + " | ".join(f"{METRICS[m]}, {p}" for p, m in columns) + " |"
     yield "|---" * (2 + len(columns)) + "|"
@@ -141,7 +141,7 @@ def table(group: str, out: Path) -> Iterator[str]:
 
 
 def differences(group: str, out: Path) -> Iterator[str]:
-    """Give, against the group's first kind, the mean difference over the seeds and its standard error."""
+    """Return the mean difference to the group's first kind over the seeds, and its standard error."""
     runs = planned(group)
     names = list(dict.fromkeys(run.name for run in runs))
     found = {(run.name, run.seed): scores(run, out) for run in runs}

@@ -1,4 +1,4 @@
-"""Count the files and functions of the package whose code runs in a command: how far a reader has to hop.
+"""Count the files and functions of the package whose code runs in a command.
 
     python tests/benchmarks/files_run.py            # predict, evaluate and train on a small drawn dataset
     python tests/benchmarks/files_run.py --list     # with the names of the files

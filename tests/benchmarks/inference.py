@@ -1,13 +1,14 @@
-"""What one image with the Pascal-Part-116 vocabulary costs, against the image tower alone; both in one run.
+"""Cost of one image with the Pascal-Part-116 vocabulary, relative to the image encoder alone, in one run.
 
     python tests/benchmarks/inference.py
 
-Random ViT-B/16 weights, 352 px, label map at 375 x 500. Targets on two CPU cores: with the text embeddings at hand
-<= 2.5 times the image tower (published code: 9.5), without <= 3.2 times, peak memory <= 1.5 GB (published: 1.97 GB).
+Random ViT-B/16 weights, 352 px, label map at 375 x 500. Targets on two CPU cores: with the text embeddings at hand <=
+2.5 times the image encoder (published code: 9.5), without <= 3.2 times, peak memory <= 1.5 GB (published: 1.97 GB).
 
-The physical limit, in multiply-adds: the tower does 38 G up to its last tap (45 G with the two blocks behind it, which
-the published code runs too), the decoder 29 G for 59 prompts, the heads 5 G for 134 planes: 1.9 towers, if every
-product ran as fast as the tower's. Memory is all that the process ever had; 0.8 GB of it are imported libraries.
+The physical limit, in multiply-adds: the encoder does 38 G up to the last layer in use (45 G with the two blocks
+behind, which the published code runs too), the decoder 29 G for 59 prompts, the heads 5 G for 134 planes: 1.9
+encoders, if every product ran as fast as the encoder's. Memory is all that the process ever had; 0.8 GB of it are
+imported libraries.
 """
 
 import torch
@@ -38,7 +39,7 @@ def main() -> None:
             model.text_cache.forget()
             whole()
 
-        def full_tower() -> None:
+        def whole_encoder() -> None:
             tokens = model.clip.image_tokens(image)[-1]
             for block in model.clip.clip.visual.transformer.resblocks[model.clip.taps[-1] + 1 :]:
                 tokens = block(tokens)
@@ -47,17 +48,17 @@ def main() -> None:
         peak = peak_memory()
         times = rounds(
             {
-                "image tower up to the last tap": lambda: model.clip.image_tokens(image),
-                "image tower, all 12 blocks": full_tower,
+                "image encoder, layers in use": lambda: model.clip.image_tokens(image),
+                "image encoder, all 12 blocks": whole_encoder,
                 "image and labels, warm text": whole,
                 "image and labels, cold text": cold,
                 "text alone": lambda: model.clip.text_embeddings(WORDS.prompts),
             }
         )
-    tower, full = list(times.values())[:2]
-    print(f"{'':32}{'seconds':>9}{'x tower':>9}{'x all 12':>9}")
+    encoder, full = list(times.values())[:2]
+    print(f"{'':32}{'seconds':>9}{'x encoder':>9}{'x all 12':>9}")
     for name, seconds in times.items():
-        print(f"{name:32}{seconds:9.3f}{seconds / tower:9.2f}{seconds / full:9.2f}")
+        print(f"{name:32}{seconds:9.3f}{seconds / encoder:9.2f}{seconds / full:9.2f}")
     print(f"peak memory {peak:.2f} GB, of which {imported:.2f} GB after the imports")
 
 

@@ -1,4 +1,4 @@
-"""What logits -> label map costs against the plain way (enlarge the whole stack, sigmoid, argmax); both in one run.
+"""Cost of logits -> label map relative to the plain way (enlarge the whole stack, sigmoid, argmax), in one run.
 
     python tests/benchmarks/labels.py
 

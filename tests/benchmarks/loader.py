@@ -1,12 +1,12 @@
-"""How fast training samples are read, against a plain loader with the same workers; all in one run.
+"""Speed of reading training samples, relative to a plain loader with the same workers, in one run.
 
-    python tests/benchmarks/loader.py [--photos 96]
+    python tests/benchmarks/loader.py [--images 96]
 
 Photos of 500x375 pixels (JPEG, quality 90) made from those in $PARTSEG_SAMPLES, resized to 352. The plain loader opens
-a photo with Pillow, resizes it and makes it a normalised float tensor: no labels. Ours gives the same numbers, bit for
+a image with Pillow, resizes it and makes it a normalised float tensor: no labels. Ours gives the same numbers, bit for
 bit, from the files and from the cache (`data.cache: images`). It hands over uint8, which the training process
 normalises on its device; "normalised here" does that on this processor, too. "Photo and labels" is what training reads.
-Targets, photos alone: exact >= 1.2 times, from the cache >= 5 times the plain loader.
+Targets, images alone: exact >= 1.2 times, from the cache >= 5 times the plain loader.
 
 The physical limit of the exact path is decoding and resizing, which Pillow does in C.
 """
@@ -34,7 +34,7 @@ from partseg_cli.runtime.devices import keep_freed_memory
 
 WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 352, 8
 PASSES = 6
-"""Over the photos in one measurement, so that starting workers does not count."""
+"""Over the images in one measurement, so that starting workers does not count."""
 SAMPLES = Path(os.environ.get("PARTSEG_SAMPLES") or Path(__file__).parents[3] / "shared/samples")
 MEAN, STD = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -49,21 +49,21 @@ def blob(rng: np.random.Generator) -> np.ndarray:
 
 
 def make_store(folder: Path, count: int) -> Store:
-    """Write photos of persons with 2 to 10 parts."""
+    """Write images of persons with 2 to 10 parts."""
     manifest, rng = load_manifest("pascal-part-116"), np.random.default_rng(0)
     info = DatasetInfo("pascal-part-116", "images", manifest.objects, manifest.vocabulary)
     pairs = [index for index, pair in enumerate(manifest.vocabulary.pairs) if pair.object == "person"]
-    photos = sorted(SAMPLES.rglob("*.jpg"))[:60]
+    images = sorted(SAMPLES.rglob("*.jpg"))[:60]
     (folder / "images").mkdir()
     with StoreWriter(folder, info, ["train", "val"]) as writer:
         for number in range(count):
-            photo = Image.open(photos[number % len(photos)]).convert("RGB").resize((WIDTH, HEIGHT))
-            photo.save(folder / "images" / f"{number}.jpg", quality=90)
+            image = Image.open(images[number % len(images)]).convert("RGB").resize((WIDTH, HEIGHT))
+            image.save(folder / "images" / f"{number}.jpg", quality=90)
             masks = [blob(rng) for _ in range(rng.integers(2, 11))]
             parts = [Part(1, pair, "x", 1, Mask.encode(mask)) for pair, mask in zip(pairs, masks, strict=False)]
-            thing = Instance(1, info.objects.index("person"), Mask.encode(np.logical_or.reduce(masks)))
+            person = Instance(1, info.objects.index("person"), Mask.encode(np.logical_or.reduce(masks)))
             name = f"{number}.jpg"
-            writer.add("train", Record(str(number), name, WIDTH, HEIGHT, name, (thing,), tuple(parts)))
+            writer.add("train", Record(str(number), name, WIDTH, HEIGHT, name, (person,), tuple(parts)))
     return Store.open(folder)
 
 
@@ -77,16 +77,16 @@ class Plain(Dataset[Tensor]):
         return PASSES * len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        photo = (
+        image = (
             Image.open(self.files[index % len(self.files)])
             .convert("RGB")
             .resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         )
-        return (torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255 - MEAN) / STD
+        return (torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - MEAN) / STD
 
 
 class Photos(Dataset[Tensor]):
-    """The photos of our training samples, without labels."""
+    """Images of the training samples, without labels."""
 
     def __init__(self, samples: PartDataset) -> None:
         self.samples = samples
@@ -102,13 +102,13 @@ class Photos(Dataset[Tensor]):
 def decode(files: Sequence[Path]) -> Iterable[Tensor]:
     """Decode and resize alone, which no exact loader can do without."""
     for file in PASSES * list(files):
-        with Image.open(file) as photo:
-            photo.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        with Image.open(file) as image:
+            image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         yield torch.empty(0)
 
 
 def read(batches: Callable[[], Iterable[Tensor]], *, is_raw: bool) -> Callable[[], None]:
-    """Give a job that reads all batches to the floats that a model takes."""
+    """Return a job that reads all batches as the floats of a model's input."""
 
     def job() -> None:
         for images in batches():
@@ -120,8 +120,8 @@ def read(batches: Callable[[], Iterable[Tensor]], *, is_raw: bool) -> Callable[[
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=96)
-    count = parser.parse_args().photos
+    parser.add_argument("--images", type=int, default=96)
+    count = parser.parse_args().images
     torch.set_num_threads(1)
     keep_freed_memory()  # as training does
     with tempfile.TemporaryDirectory() as home:
@@ -151,9 +151,9 @@ def compare(files: Sequence[Path], exact: PartDataset, cached: PartDataset, work
     whole = {"exact": trained(exact), "cache": trained(cached)}
     jobs = {
         "plain loader": read(loaded(Plain(files)), is_raw=False),
-        **{f"{name}, photo as uint8": read(batches, is_raw=False) for name, batches in alone.items()},
-        **{f"{name}, photo, normalised here": read(batches, is_raw=True) for name, batches in alone.items()},
-        **{f"{name}, photo and labels": read(batches, is_raw=False) for name, batches in whole.items()},
+        **{f"{name}, image as uint8": read(batches, is_raw=False) for name, batches in alone.items()},
+        **{f"{name}, image, normalised here": read(batches, is_raw=True) for name, batches in alone.items()},
+        **{f"{name}, image and labels": read(batches, is_raw=False) for name, batches in whole.items()},
         "decode and resize, one process": read(lambda: decode(files), is_raw=False),
     }
     times = rounds(jobs, repeats=3)
@@ -161,7 +161,7 @@ def compare(files: Sequence[Path], exact: PartDataset, cached: PartDataset, work
     print(f"{workers} workers")
     for name, seconds in times.items():
         each = 1000 * seconds / PASSES / len(files)
-        print(f"  {name:32}{each:8.2f} ms a photo {plain / seconds:6.2f} x the plain loader")
+        print(f"  {name:32}{each:8.2f} ms a image {plain / seconds:6.2f} x the plain loader")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a sample of the store costs, and what `prepare` gains from workers; every ratio measured in one run.
+"""Cost of a sample of the store, and speed-up of `prepare` by workers, in one run.
 
     python tests/benchmarks/store.py
 
@@ -45,7 +45,7 @@ def blob(rng: np.random.Generator, height: int, width: int, radius: float) -> Ma
 
 
 def draw(height: int, width: int, objects: int, parts: int, number: int = 0) -> Record:
-    """Draw a record of so many objects and parts."""
+    """Draw a record with the given numbers of objects and parts."""
     rng = np.random.default_rng([height, number])
     size = min(height, width)
     things = [Instance(i, i % 20, blob(rng, height, width, 0.3 * size / objects**0.5)) for i in range(objects)]
@@ -74,7 +74,7 @@ def load_plain(line: str) -> None:
 
 
 def own_memory() -> float:
-    """Give this process' own memory in MB: pages that it has written; those of a mapped file are the system's."""
+    """Return the memory of this process in MB: pages that it has written; those of a mapped file are the system's."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1e3
 
@@ -111,7 +111,7 @@ def growth() -> tuple[float, float]:
 
 
 def prepare_pascal(workers: int) -> float:
-    """Give images per second of `prepare` on the real photos of PASCAL-Part, many times over."""
+    """Return images per second of `prepare` on repeated real images of PASCAL-Part."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         for kind in ("Annotations_Part", "JPEGImages"):
@@ -134,16 +134,16 @@ def main() -> None:
             f"full frames {1e3 * best['plain']:.1f} ms, {best['plain'] / best['ours']:.1f} x"
         )
     if SAMPLES.is_dir():
-        photo = next((SAMPLES / "pascal_part/JPEGImages").glob("*.jpg"))
+        image = next((SAMPLES / "pascal_part/JPEGImages").glob("*.jpg"))
         line = draw(375, 500, 2, 10).to_json()
-        best = rounds({"ours": lambda: load(line), "photo": lambda: open_photo(photo, upright=False)}, repeats=20)
-        print(f"the same against decoding a photo of that size: {best['ours'] / best['photo']:.2f} x")
+        best = rounds({"ours": lambda: load(line), "image": lambda: open_photo(image, upright=False)}, repeats=20)
+        print(f"the same against decoding a image of that size: {best['ours'] / best['image']:.2f} x")
     grown, held = growth()
     print(f"a worker after {RECORDS:,} records: {grown:+.1f} MB (target < 5); holding them: {held:+.0f} MB")
     if SAMPLES.is_dir():
         rates = {workers: prepare_pascal(workers) for workers in (1, 2)}
         print(
-            f"prepare, {18 * COPIES} photos: {rates[1]:.0f} images/s with one process, {rates[2]:.0f} with two: "
+            f"prepare, {18 * COPIES} images: {rates[1]:.0f} images/s with one process, {rates[2]:.0f} with two: "
             f"{rates[2] / rates[1]:.2f} x"
         )
 

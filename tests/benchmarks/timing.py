@@ -1,4 +1,4 @@
-"""What the benchmarks share: fair timing, peak memory, and a full-size model with random weights."""
+"""Shared parts of the benchmarks: fair timing, peak memory, and a full-size model with random weights."""
 
 import multiprocessing
 import resource
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 
 def rounds(jobs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Give each job's best time in seconds, after one round that does not count.
+    """Return each job's best time in seconds after one warm-up round.
 
     Jobs take turns, so that a busy machine slows all of them alike.
     """
@@ -25,7 +25,7 @@ def rounds(jobs: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[s
 
 
 def peak_memory() -> float:
-    """Give the most memory that this process has had, libraries and all, in GB."""
+    """Return the peak memory of this process in GB, including libraries."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 

@@ -1,12 +1,12 @@
-"""What one training step costs, against the image tower's forward pass; both in one run.
+"""Cost of one training step relative to the image encoder's forward pass, in one run.
 
     python tests/benchmarks/training.py [--recompute]
 
-One image, the 74 seen pairs of Pascal-Part-116, all losses, AdamW, random ViT-B/16 weights, 352 px. Targets on two CPU
-cores: <= 6 times the image tower (published code: 16.6), peak memory <= 2.5 GB (published: 6.8 GB).
+One image, the 74 seen pairs of Pascal-Part-116, all losses, AdamW, random ViT-B/16 weights, 352 px. Targets on two
+CPU cores: <= 6 times the image encoder (published code: 16.6), peak memory <= 2.5 GB (published: 6.8 GB).
 
-The physical limit, in multiply-adds: tower 38 G; decoder and heads 31 G forwards, 62 G backwards, 13 G for hidden
-layers that are computed twice; text 5 G forwards and 5 G backwards, for its token table is trained: 4.1 towers. Of the
+The physical limit, in multiply-adds: encoder 38 G; decoder and heads 31 G forwards, 62 G backwards, 13 G for hidden
+layers that are computed twice; text 5 G forwards and 5 G backwards, for its token table is trained: 4.1 times. Of the
 memory, 0.8 GB are libraries, 0.6 GB weights, 0.3 GB gradients and AdamW's moments.
 """
 
@@ -62,12 +62,12 @@ def main() -> None:
             optimizer.zero_grad(set_to_none=True)
 
         @torch.no_grad()
-        def tower() -> None:
+        def encoder() -> None:
             model.clip.image_tokens(image)
 
-        times = rounds({"image tower up to the last tap": tower, "forward and losses": forward, "whole step": step})
+        times = rounds({"image encoder, layers in use": encoder, "forward and losses": forward, "whole step": step})
     for name, seconds in times.items():
-        print(f"{name:32}{seconds:9.3f} s {seconds / times['image tower up to the last tap']:6.2f} x the tower")
+        print(f"{name:32}{seconds:9.3f} s {seconds / times['image encoder, layers in use']:6.2f} x the encoder")
     print(f"peak memory {peak_memory():.2f} GB, of which {imported:.2f} GB after the imports")
 
 
