@@ -84,11 +84,11 @@ class Record:
     ignore: Mask | None = None
     not_exhaustive: tuple[int, ...] = ()
 
-    def flat_pairs(self) -> UInt16[np.ndarray, "H W"]:
+    def pair_map(self) -> UInt16[np.ndarray, "H W"]:
         """Paint the parts: pair indices, `rle.NONE` elsewhere."""
         return paint(((part.pair, part.level, part.mask) for part in self.parts), self.height, self.width)
 
-    def flat_objects(self) -> UInt16[np.ndarray, "H W"]:
+    def object_map(self) -> UInt16[np.ndarray, "H W"]:
         """Paint the object instances: indices into the store's object names, `rle.NONE` elsewhere."""
         return paint(((instance.category, 0, instance.mask) for instance in self.objects), self.height, self.width)
 

@@ -204,17 +204,17 @@ class Store:
             if record.image_id in wanted
         ]
 
-    def photo(self, record: Record) -> Path:
+    def image_path(self, record: Record) -> Path:
         """Give the path of the record's photo."""
         return self.folder / self.info.image_root / record.file_name
 
-    def read_photo(self, record: Record) -> Image.Image:
+    def read_image(self, record: Record) -> Image.Image:
         """Give the record's photo as 8-bit RGB, of the size of the record.
 
         Raises:
             DataError: it is missing or broken, or has another size than when it was prepared.
         """
-        photo = open_photo(self.photo(record), upright=record.upright)
+        photo = open_photo(self.image_path(record), upright=record.upright)
         if photo.size != (record.width, record.height):
             raise DataError(
                 f"{record.file_name}: must be {record.width}x{record.height} as prepared, "

@@ -75,7 +75,7 @@ def evaluate_images(
     """
     for start in range(0, len(keys), batch):
         group = [store[key] for key in keys[start : start + batch]]
-        photos = [store.read_photo(record) for record in group]
+        photos = [store.read_image(record) for record in group]
         with torch.inference_mode():
             logits = model(torch.stack([image_to_tensor(photo, image_size) for photo in photos]), vocabulary)
             for index, record in enumerate(group):

@@ -73,7 +73,7 @@ def samples(
         counting: what a sample is.
         scored: for each pair whether its labelled pixels count; None: all do.
     """
-    labels = torch.from_numpy(record.flat_pairs().astype("int64"))
+    labels = torch.from_numpy(record.pair_map().astype("int64"))
     labels = labels.masked_fill(labels == NONE, -1)
     if counting.round_trip:
         labels = round_trip(labels)

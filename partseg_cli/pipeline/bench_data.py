@@ -93,7 +93,7 @@ def _reading_split(samples: PartDataset, later: Timing, workers: int) -> tuple[P
     Joining, handing over and waiting for a turn on the processor are what is left.
     """
     watch = Stopwatch((READ, LABELS, RESIZE))
-    with watch.running((Hook(Store, "read_photo", READ), Hook(samples, "_labels", LABELS))):
+    with watch.running((Hook(Store, "read_image", READ), Hook(samples, "_labels", LABELS))):
         for number in range(later.images):
             samples[number]
     hands = max(1, min(workers, os.cpu_count() or 1))  # as the loader has it

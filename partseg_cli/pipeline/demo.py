@@ -133,7 +133,7 @@ def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[s
     ] or records
     tiles = []
     predictor = open_predictor(WORDS, checkpoint=checkpoint, compute=CPU)
-    for prediction in predict(predictor, [store.photo(record) for record in telling[:SHOWN]], folder / "predict"):
+    for prediction in predict(predictor, [store.image_path(record) for record in telling[:SHOWN]], folder / "predict"):
         if prediction.error is not None:
             raise PartsegError(f"{prediction.photo}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))

@@ -228,9 +228,9 @@ def _check(store: Store, split: str, *, photos: bool) -> int:
     count = 0
     for record in checked(store, split):
         count += 1
-        if photos and not store.photo(record).is_file():
+        if photos and not store.image_path(record).is_file():
             raise DataError(
-                f"{store.photo(record)}: the photo of {record.image_id} must be there to be linked or copied, "
+                f"{store.image_path(record)}: the photo of {record.image_id} must be there to be linked or copied, "
                 "got nothing; bring the photos back or prepare again"
             )
     return count
@@ -246,7 +246,7 @@ def _bring_photos(
     """Link or copy the photos into the export."""
     for split in splits:
         for record in store.records(split):
-            photo, path = store.photo(record), folder / place(split, record)
+            photo, path = store.image_path(record), folder / place(split, record)
             if not copy and path.exists() and path.samefile(photo):
                 continue
             with atomic_write(path) as temporary:

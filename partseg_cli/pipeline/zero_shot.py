@@ -68,7 +68,7 @@ def zero_shot(model: ContrastiveClip, store: Store, image_ids: Sequence[str], si
         texts = model.text_embeddings(names)
         for start in range(0, len(records), AT_ONCE):
             group = records[start : start + AT_ONCE]
-            images = torch.stack([image_to_tensor(store.read_photo(record), size) for record in group]).to(device)
+            images = torch.stack([image_to_tensor(store.read_image(record), size) for record in group]).to(device)
             found = (model.clip.image_embeddings(images).float() @ texts.T).argmax(1).tolist()
             truth = [record.objects[0].category for record in group]
             right.update(names[name] for name, best in zip(truth, found, strict=True) if name == best)

@@ -97,12 +97,12 @@ def _records(store: Store, images: Sequence[str]) -> dict[str, Record]:
 
 def _picture(store: Store, record: Record, a: Side, b: Side) -> Image.Image:
     """Give three pictures in a row; a pair has one colour in all, and an empty box where a picture lacks it."""
-    flat, words = record.flat_pairs(), store.info.vocabulary.pairs
+    flat, words = record.pair_map(), store.info.vocabulary.pairs
     shown = {"labelled": np.where(flat == NONE, -1, flat.astype(np.int64))}
     for side in (a, b):
         shown[f"{side.name}: IoU {side.scores[record.image_id]:.1f}"] = _prediction(side, record, len(words))
     present = np.unique(np.concatenate([labels[labels >= 0] for labels in shown.values()]))
-    colours, photo, tiles = palette(len(present)), store.read_photo(record), []
+    colours, photo, tiles = palette(len(present)), store.read_image(record), []
     for title, labels in shown.items():
         places = np.where(labels < 0, -1, np.searchsorted(present, labels))
         boxes = np.where(np.isin(present, labels)[:, None], colours, PAPER).tolist()

@@ -129,10 +129,10 @@ class Painting:
     def of(cls, store: Store, record: Record) -> Painting:
         """Paint a record."""
         try:
-            photo, problem = store.read_photo(record), ""
+            photo, problem = store.read_image(record), ""
         except DataError as error:
             photo, problem = Image.new("RGB", (record.width, record.height), GREY), str(error)
-        flat = record.flat_pairs()
+        flat = record.pair_map()
         present = np.unique(flat[flat != NONE])
         labels = np.where(flat == NONE, -1, np.searchsorted(present, flat))
         return cls(photo, problem, present, labels, palette(len(present)))

@@ -72,7 +72,7 @@ def compare(
     if prediction.shape != (record.height, record.width):
         raise ValueError(f"prediction must be of size {(record.height, record.width)}, got {prediction.shape}")
     painting = Painting.of(store, record)
-    flat = record.flat_pairs().astype(np.int64)
+    flat = record.pair_map().astype(np.int64)
     labels = np.where(flat == NONE, -1, flat)
     present = np.unique([labels, prediction])
     present = present[present >= 0]

@@ -131,7 +131,7 @@ def main() -> None:
         files, ids = [folder / "images" / f"{n}.jpg" for n in range(count)], [str(n) for n in range(count)]
         exact = PartDataset(store, ids, store.info.vocabulary, views, 0)
         cached = PartDataset(store, ids, store.info.vocabulary, views, 0, Path(home) / "cache")
-        sample_ids = [files.index(store.photo(exact.store[key])) for key in exact.keys]
+        sample_ids = [files.index(store.image_path(exact.store[key])) for key in exact.keys]
         assert all(normalise(Photos(cached)[i]).equal(Plain(files)[n]) for i, n in enumerate(sample_ids))
         for workers in (0, 1, 2):
             compare(files, exact, cached, workers)

@@ -59,8 +59,8 @@ def draw(height: int, width: int, objects: int, parts: int, number: int = 0) -> 
 def load(line: str) -> None:
     """Load a sample as we do."""
     record = Record.from_json(line)
-    record.flat_pairs()
-    record.flat_objects()
+    record.pair_map()
+    record.object_map()
 
 
 def load_plain(line: str) -> None:
@@ -82,10 +82,10 @@ def own_memory() -> float:
 def touch(folder: Path, result: "multiprocessing.Queue[tuple[float, float]]") -> None:
     """Read all records in a worker, and give the growth of its memory, and that of holding them in a list."""
     records = Store.open(folder).records("train")
-    records[0].flat_pairs()
+    records[0].pair_map()
     before = own_memory()
     for index in range(len(records)):
-        records[index].flat_pairs()
+        records[index].pair_map()
     grown = own_memory() - before
     before = own_memory()
     held = [json.loads(records[index].to_json()) for index in range(len(records))]

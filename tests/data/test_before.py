@@ -26,8 +26,8 @@ def test_records_of_an_old_store_have_their_images_and_labels():
     shown = {}
     for key in store.record_keys():
         record = store[key]
-        assert store.read_photo(record).size == (64, 64)
-        pairs = np.unique(record.flat_pairs())[:-1]  # the last one is `rle.NONE`
+        assert store.read_image(record).size == (64, 64)
+        pairs = np.unique(record.pair_map())[:-1]  # the last one is `rle.NONE`
         shown[record.image_id] = {store.info.vocabulary.pairs[pair].object for pair in pairs}
     assert shown == {
         "cartoon_00000": {"aeroplane"},

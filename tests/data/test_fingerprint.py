@@ -21,7 +21,7 @@ def digest(store: Store, ids: list[str] | None = None, unseen: tuple[str, ...] =
 
 
 def photo(store: Store) -> Path:
-    return store.photo(store.records("train")[0])
+    return store.image_path(store.records("train")[0])
 
 
 def test_a_copy_elsewhere_has_the_same(store, tmp_path):

@@ -79,9 +79,9 @@ def test_the_flat_maps_of_a_store_are_those_of_a_plain_painter(stored):
     for drawn, read in stored:
         size = (drawn.height, drawn.width)
         parts = [(part.pair, part.level, part.mask) for part in drawn.parts]
-        np.testing.assert_array_equal(read.flat_pairs(), painted(parts, *size))
+        np.testing.assert_array_equal(read.pair_map(), painted(parts, *size))
         objects = [(thing.category, 0, thing.mask) for thing in drawn.objects]
-        np.testing.assert_array_equal(read.flat_objects(), painted(objects, *size))
+        np.testing.assert_array_equal(read.object_map(), painted(objects, *size))
 
 
 def test_what_an_image_rarely_has_takes_no_room(stored):

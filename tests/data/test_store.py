@@ -118,7 +118,7 @@ def test_iterate_walks_through_the_splits_named(tmp_path):
 
 def test_flat_maps_hold_pairs_and_objects(tmp_path):
     first = write(tmp_path).records("train")[0]
-    pairs, objects = first.flat_pairs(), first.flat_objects()
+    pairs, objects = first.pair_map(), first.object_map()
     assert pairs.shape == objects.shape == (first.height, first.width) == (5, 9)
     assert pairs[1].tolist() == [NONE, NONE, 0, 0, 1, 1, 1, 1, 1]  # level 2 lies on level 1
     assert objects[1].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1]
@@ -126,10 +126,10 @@ def test_flat_maps_hold_pairs_and_objects(tmp_path):
 
 def test_photos_lie_below_the_image_root(tmp_path):
     store = write(tmp_path / "a")
-    assert store.photo(record(3)) == tmp_path / "a" / "images" / "süd" / "bild 3.jpg"
+    assert store.image_path(record(3)) == tmp_path / "a" / "images" / "süd" / "bild 3.jpg"
     elsewhere = DatasetInfo(**{**vars(INFO), "image_root": image_root(tmp_path / "b" / ".." / "photos")})
     assert elsewhere.image_root == (tmp_path / "photos").as_posix()
-    assert write(tmp_path / "c", info=elsewhere).photo(record(3)) == tmp_path / "photos" / "süd" / "bild 3.jpg"
+    assert write(tmp_path / "c", info=elsewhere).image_path(record(3)) == tmp_path / "photos" / "süd" / "bild 3.jpg"
 
 
 def test_the_same_records_give_the_same_bytes_wherever_they_are_written(tmp_path):

@@ -53,7 +53,7 @@ class Looks(torch.nn.Module):
 
 
 def flat(photo: Record) -> Tensor:
-    labels = torch.from_numpy(photo.flat_pairs().astype("int64"))
+    labels = torch.from_numpy(photo.pair_map().astype("int64"))
     return labels.masked_fill(labels == NONE, -1)
 
 
@@ -61,7 +61,7 @@ def object_map(store: Store, photo: Record) -> Tensor:
     """Objects as labelled, in the numbering of the vocabulary; those without pairs are none."""
     objects = store.info.vocabulary.objects
     numbers = [objects.index(name) if name in objects else -1 for name in store.info.objects]
-    labels = photo.flat_objects().astype("int64")
+    labels = photo.object_map().astype("int64")
     return torch.tensor([*numbers, -1])[np.where(labels == NONE, -1, labels)]
 
 
@@ -155,7 +155,7 @@ def test_the_order_of_photos_does_not_matter_to_the_counts(small_store):
 
 def logits_of(store: Store, model: torch.nn.Module, photo: Record) -> Logits:
     with torch.inference_mode():
-        return model(image_to_tensor(store.read_photo(photo), 32)[None], store.info.vocabulary)
+        return model(image_to_tensor(store.read_image(photo), 32)[None], store.info.vocabulary)
 
 
 def records(store: Store) -> list[Record]:

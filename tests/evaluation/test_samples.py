@@ -186,7 +186,7 @@ def test_scaled_targets_are_cut_by_scaled_instances_and_predictions_count_there(
         [(1, DOG_HEAD, box((1, 4), (1, 6))), (2, CAT_EAR, box((2, 6), (3, 8)))],
         ignore=box((0, 6), (0, 8)),
     )
-    labels = round_trip(torch.from_numpy(photo.flat_pairs().astype("int64")))
+    labels = round_trip(torch.from_numpy(photo.pair_map().astype("int64")))
     for thing, sample in zip(
         photo.objects, samples(photo, NAMES, WORDS, SampleConfig("instance", round_trip=True), None), strict=True
     ):
@@ -205,7 +205,7 @@ def pascal(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def flat(photo: Record) -> Tensor:
-    labels = torch.from_numpy(photo.flat_pairs().astype("int64"))
+    labels = torch.from_numpy(photo.pair_map().astype("int64"))
     return labels.masked_fill(labels == NONE, -1)
 
 

@@ -22,7 +22,7 @@ FOX = ("fox's ear", "fox's tail")
 
 
 def flat(photo: Record) -> torch.Tensor:
-    labels = torch.from_numpy(photo.flat_pairs().astype("int64"))
+    labels = torch.from_numpy(photo.pair_map().astype("int64"))
     return labels.masked_fill(labels == NONE, -1)
 
 

@@ -24,7 +24,7 @@ PAIRS = 6
 
 
 def target_of(record) -> np.ndarray:
-    flat = record.flat_pairs()
+    flat = record.pair_map()
     return np.where(flat == 65535, -1, flat.astype(np.int64))
 
 

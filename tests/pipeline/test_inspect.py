@@ -119,7 +119,7 @@ def test_the_page_stays_small(small_data, tmp_path):
     for split in store.splits:
         for record in store.records(split):
             noise = rng.integers(0, 256, (record.height, record.width, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(store.photo(record))
+            Image.fromarray(noise).save(store.image_path(record))
     done = inspect(str(store.folder), out=tmp_path / "out", samples=12)
     assert (done.folder / "index.html").stat().st_size < 12 * (SAMPLE_SIZE + 2_000) + 40_000
 
@@ -135,7 +135,7 @@ def test_a_name_below_the_data_folder_will_do_and_runs_are_numbered(small_data, 
 
 def test_tables_go_to_stdout_and_what_is_odd_to_stderr(small_data, tmp_path, partseg):
     store = small_data.write(tmp_path / "store")
-    store.photo(store.records("val")[1]).unlink()
+    store.image_path(store.records("val")[1]).unlink()
     done = partseg("inspect", store.folder, "--out", tmp_path / "out")
     assert done.code == 0
     for title in ("object-specific parts", "objects", "share of the photo", "COCO's bounds", "overlap", "small"):

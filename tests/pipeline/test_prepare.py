@@ -244,7 +244,7 @@ def test_replacing_leaves_the_files_of_others_alone(tmp_path):
 def test_without_copies_photos_are_read_where_they_are(release, tmp_path):
     convert(release, tmp_path / "store")
     store = Store.open(tmp_path / "store")
-    photos = {store.photo(record) for _, record in iterate(store)}
+    photos = {store.image_path(record) for _, record in iterate(store)}
     assert photos == {release / "JPEGImages" / f"{stem}.jpg" for stem in STEMS}
 
 
@@ -254,14 +254,14 @@ def test_a_store_with_copies_needs_no_source_and_may_move(release, tmp_path):
     shutil.rmtree(release)
     shutil.move(tmp_path / "store", tmp_path / "moved")
     store = Store.open(tmp_path / "moved")
-    assert {r.image_id: store.photo(r).read_bytes() for _, r in iterate(store)} == before
-    assert {open_photo(store.photo(r), upright=False).size for _, r in iterate(store)} == {(WIDTH, HEIGHT)}
+    assert {r.image_id: store.image_path(r).read_bytes() for _, r in iterate(store)} == before
+    assert {open_photo(store.image_path(r), upright=False).size for _, r in iterate(store)} == {(WIDTH, HEIGHT)}
 
 
 def test_a_drawn_store_may_be_asked_for_copies_too(tmp_path):
     prepare("cartoon-part", out=tmp_path / "store", copy_images=True, drawing=CartoonOptions(images=3, seed=0, size=64))
     store = Store.open(tmp_path / "store")
-    sizes = [open_photo(store.photo(record), upright=False).size for _, record in iterate(store)]
+    sizes = [open_photo(store.image_path(record), upright=False).size for _, record in iterate(store)]
     assert sizes == [(64, 64)] * 3
 
 
@@ -349,7 +349,9 @@ def test_a_copied_set_of_ones_own_needs_no_source(own_set, tmp_path):
     prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, copy_images=True)
     shutil.rmtree(own_set)
     store = Store.open(tmp_path / "store")
-    assert {open_photo(store.photo(record), upright=False).size for _, record in iterate(store)} == {(WIDTH, HEIGHT)}
+    assert {open_photo(store.image_path(record), upright=False).size for _, record in iterate(store)} == {
+        (WIDTH, HEIGHT)
+    }
 
 
 def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_path):

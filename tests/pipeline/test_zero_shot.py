@@ -41,7 +41,7 @@ def answers(store, size: int, change: dict[str, str]) -> tuple[dict[float, str],
             if len(record.objects) == 1:
                 name = store.info.objects[record.objects[0].category]
                 shown[name] = shown.get(name, 0) + 1
-                level = round(float(image_to_tensor(store.read_photo(record), size)[0].mean()), 4)
+                level = round(float(image_to_tensor(store.read_image(record), size)[0].mean()), 4)
                 right[level] = change.get(name, name)
     return right, shown
 

@@ -198,7 +198,7 @@ def pixels(uri: str) -> np.ndarray:
 def test_an_image_shows_both_maps_in_the_same_colours(small_data, tmp_path):
     store = small_data.write(tmp_path)
     record = store.records("train")[3]  # cat's ear and head, fox's ear and tail
-    flat = record.flat_pairs().astype(np.int64)
+    flat = record.pair_map().astype(np.int64)
     labels = np.where(flat == 65535, -1, flat)
     prediction = np.where(labels == 0, 2, labels)
     found = compare(store, "train", record, prediction, store.info.vocabulary, SCORE)

@@ -105,7 +105,7 @@ def test_the_layer_of_parts_is_the_flat_map_in_colours_with_lines_around(store):
     record = store.records("train")[3]
     sample, _ = draw(store, "train", record, LIMIT)
     layer = np.asarray(opened(sample.parts, "png").convert("RGBA"))
-    flat = record.flat_pairs()
+    flat = record.pair_map()
     line = np.zeros(flat.shape, bool)
     line[:, 1:] |= flat[:, 1:] != flat[:, :-1]
     line[1:] |= flat[1:] != flat[:-1]
@@ -123,7 +123,7 @@ def test_the_layer_of_parts_is_the_flat_map_in_colours_with_lines_around(store):
 
 def test_the_photo_of_a_sample_is_the_photo(store):
     record = store.records("train")[0]
-    Image.new("RGB", (record.width, record.height), (200, 120, 40)).save(store.photo(record))
+    Image.new("RGB", (record.width, record.height), (200, 120, 40)).save(store.image_path(record))
     sample, _ = draw(store, "train", record, LIMIT)
     got = np.asarray(opened(sample.photo, "jpeg")).astype(int)
     assert got.shape == (record.height, record.width, 3)
@@ -132,11 +132,11 @@ def test_the_photo_of_a_sample_is_the_photo(store):
 
 def test_a_photo_that_is_gone_is_grey_and_told_so(store):
     record = store.records("train")[0]
-    store.photo(record).unlink()
+    store.image_path(record).unlink()
     sample, tile = draw(store, "train", record, LIMIT)
     assert (
         sample.problem
-        == f"{store.photo(record)}: must be a readable photo, got No such file or directory; check the path"
+        == f"{store.image_path(record)}: must be a readable photo, got No such file or directory; check the path"
     )
     assert np.abs(np.asarray(opened(sample.photo, "jpeg")).astype(int) - GREY).max() < 3
     assert tile.width > record.width

@@ -40,7 +40,7 @@ def export(store: Store, folder: Path, splits: Sequence[str]) -> Iterator[Path]:
         records = store.records(split)
         for name, record in zip(unique_names(records), records, strict=True):
             path = folder / split / f"{name}.json"
-            write_json(path, _document(_as_shown(record, store.photo(record)), store.info))
+            write_json(path, _document(_as_shown(record, store.image_path(record)), store.info))
             yield path
     pairs = [pair.name for pair in store.info.vocabulary.pairs]
     write_text(folder / LABELS, "\n".join([IGNORE, BACKGROUND, *store.info.objects, *pairs]) + "\n")

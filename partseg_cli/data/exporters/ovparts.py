@@ -145,13 +145,13 @@ class Tree:
         """Write photo and label maps of one image, and note what the index needs."""
         folder = self.layout.folder_of(index.split)
         yield write_photo(self.store, record, self.folder / PHOTOS / folder / f"{stem}.jpg")
-        yield self._write_labels(record.flat_pairs(), PARTS, folder, stem)
+        yield self._write_labels(record.pair_map(), PARTS, folder, stem)
         if self.layout.instances:
             index.instances[stem] = [
                 self._annotation(record, number) for number, instance in enumerate(record.objects) if instance.mask.area
             ]
             return
-        objects = np.take(self.ids, record.flat_objects())
+        objects = np.take(self.ids, record.object_map())
         index.objects[stem] = [int(value) for value in np.unique(objects) if value != NONE]
         yield self._write_labels(objects, OBJECTS, folder, stem)
 
@@ -215,12 +215,12 @@ def write_photo(store: Store, record: Record, path: Path) -> Path:
     Raises:
         DataError: it is missing, broken, or of another size than the record.
     """
-    source = store.photo(record)
+    source = store.image_path(record)
     with atomic_write(path) as temporary:
         if not record.upright and is_plain_jpeg(source, (record.width, record.height)):
             _link_or_copy(source, temporary)
         else:
-            store.read_photo(record).save(temporary, format="JPEG", quality=QUALITY, subsampling=0)
+            store.read_image(record).save(temporary, format="JPEG", quality=QUALITY, subsampling=0)
     return path
 
 

@@ -55,8 +55,8 @@ def labels_to_json(info: DatasetInfo) -> dict[str, Any]:
 
 
 def _maps(record: Record, info: DatasetInfo) -> Iterator[tuple[str, UInt16[np.ndarray, "H W"], int]]:
-    yield "pairs", record.flat_pairs(), len(info.vocabulary.pairs)
-    yield "objects", record.flat_objects(), len(info.objects)
+    yield "pairs", record.pair_map(), len(info.vocabulary.pairs)
+    yield "objects", record.object_map(), len(info.objects)
 
 
 def _nothing(count: int) -> int:

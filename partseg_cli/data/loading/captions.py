@@ -114,7 +114,7 @@ class CaptionDataset(SampledDataset[View, CaptionBatch]):
         index, rng = self.draw(sample_id)
         record = self.records[index]
         if index not in self._kept:
-            self._kept[index] = self.store.read_photo(record), record.flat_objects()
+            self._kept[index] = self.store.read_image(record), record.object_map()
         image, objects = self._kept[index]
         kind, parts = rng.random(), self._showable_parts(record)
         if kind < self.views.parts and parts:

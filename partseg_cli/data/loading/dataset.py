@@ -158,7 +158,7 @@ class ImageReader:
         Raises:
             DataError: The file is missing or broken.
         """
-        image = self.store.read_photo(record)
+        image = self.store.read_image(record)
         if self.shortest_edge is not None:
             height, width = shortest_edge_size(record.height, record.width, self.shortest_edge, self.longest_edge)
             image = image.resize((width, height), Image.Resampling.BILINEAR)
@@ -194,7 +194,7 @@ def images_digest(store: Store, records: Sequence[Record], *transforms: object) 
     """Return a digest of images by their files' names, sizes and times, and of the transforms applied to them."""
     digest = hashlib.sha256(repr(transforms).encode())
     for record in records:
-        path = store.photo(record)
+        path = store.image_path(record)
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
         digest.update(repr((str(path.absolute()), record.upright, state)).encode())
     return digest.hexdigest()[:24]

@@ -89,9 +89,9 @@ class PhraseDataset(SampledDataset[PhraseBatch, PhraseBatch]):
         """Return an image of the run with its phrases, as a batch of one image."""
         index, rng = self.draw(sample_id)
         record, size = self.records[index], self.views.image_size
-        image = self.store.read_photo(record)
+        image = self.store.read_image(record)
         shown, pairs = self.objects_in(record), self._nameable_pairs(record)
-        pair_map, object_map = record.flat_pairs(), record.flat_objects()
+        pair_map, object_map = record.pair_map(), record.object_map()
         drawn = [self._draw_phrase(shown, pairs, pair_map, object_map, rng) for _ in range(self.views.phrases)]
         rows, columns = nearest_indices(record.height, size), nearest_indices(record.width, size)
         if rng.random() < self.views.flip:

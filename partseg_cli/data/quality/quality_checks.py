@@ -77,7 +77,7 @@ class QualityChecks:
         """Look at one image."""
         for kind, text in self._odd_masks(record):
             self.findings[kind].add(Issue(split, record.image_id, text))
-        path = self.store.photo(record)
+        path = self.store.image_path(record)
         try:
             self._photos[path.stat().st_size].append((split, record.image_id, path))
         except OSError as error:

@@ -90,7 +90,7 @@ def _flags(train: PartDataset, vocabulary: Vocabulary) -> _Flags:
 
 def _fed(train: PartDataset, flags: _Flags, record: Record) -> tuple[UInt16[np.ndarray, "N"], dict[str, int]]:
     """Give, for one image, the store's labels where a pair is fed, and counts under the names of `Leakage`."""
-    pairs, objects = record.flat_pairs(), record.flat_objects()
+    pairs, objects = record.pair_map(), record.object_map()
     pair_fed, object_fed = train.label_mapper.pairs(pairs) >= 0, train.label_mapper.objects(objects) >= 0
     is_background = train.label_mapper.is_background(objects) & ~record.unlabelled_mask()
     shows_unseen = flags.of_unseen_object[objects]
@@ -136,7 +136,7 @@ def audit(store: Store, split: Split, leakage: Leakage, walk: Walk = quietly) ->
     """Check a split: what it tests on, and whether images or photos are on both sides."""
     counts = _tested(store, split, walk)
     train, val = set(split.train), set(split.val)
-    groups, missing = same_photos({r.image_id: store.photo(r) for r in _records(store, train | val)})
+    groups, missing = same_photos({r.image_id: store.image_path(r) for r in _records(store, train | val)})
     names = [pair.name for pair in store.info.vocabulary.pairs]
     return Audit(
         leakage,
@@ -156,7 +156,7 @@ def _tested(store: Store, split: Split, walk: Walk) -> Int[np.ndarray, "K"]:
     counts = np.zeros(len(vocabulary.pairs), np.int64)
     for ids, wanted in ((split.val, np.ones_like(of_unseen)), (split.val_unseen, of_unseen)):
         for record in walk(_records(store, ids), "check val", len(ids)):
-            counts += _count(record.flat_pairs().ravel(), len(counts)) * wanted
+            counts += _count(record.pair_map().ravel(), len(counts)) * wanted
     return counts
 
 

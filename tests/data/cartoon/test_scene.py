@@ -303,8 +303,8 @@ def test_the_store_gives_back_the_flat_maps_of_the_topmost_parts(tmp_path):
             for name, mask in thing.parts:
                 topmost[mask] = names.index((thing.name, name))
         assert (topmost != NONE).any()
-        np.testing.assert_array_equal(record.flat_pairs(), topmost)
-        assert store.photo(record).is_file()
+        np.testing.assert_array_equal(record.pair_map(), topmost)
+        assert store.image_path(record).is_file()
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_an_image_without_a_visible_pair_is_left_out_without_a_defect(tmp_path, 
 def test_parts_of_parts_are_painted_over_parts(tmp_path):
     things = [WHEELED[0], Annotated(1, WINDOW, 2, 2, (0, 0, 1, 2)), Annotated(2, DOOR, 0, 1, (0, 0, 1, 1))]
     write_image(tmp_path, FIRST, things)
-    flat = only_record(tmp_path).flat_pairs()
+    flat = only_record(tmp_path).pair_map()
     assert PAIRS[flat[0, 0]] == "car's window"
     assert flat[3, 5] == NONE
 
@@ -356,7 +356,7 @@ def test_the_links_of_the_samples_agree_in_both_directions(real, records):
 
 def test_the_flat_map_of_a_sample_equals_a_plain_painter(records):
     for record in records.values():
-        np.testing.assert_array_equal(record.flat_pairs(), painted_plainly(record))
+        np.testing.assert_array_equal(record.pair_map(), painted_plainly(record))
 
 
 def test_two_runs_over_the_samples_give_the_same_bytes(real, records):

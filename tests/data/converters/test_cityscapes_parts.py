@@ -120,7 +120,7 @@ def test_parts_belong_to_their_instance_and_are_flat(tmp_path):
         (26002, "car's wheels", "2", 1),
     ]
     assert pixels(record.parts[3].mask) == [(1, 3), (2, 3)]
-    assert sum(part.mask.area for part in record.parts) == (record.flat_pairs() != NONE).sum()
+    assert sum(part.mask.area for part in record.parts) == (record.pair_map() != NONE).sum()
 
 
 def test_what_says_nothing_of_parts_is_ignored(tmp_path):
@@ -145,7 +145,7 @@ def test_every_pair_is_read_from_its_numbers(tmp_path):
         for code in codes
     ]
     write_image(tmp_path, np.array([[*numbers, ROAD]]))
-    flat = only_record(tmp_path).flat_pairs()
+    flat = only_record(tmp_path).pair_map()
     assert flat.tolist() == [[*range(23), NONE]]
 
 
@@ -166,8 +166,8 @@ def test_flat_maps_are_those_of_a_plain_look_up(tmp_path, seed):
             (w for w, codes in MANIFEST.raw_codes.get(name, {}).items() if codes == [text[5:].lstrip("0")]), None
         )
         pairs[place] = PAIRS.index(f"{name}'s {part}") if part else NONE
-    np.testing.assert_array_equal(record.flat_pairs(), pairs)
-    np.testing.assert_array_equal(record.flat_objects(), objects)
+    np.testing.assert_array_equal(record.pair_map(), pairs)
+    np.testing.assert_array_equal(record.object_map(), objects)
 
 
 def test_an_image_without_a_part_is_left_out(tmp_path):
@@ -186,8 +186,8 @@ def test_part_5_of_person_and_rider_is_no_part_and_counted(tmp_path):
     reason = "part 5 of person or rider is no part: its pixels are ignored"
     assert skips(tmp_path) == [(reason, False, "2400005, 2500305: 3 pixels")]
     assert record.unlabelled_mask()[0, :3].all()
-    assert (record.flat_pairs()[0, :3] == NONE).all()
-    assert [MANIFEST.objects[index] for index in record.flat_objects()[0, :3]] == ["person", "rider", "rider"]
+    assert (record.pair_map()[0, :3] == NONE).all()
+    assert [MANIFEST.objects[index] for index in record.object_map()[0, :3]] == ["person", "rider", "rider"]
     assert 2600105 in STREET
     assert "car's chassis" in {PAIRS[part.pair] for part in record.parts}
 
@@ -208,7 +208,7 @@ def test_numbers_that_are_no_ids_are_a_defect_whose_pixels_are_ignored(tmp_path)
     assert skips(tmp_path) == [(reason, True, "-1, 99, 260, 34000, 26000001: 6 pixels")]
     record = converted(tmp_path)
     assert record.unlabelled_mask()[0].tolist() == [True] * 5 + [False] + [True]
-    assert record.flat_objects()[0].tolist() == [NONE] * 5 + [2] + [NONE]
+    assert record.object_map()[0].tolist() == [NONE] * 5 + [2] + [NONE]
 
 
 def test_an_image_whose_ids_cannot_be_read_does_not_stop_the_others(tmp_path):

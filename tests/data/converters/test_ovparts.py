@@ -108,9 +108,9 @@ def test_flat_maps_of_pascal_records_equal_the_label_maps(tmp_path, seed):
     assert len(found) == 6
     for record in found.values():
         labels = tmp_path / record.source
-        np.testing.assert_array_equal(record.flat_pairs(), stored(labels))
+        np.testing.assert_array_equal(record.pair_map(), stored(labels))
         objects = stored(Path(str(labels).replace(PARTS, OBJECTS)))
-        np.testing.assert_array_equal(record.flat_objects(), objects)
+        np.testing.assert_array_equal(record.object_map(), objects)
 
 
 def test_an_image_of_the_repack_becomes_one_record(tmp_path):
@@ -154,7 +154,7 @@ def test_a_pair_whose_object_is_not_shown_belongs_to_an_instance_without_a_pixel
     record = records(tmp_path)[TRAIN]
     assert [(PASCAL.objects[one.category], one.mask.area) for one in record.objects] == [("cat", 20), ("dog", 0)]
     assert named(record, PASCAL) == [(0, "cat's head", 2), (1, "dog's ear", 2)]
-    np.testing.assert_array_equal(record.flat_objects(), stored(tmp_path / PASCAL_OBJECTS))
+    np.testing.assert_array_equal(record.object_map(), stored(tmp_path / PASCAL_OBJECTS))
 
 
 def test_values_of_a_palette_are_read_as_they_are(tmp_path):
@@ -163,7 +163,7 @@ def test_values_of_a_palette_are_read_as_they_are(tmp_path):
     picture.putpalette([7] * 768)
     picture.save(tmp_path / PASCAL_LABELS)
     assert picture.mode == "P"
-    flat = records(tmp_path)[TRAIN].flat_pairs()
+    flat = records(tmp_path)[TRAIN].pair_map()
     np.testing.assert_array_equal(flat, np.where(CAT_PARTS == 255, NONE, CAT_PARTS.astype(int)))
 
 
@@ -538,7 +538,7 @@ def test_flat_maps_of_ade_records_equal_the_label_maps_and_no_pixel_is_in_two_pa
     assert len(found) == 6
     for record in found.values():
         labels = stored(tmp_path / record.source)
-        np.testing.assert_array_equal(record.flat_pairs(), labels)
+        np.testing.assert_array_equal(record.pair_map(), labels)
         assert sum(part.mask.area for part in record.parts) == (labels != NONE).sum()
 
 
@@ -741,7 +741,7 @@ def test_two_images_with_one_id_are_both_left_out(tmp_path):
 def test_the_parts_of_a_broken_instance_stay(tmp_path):
     ade_tree(tmp_path, change_annotation(segmentation=None))
     train, val = (one.record for one in outcomes(tmp_path, "ade") if not isinstance(one, Skipped))
-    np.testing.assert_array_equal(train.flat_pairs(), BUS_PARTS)
+    np.testing.assert_array_equal(train.pair_map(), BUS_PARTS)
     assert [(one.mask.area, one.synthetic) for one in train.objects] == [(0, True)]
     assert [one.synthetic for one in val.objects] == [False]
 

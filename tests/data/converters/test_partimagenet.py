@@ -173,8 +173,8 @@ def test_both_forms_give_the_same_flat_maps(tmp_path):
     polygons, maps = records(tmp_path / "json"), records(tmp_path / "map")
     assert polygons.keys() == maps.keys()
     for name, record in polygons.items():
-        assert np.array_equal(record.flat_pairs(), maps[name].flat_pairs())
-        assert np.array_equal(record.flat_objects(), maps[name].flat_objects())
+        assert np.array_equal(record.pair_map(), maps[name].pair_map())
+        assert np.array_equal(record.object_map(), maps[name].object_map())
 
 
 def test_random_part_maps_come_back_pixel_by_pixel(tmp_path):
@@ -201,7 +201,7 @@ def test_random_part_maps_come_back_pixel_by_pixel(tmp_path):
         expected = np.full(values.shape, NONE)
         for number, pair in pairs.items():
             expected[values == number] = pair
-        assert np.array_equal(found[name].flat_pairs(), expected)
+        assert np.array_equal(found[name].pair_map(), expected)
 
 
 def test_where_both_forms_are_there_polygons_win_because_they_overlap(tmp_path):
@@ -271,7 +271,7 @@ def test_one_part_in_two_pieces_stays_two_masks_of_one_pair(tmp_path):
     write_split(tmp_path, [CAT._replace(boxes=[HEAD, Box("Quadruped Head", 6, 1, 8, 3)])])
     record = only_record(tmp_path)
     assert part_names(record) == ["tiger's head", "tiger's head"]
-    assert (record.flat_pairs() != NONE).sum() == 12 + 4
+    assert (record.pair_map() != NONE).sum() == 12 + 4
 
 
 def test_an_image_may_lack_parts(tmp_path):

@@ -139,7 +139,7 @@ def test_an_image_without_parts_is_left_out_without_a_defect(tmp_path, objects):
 
 def test_small_parts_are_painted_over_large_ones(tmp_path):
     write_image(tmp_path, TRAIN, [(*CAT[:2], CAT[2][::-1])])
-    flat = only_record(tmp_path).flat_pairs()
+    flat = only_record(tmp_path).pair_map()
     assert PAIRS[flat[0, 0]] == "cat's ear"
     assert PAIRS[flat[0, 1]] == "cat's head"
     assert flat[3, 5] == NONE
@@ -539,4 +539,4 @@ def test_each_pair_of_each_object_is_the_union_of_its_raw_masks(real, stem):
 def test_the_flat_map_of_a_sample_equals_a_plain_painter(real):
     for outcome in outcomes(real):
         if isinstance(outcome, Converted):
-            np.testing.assert_array_equal(outcome.record.flat_pairs(), painted_plainly(outcome.record))
+            np.testing.assert_array_equal(outcome.record.pair_map(), painted_plainly(outcome.record))

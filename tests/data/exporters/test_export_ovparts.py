@@ -158,9 +158,9 @@ def test_any_store_is_exported_imported_and_exported_to_the_same_bytes(tmp_path,
     flat = {Path(record.file_name).stem: record for split in store.splits for record in store.records(split)}
     for split in again.splits:
         for record in again.records(split):
-            np.testing.assert_array_equal(record.flat_pairs(), flat[record.image_id].flat_pairs())
+            np.testing.assert_array_equal(record.pair_map(), flat[record.image_id].pair_map())
             if layout is ovparts.PASCAL:
-                np.testing.assert_array_equal(record.flat_objects(), flat[record.image_id].flat_objects())
+                np.testing.assert_array_equal(record.object_map(), flat[record.image_id].object_map())
 
 
 def test_export_again_into_the_same_folder_gives_the_same_bytes(tmp_path):
@@ -360,7 +360,7 @@ def test_a_photo_that_readers_would_turn_or_not_know_is_saved_anew_as_its_masks_
     with Image.open(files["images/test/photo.jpg"]) as photo:
         assert photo.format == "JPEG"
         assert ExifTags.Base.Orientation not in photo.getexif()
-        expected = store.read_photo(store.records("test")[0])
+        expected = store.read_image(store.records("test")[0])
         assert photo.size == expected.size
         assert mode_and_values(files[f"{PARTS}/test/photo.png"])[1].shape == (photo.height, photo.width)
         assert np.abs(np.asarray(photo).astype(int) - np.asarray(expected)).mean() < 4
@@ -424,5 +424,5 @@ def test_the_real_photos_of_pascal_come_back_from_their_repack_with_the_same_map
     assert set(again) == {record.image_id for record in records}
     assert len(records) == 16
     for record in records:
-        np.testing.assert_array_equal(again[record.image_id].flat_pairs(), record.flat_pairs())
-        np.testing.assert_array_equal(again[record.image_id].flat_objects(), record.flat_objects())
+        np.testing.assert_array_equal(again[record.image_id].pair_map(), record.pair_map())
+        np.testing.assert_array_equal(again[record.image_id].object_map(), record.object_map())

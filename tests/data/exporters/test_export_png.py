@@ -28,7 +28,7 @@ def test_maps_are_what_the_records_paint(tmp_path, seed):
     assert sorted(paths) == sorted(path for path in out.rglob("*") if path.is_file())
     for split in store.splits:
         for record in store.records(split):
-            for kind, painted in (("pairs", record.flat_pairs()), ("objects", record.flat_objects())):
+            for kind, painted in (("pairs", record.pair_map()), ("objects", record.object_map())):
                 picture = Image.open(out / kind / split / f"{record.file_name.rsplit('.', 1)[0]}.png")
                 assert picture.mode == "P"
                 np.testing.assert_array_equal(np.asarray(picture), np.where(painted == 65535, 255, painted))

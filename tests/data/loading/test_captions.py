@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     @property
     def objects(self) -> np.ndarray:
         left, top, right, bottom = self.box
-        return self.record.flat_objects()[top:bottom, left:right]
+        return self.record.object_map()[top:bottom, left:right]
 
 
 def look(views: CaptionDataset, sample_ids) -> list[Seen]:
@@ -247,7 +247,7 @@ def test_a_flip_mirrors_the_view_and_changes_nothing_else(cartoon_store):
 
 def test_a_view_is_the_box_of_the_photo(cartoon_store):
     for seen in look(caption_set(cartoon_store, CaptionViews(32, 0, 0.35, 0.35)), range(20)):
-        with Image.open(cartoon_store.photo(seen.record)) as photo:
+        with Image.open(cartoon_store.image_path(seen.record)) as photo:
             cut = photo.convert("RGB").crop(seen.box).resize((32, 32), Image.Resampling.BILINEAR)
         expected = (np.asarray(cut) / 255 - IMAGENET_MEAN) / IMAGENET_STD
         torch.testing.assert_close(

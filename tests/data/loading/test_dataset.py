@@ -60,9 +60,9 @@ def native_labels(store: Store, image_id: str, ignore_unseen: bool = False) -> t
     background = np.ones((record.height, record.width), bool)
     for index, name in enumerate(names):
         if name in SEEN:
-            pairs[record.flat_pairs() == index] = SEEN.index(name)
+            pairs[record.pair_map() == index] = SEEN.index(name)
     for index, name in enumerate(store.info.objects):
-        here = record.flat_objects() == index
+        here = record.object_map() == index
         if name in ("cat", "dog"):
             objects[here], background[here] = ["cat", "dog"].index(name), False
         if name == "fox" and ignore_unseen:
@@ -161,7 +161,7 @@ def fox_sample(train: PartDataset) -> tuple[Batch, torch.Tensor]:
     """A sample of photo_03, a cat left and a fox right, at its own width; and where the fox is."""
     number = next(n for n in range(len(train)) if train[n].image_ids == ("photo_03",))
     record = train.store.records("train")[3]
-    fox = torch.from_numpy(record.flat_objects() == train.store.info.objects.index("fox"))
+    fox = torch.from_numpy(record.object_map() == train.store.info.objects.index("fox"))
     return train[number], nearest(fox, (train.transform.image_size, train.transform.image_size)).bool()
 
 

@@ -38,8 +38,8 @@ def test_the_cache_gives_the_same_samples_before_and_after_it_is_filled(store, t
 def test_a_photo_is_read_once_for_all_runs(store, tmp_path, monkeypatch):
     runs = [train_set(store, tmp_path / "cache") for _ in range(2)]
     read: list[str] = []
-    photo = Store.read_photo
-    monkeypatch.setattr(Store, "read_photo", lambda self, record: read.append(record.image_id) or photo(self, record))
+    photo = Store.read_image
+    monkeypatch.setattr(Store, "read_image", lambda self, record: read.append(record.image_id) or photo(self, record))
     for samples in runs:
         for number in range(3 * len(samples)):
             _ = samples[number]
@@ -68,7 +68,7 @@ def key(store: Store, tmp_path: Path, **changes: object) -> str:
 def test_what_decides_the_pixels_decides_the_file(store, tmp_path):
     names = {key(store, tmp_path), key(store, tmp_path, image_size=48), key(store, tmp_path, shortest_edge=None)}
     assert key(store, tmp_path, flip=0.0, train_channel_order="rgb") in names
-    photo = store.photo(store.records("train")[0])
+    photo = store.image_path(store.records("train")[0])
     os.utime(photo, (1, 1))
     names.add(key(store, tmp_path))
     Image.new("RGB", (store.records("train")[0].width, store.records("train")[0].height), "red").save(photo)

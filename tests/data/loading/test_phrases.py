@@ -36,10 +36,10 @@ def meant(phrase: str, record, store) -> np.ndarray:
     """Give the painted pixels that a phrase means: all parts of that name, a pair, or an object."""
     vocabulary, names = store.info.vocabulary, store.info.objects
     if phrase in names:
-        return record.flat_objects() == names.index(phrase)
+        return record.object_map() == names.index(phrase)
     kind = vocabulary.parts if phrase in vocabulary.parts else vocabulary.pair_prompts
     texts = [pair.part for pair in vocabulary.pairs] if kind is vocabulary.parts else vocabulary.pair_prompts
-    return np.isin(record.flat_pairs(), [index for index, text in enumerate(texts) if text == phrase])
+    return np.isin(record.pair_map(), [index for index, text in enumerate(texts) if text == phrase])
 
 
 def shown(record, store) -> set[str]:
@@ -70,7 +70,7 @@ def test_a_bare_part_means_that_part_of_every_object(scanned, cartoon_store):
         record = records[batch.image_ids[0]]
         for phrase, mask in zip(batch.phrases, batch.masks.numpy(), strict=True):
             if phrase in vocabulary.parts and mask.any():
-                several += len(set(record.flat_pairs()[mask].tolist())) > 1
+                several += len(set(record.pair_map()[mask].tolist())) > 1
     assert several > 0
 
 

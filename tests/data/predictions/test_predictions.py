@@ -36,12 +36,12 @@ def records(store, keys=VAL):
 
 
 def pairs(record):
-    labels = record.flat_pairs().astype(np.int64)
+    labels = record.pair_map().astype(np.int64)
     return np.where(labels == NONE, -1, labels)
 
 
 def objects(record):
-    labels = record.flat_objects().astype(np.int64)
+    labels = record.object_map().astype(np.int64)
     return np.where(labels == NONE, -1, labels)
 
 

@@ -44,7 +44,7 @@ def pixels(store: Store, ids, wanted) -> int:
     for _, record in iterate(store):
         if record.image_id in ids:
             pairs = [f"{p.object} {p.part}" for p in store.info.vocabulary.pairs]
-            for names, flat in ((pairs, record.flat_pairs()), (store.info.objects, record.flat_objects())):
+            for names, flat in ((pairs, record.pair_map()), (store.info.objects, record.object_map())):
                 total += sum(int((flat == i).sum()) for i, name in enumerate(names) if name in wanted)
     return total
 
