@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from partseg_cli.cli.live import Steps
-
 if TYPE_CHECKING:
     from rich.table import Table
-
-__all__ = ["Steps", "document", "note", "table", "track"]
 
 Item = TypeVar("Item")
 

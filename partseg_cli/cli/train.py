@@ -115,6 +115,7 @@ def _train(
     stop: Stop,
 ) -> TrainResult:
     """Train in this process; the main one of a group shows the progress."""
+    from partseg_cli.cli.live import TrainProgress
     from partseg_cli.pipeline.train import train_any
     from partseg_cli.training.engine import TrainOptions
 
@@ -123,10 +124,10 @@ def _train(
         return train_any(recipe, options)
 
     def start(folder: Path, images: int, step: int) -> None:
-        steps.done = step
+        steps.resume(step)
         steps.note(f"{folder}: training on {images:,} images{f', going on after step {step}' if step else ''}")
 
-    with show.Steps(recipe.train.iterations, images=recipe.train.batch_size) as steps:
+    with TrainProgress(recipe.train.iterations, images=recipe.train.batch_size) as steps:
         return train_any(recipe, replace(options, on_start=start, on_step=steps, on_score=steps.score, log=steps.note))
 
 

@@ -6,8 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from partseg_cli.cli import console as show
-from partseg_cli.cli.live import BARS, Steps, Trace
+from partseg_cli.cli.live import BARS, Curve, TrainProgress
 from partseg_cli.training.loop import Step
 
 
@@ -31,7 +30,7 @@ class Shown:
     def __init__(self, iterations: int, *, is_terminal: bool, seconds: float = 0.5, **options) -> None:
         self.file, self.clock, self.seconds = io.StringIO(), Clock(), seconds
         console = Console(force_terminal=is_terminal, file=self.file, width=100, color_system=None, _environ={})
-        self.steps = Steps(iterations, console=console, clock=self.clock, **options)
+        self.steps = TrainProgress(iterations, console=console, clock=self.clock, **options)
 
     def do(self, first: int, last: int) -> str:
         for number in range(first, last + 1):
@@ -136,8 +135,9 @@ def test_an_evaluation_takes_time_from_what_is_left_and_not_from_the_rate():
 
 
 def test_a_run_that_goes_on_begins_where_it_was():
-    shown = Shown(100, is_terminal=True, images=2, first=60)
-    assert shown.steps.done == 60
+    shown = Shown(100, is_terminal=True, images=2)
+    shown.steps.resume(60)
+    assert shown.steps.tasks[0].completed == 60
     with shown.steps:
         shown.do(61, 70)
     assert re.search(r"train 70/100 .* 70 % +4 images/s +0:00:15 left", shown.text)
@@ -152,7 +152,7 @@ def test_without_images_steps_are_counted():
 
 def test_an_ascii_terminal_gets_ascii_bars():
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    steps = Steps(4, console=Console(force_terminal=True, file=file, width=90, _environ={}), clock=Clock())
+    steps = TrainProgress(4, console=Console(force_terminal=True, file=file, width=90, _environ={}), clock=Clock())
     with steps:
         for number in range(1, 5):
             steps(step(number, number))
@@ -163,7 +163,7 @@ def test_an_ascii_terminal_gets_ascii_bars():
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}])
 def test_no_color_is_obeyed(environment):
     file = io.StringIO()
-    steps = Steps(
+    steps = TrainProgress(
         4, console=Console(force_terminal=True, file=file, _environ={"TERM": "xterm-256color", **environment})
     )
     with steps:
@@ -175,7 +175,7 @@ def test_no_color_is_obeyed(environment):
 
 def test_by_default_lines_go_to_stderr_and_stdout_stays_clean(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with show.Steps(2) as steps:
+    with TrainProgress(2) as steps:
         steps(step(1))
         steps.note("a note")
         steps(step(2))
@@ -185,22 +185,22 @@ def test_by_default_lines_go_to_stderr_and_stdout_stays_clean(capsys, monkeypatc
     assert "a note\n" in err
 
 
-def test_a_trace_shows_the_whole_run_in_few_bars():
-    trace = Trace()
+def test_a_curve_shows_the_whole_run_in_few_bars():
+    curve = Curve()
     for number in range(1000):
-        trace.add(float(number))
-    assert 20 <= len(trace.bars) < 48
-    assert trace.bars == sorted(trace.bars)
-    assert trace.line(BARS)[0] == BARS[0]
-    assert trace.line(BARS)[-1] == BARS[-1]
-    assert 940 < trace.mean < 960
+        curve.add(float(number))
+    assert 20 <= len(curve.bars) < 48
+    assert curve.bars == sorted(curve.bars)
+    assert curve.sparkline(BARS)[0] == BARS[0]
+    assert curve.sparkline(BARS)[-1] == BARS[-1]
+    assert 940 < curve.mean < 960
 
 
 def test_a_value_that_is_not_finite_is_told_and_not_drawn():
-    trace = Trace()
-    assert trace.line(BARS) == ""
+    curve = Curve()
+    assert curve.sparkline(BARS) == ""
     for value in (1.0, float("nan"), float("inf")):
-        trace.add(value)
-    assert trace.now == float("inf")
-    assert (trace.mean, trace.bars) == (1.0, [1.0])
-    assert trace.line(BARS) == BARS[0]
+        curve.add(value)
+    assert curve.last == float("inf")
+    assert (curve.mean, curve.bars) == (1.0, [1.0])
+    assert curve.sparkline(BARS) == BARS[0]
