@@ -333,10 +333,10 @@ def test_photos_that_all_fail_leave_no_run_folder(complaint, trained, tmp_path):
     [
         ([""], 'vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"'),
         ([" , "], 'vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"'),
-        (["cat", "dog,cat"], "vocabulary: each entry must stand once, got 'cat' twice; drop one"),
-        (["cat's ear,cat’s ear"], 'vocabulary: each entry must stand once, got "cat\'s ear" twice; drop one'),
-        (["cat,Cat"], "vocabulary: each entry must ask for something else, got 'cat' and 'Cat'; drop one"),
-        (["wing,Wing"], "vocabulary: each entry must ask for something else, got 'wing' and 'Wing'; drop one"),
+        (["cat", "dog,cat"], "vocabulary: duplicate entry, got 'cat' twice; remove one"),
+        (["cat's ear,cat’s ear"], 'vocabulary: duplicate entry, got "cat\'s ear" twice; remove one'),
+        (["cat,Cat"], "vocabulary: each entry must ask for something else, got 'cat' and 'Cat'; remove one"),
+        (["wing,Wing"], "vocabulary: each entry must ask for something else, got 'wing' and 'Wing'; remove one"),
         (["cat's"], 'vocabulary: an entry reads "object\'s part", "object" or "part", got "cat\'s"; complete it'),
     ],
 )

@@ -630,10 +630,8 @@ def test_an_interrupted_run_says_so_in_its_last_line(partseg, trained, tmp_path)
 
 
 def test_the_bundled_model_takes_the_chunk_asked_for(monkeypatch, tmp_path):
-    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline.predict import open_predictor
 
     monkeypatch.setenv("PARTSEG_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compute = build_inference_config("cpu", prompt_chunk=3)
-    assert open_predictor(["cat"], compute=compute).model.model.prompt_chunk == 3
+    assert open_predictor(["cat"], device="cpu", prompt_chunk=3).segmenter.model.prompt_chunk == 3

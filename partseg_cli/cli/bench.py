@@ -85,13 +85,19 @@ def predict(
 
     Example: **partseg bench predict photos/ --vocab "cat's ear" --checkpoint runs/train/pascal_zeroshot-1 --batch 8**
     """
-    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline import bench as story
     from partseg_cli.pipeline.predict import open_predictor
 
-    compute = build_inference_config(device, precision.value, prompt_chunk, batch)
     predictor = open_predictor(
-        vocab, checkpoint=checkpoint, model=model, context=context, compute=compute, log=show.note
+        vocab,
+        checkpoint=checkpoint,
+        model=model,
+        context=context,
+        device=device,
+        precision=precision.value,
+        batch=batch,
+        prompt_chunk=prompt_chunk,
+        log=show.note,
     )
     for line in predictor.query.notes:
         show.note(line)

@@ -170,9 +170,8 @@ def evaluate(
     from partseg_cli.evaluation.evaluator import resolve_predictions
     from partseg_cli.evaluation.spec import build_eval_spec
     from partseg_cli.evaluation.verdict import appoint
-    from partseg_cli.models.builder import build_inference_config
     from partseg_cli.pipeline import evaluate as story
-    from partseg_cli.runtime.devices import plan_devices
+    from partseg_cli.runtime.devices import build_inference_config, plan_devices
 
     trial = build_eval_spec(
         load_recipe(recipe, overrides or []) if recipe else None,

@@ -48,16 +48,17 @@ def predict(
 
     Example: **partseg predict cat.jpg --vocab "cat's ear" --vocab "cat's tail" --checkpoint runs/train/ade_zeroshot-1**
     """
-    from partseg_cli.models.builder import build_inference_config
-    from partseg_cli.pipeline import predict as story
+    from partseg_cli.pipeline import predict as pipeline
 
-    compute = build_inference_config(device, precision.value, prompt_chunk, batch)
-    predictor = story.open_predictor(
+    predictor = pipeline.open_predictor(
         vocab,
         checkpoint=checkpoint,
         model=model,
         context=context,
-        compute=compute,
+        device=device,
+        precision=precision.value,
+        batch=batch,
+        prompt_chunk=prompt_chunk,
         log=show.note,
     )
     for line in predictor.query.notes:
@@ -65,7 +66,7 @@ def predict(
     if predictor.warning:
         show.note(f"warning: {predictor.warning}")
     done = []
-    for prediction in story.predict(predictor, photos, out):
+    for prediction in pipeline.predict(predictor, photos, out):
         done.append(prediction)
         if prediction.error is not None:
             show.note(f"error: {prediction.error}")
@@ -80,7 +81,7 @@ def predict(
 def _show_prediction(prediction: Prediction) -> None:
     from rich.table import Table
 
-    table = Table(title=prediction.photo.name)
+    table = Table(title=prediction.path.name)
     for column in ("word", "area, px", "score"):
         table.add_column(column, justify="left" if column == "word" else "right")
     for row in prediction.document["classes"]:
@@ -92,7 +93,7 @@ def _show_prediction(prediction: Prediction) -> None:
 
 def _prediction_json(prediction: Prediction) -> dict[str, Any]:
     if prediction.error is not None:
-        return {"image": str(prediction.photo), "error": str(prediction.error)}
+        return {"image": str(prediction.path), "error": str(prediction.error)}
     return {**prediction.document, "files": [str(path) for path in prediction.files]}
 
 

@@ -7,133 +7,119 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import console as shown
+from partseg_cli.cli import console
 from partseg_cli.cli.options import Overrides
 from partseg_cli.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from partseg_cli.pipeline.recipe_check import Checked
-    from partseg_cli.pipeline.recipes import Listed
+    from partseg_cli.pipeline.recipes import RecipeCheck
 
-app = typer.Typer(no_args_is_help=True, help="See the packaged recipes, copy one to edit, check what they need.")
+app = typer.Typer(no_args_is_help=True, help="List the packaged recipes, copy one to edit it, check what they need.")
 
+RecipeArgument = Annotated[str, typer.Argument(help="Name of a packaged recipe, or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """Show the packaged recipes and what each is for.
+    """List the packaged recipes and their purposes.
 
     Example: **partseg recipes list**
     """
-    from partseg_cli.pipeline import recipes as story
-
-    listed = story.list_recipes()
-    if as_json:
-        shown.document({"recipes": [one.to_json() for one in listed]})
-    else:
-        _show_list(listed)
-
-
-def _show_list(listed: list[Listed]) -> None:
     from rich.table import Table
 
+    from partseg_cli.pipeline.recipes import list_recipes
+
+    entries = list_recipes()
+    if as_json:
+        console.document({"recipes": [entry.to_json() for entry in entries]})
+        return
     table = Table(title="recipes: partseg train NAME")
     for column in ("name", "task", "data set", "model", "purpose"):
         table.add_column(column, no_wrap=column != "purpose")
-    for one in listed:
-        table.add_row(one.name, one.task, one.dataset, one.model, one.purpose)
-    shown.table(table)
+    for entry in entries:
+        table.add_row(entry.name, entry.task, entry.dataset, entry.model, entry.purpose)
+    console.table(table)
 
 
 @app.command()
-def show(
-    recipe: Annotated[str, typer.Argument(help="The name of a packaged recipe, or a file.")],
-    overrides: Overrides = None,
-) -> None:
-    """Print a recipe: the file as it is, or what overrides make of it.
+def show(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Print a recipe: its file as it is, or the result of overrides.
 
     Example: **partseg recipes show pascal_zeroshot train.lr=1e-3**
     """
-    from partseg_cli.pipeline import recipes as story
+    from partseg_cli.pipeline.recipes import show_recipe
 
-    typer.echo(story.show_recipe(recipe, overrides or []), nl=False)
+    typer.echo(show_recipe(recipe, overrides or []), nl=False)
 
 
 @app.command()
 def copy(
-    recipe: Annotated[str, typer.Argument(help="The name of a packaged recipe, or a file.")],
+    recipe: RecipeArgument,
     to: Annotated[
-        Path | None,
-        typer.Argument(help="The new file, or a folder for it. [default: ./NAME.yaml]", show_default=False),
+        Path | None, typer.Argument(help="New file, or a folder for it. [default: ./NAME.yaml]", show_default=False)
     ] = None,
 ) -> None:
-    """Copy a recipe to edit it; no file is ever overwritten.
+    """Copy a recipe to edit it; existing files are never overwritten.
 
     Example: **partseg recipes copy pascal_zeroshot mine.yaml**
     """
-    from partseg_cli.pipeline import recipes as story
+    from partseg_cli.pipeline.recipes import copy_recipe
 
-    typer.echo(str(story.copy_recipe(recipe, to)))
+    typer.echo(str(copy_recipe(recipe, to)))
 
 
 @app.command()
 def check(
     recipes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|FILE]...", help="Which. [default: all packaged]", show_default=False),
+        typer.Argument(
+            metavar="[NAME|FILE]...", help="Recipes to check. [default: all packaged ones]", show_default=False
+        ),
     ] = None,
     gpus: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Processes, over all machines, that a batch is shared out to.")
+        int, typer.Option(min=1, metavar="N", help="Number of processes, over all machines, that share a batch.")
     ] = 1,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 3 where data, a split or weights are missing.")
+        bool, typer.Option("--strict", help="Exit with 3 if data, a split or weights are missing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether recipes can be trained here: their keys, data, split file, start weights and batch.
+    """Check whether recipes can be trained here: their keys, data, split file, start weights and batch.
 
-    Exit 2 where a recipe is broken, or its batch does not divide over the processes. What is missing is told; the
-    network is not asked.
+    Exits with 2 if a recipe is invalid, or its batch does not divide over the processes. What is missing is listed; the
+    network is not used.
 
     Example: **partseg recipes check pascal_zeroshot --gpus 8**
     """
-    from partseg_cli.pipeline import recipe_check as story
+    from partseg_cli.pipeline.recipes import check_recipes
 
-    checked = story.check_recipes(recipes or [], gpus)
+    checks = check_recipes(recipes or [], gpus)
     if as_json:
-        shown.document({"processes": gpus, "checked": [one.to_json() for one in checked]})
+        console.document({"processes": gpus, "checked": [check.to_json() for check in checks]})
     else:
-        _show_checked(checked, gpus)
-    _judge(checked, strict)
+        _show_checks(checks, gpus)
+    problems = [check.problem for check in checks if check.problem]
+    if len(problems) > 1:
+        for problem in problems:
+            console.note(problem)
+        raise RecipeError(f"{len(problems)} of {len(checks)} recipes cannot be trained; fix them, or see --gpus")
+    if problems:
+        raise RecipeError(problems[0])
+    incomplete = sum(bool(check.missing) for check in checks)
+    if strict and incomplete:
+        raise DataError(f"--strict: nothing may be missing, got {incomplete} of {len(checks)} recipes that lack some")
 
 
-def _show_checked(checked: list[Checked], processes: int) -> None:
+def _show_checks(checks: list[RecipeCheck], processes: int) -> None:
     from rich.table import Table
 
     table = Table(title=f"recipes, over {processes} process{'es' if processes > 1 else ''}")
-    for column in ("recipe", "verdict", "data", "split", "weights", "passes x photos"):
+    for column in ("recipe", "verdict", "data", "split", "weights", "passes x images"):
         table.add_column(column, overflow="fold")
-    for one in checked:
-        states = ("missing" if what in one.missing else "there" for what in ("data", "split", "weights"))
-        table.add_row(one.recipe, *(("fails", *"----") if one.problem else ("good", *states, one.share)))
-    shown.table(table)
-    texts = dict.fromkeys(text for one in checked for text in one.missing.values())
-    for text in texts:
-        shown.note(f"{', '.join(one.recipe for one in checked if text in one.missing.values())}: {text}")
-
-
-def _judge(checked: list[Checked], strict: bool) -> None:
-    """End with the exit code that the findings ask for."""
-    problems = [one.problem for one in checked if one.problem]
-    if len(problems) > 1:
-        for problem in problems:
-            shown.note(problem)
-        raise RecipeError(f"{len(problems)} of {len(checked)} recipes cannot be trained so; mend them, or see --gpus")
-    if problems:
-        raise RecipeError(problems[0])
-    lacking = [one.recipe for one in checked if one.missing]
-    if strict and lacking:
-        raise DataError(
-            f"--strict: everything must be there, got {len(lacking)} of {len(checked)} recipes that lack some"
-        )
+    for check in checks:
+        states = ("missing" if what in check.missing else "there" for what in ("data", "split", "weights"))
+        table.add_row(check.recipe, *(("fails", *"----") if check.problem else ("good", *states, check.share)))
+    console.table(table)
+    for text in dict.fromkeys(text for check in checks for text in check.missing.values()):
+        console.note(f"{', '.join(check.recipe for check in checks if text in check.missing.values())}: {text}")

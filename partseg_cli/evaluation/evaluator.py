@@ -16,13 +16,13 @@ from partseg_cli.data.record import RecordKey
 from partseg_cli.evaluation.runner import ImageCounts, Maps, evaluate_images, evaluate_label_maps
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
+from partseg_cli.inference.checkpoint_resolver import find_weights
+from partseg_cli.inference.segmenter import Segmenter, load_segmenter
 from partseg_cli.io.journal import Journal
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.io.versions import package_versions
-from partseg_cli.models.builder import LoadedModel, load_model
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
-from partseg_cli.models.checkpoints.resolver import find_weights
 from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
 from partseg_cli.runtime.launcher import launch
 from partseg_cli.runtime.pool import Track, silent
@@ -95,7 +95,7 @@ def _digest(path: Path, *, times: bool) -> str:
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
-def by_model(model: LoadedModel, trial: EvalSpec) -> Count:
+def by_model(model: Segmenter, trial: EvalSpec) -> Count:
     """Let a model predict."""
     objects = trial.object_maps()
     return lambda keys, scored: evaluate_images(
@@ -105,7 +105,7 @@ def by_model(model: LoadedModel, trial: EvalSpec) -> Count:
         trial.vocabulary,
         protocol=trial.protocol,
         counting=trial.counting,
-        image_size=model.section.image_size,
+        image_size=model.image_size,
         batch=model.compute.batch,
         scored=scored,
         objects=objects,
@@ -152,7 +152,7 @@ class Job:
         """Open what predicts."""
         if self.source.maps is not None:
             return _by_maps(self.source.maps, self.trial)
-        return by_model(load_model(self.source.path, replace(self.compute, device=device))[0], self.trial)
+        return by_model(load_segmenter(self.source.path, replace(self.compute, device=device))[0], self.trial)
 
     def count(self, group: ProcessGroup, device: torch.device) -> Tally:
         """Count the share of a process."""

@@ -41,6 +41,12 @@ def cache_dir() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "partseg"
 
 
+def weights_folders() -> list[Path]:
+    """Return the folders that are searched for weights: `$PARTSEG_WEIGHTS`, if set, then the user's cache."""
+    home = os.environ.get("PARTSEG_WEIGHTS")
+    return [*([Path(home).expanduser()] if home else []), cache_dir()]
+
+
 def create_run_dir(verb: str, name: str) -> Path:
     """Make and give the first free folder `runs/<verb>/<name>-N`."""
     number = 1

@@ -1,154 +1,95 @@
-"""From a `model` section or a checkpoint to a model: the one place that knows every model by name."""
+"""Builds models by name: the only place that lists all models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from partseg_cli.config.recipe import model_from_header
-from partseg_cli.config.sections import STARTS, CLIPSegSection, ModelSection, PartCLIPSegSection
 from partseg_cli.errors import CheckpointError, RecipeError
-from partseg_cli.io.paths import cache_dir, packaged_weights
+from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.checkpoints.checkpoint import Header, checkpoint_file, load_checkpoint
-from partseg_cli.models.checkpoints.pretrained import (
+from partseg_cli.models.checkpoints.checkpoint import (
+    Header,
     check_finite,
-    init_from_checkpoint,
-    init_pretrained,
+    checkpoint_file,
+    load_checkpoint,
     load_state_strict,
 )
-from partseg_cli.models.clip.model import check_words
 from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.models.init_weights import init_weights
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
-from partseg_cli.runtime.devices import InferenceConfig, choose_device
-from partseg_cli.structures import Logits
-from partseg_cli.vocabulary import Vocabulary
+
+MODELS: dict[str, type[CLIPSeg]] = {"clipseg": CLIPSeg, "partclipseg": PartCLIPSeg}
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model that is ready to segment; call it as DECISIONS "Model call" says.
+def build_model(*, name: str, backbone: str, image_size: int, **switches: Any) -> CLIPSeg:  # noqa: ANN401
+    """Build a model with randomly drawn weights.
 
-    Attributes:
-        model: in evaluation mode, on its device.
-        section: what it was built from, with the switches that its weights were trained with.
-        compute: how to run it.
-    """
-
-    model: nn.Module
-    section: ModelSection
-    compute: InferenceConfig
-
-    @classmethod
-    def ready(cls, model: CLIPSeg, section: ModelSection, compute: InferenceConfig) -> LoadedModel:
-        """Bring a model to its device, in evaluation mode."""
-        model.prompt_chunk = compute.prompt_chunk
-        return cls(model.to(compute.device).eval(), section, compute)
-
-    def __call__(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits:
-        """Give logits, in the precision asked for."""
-        with self.compute.autocast():
-            logits: Logits = self.model(images.to(self.compute.device), vocabulary)
-            return logits
-
-    def check_words(self, vocabulary: Vocabulary) -> None:
-        """Refuse words that a model of few words has never seen.
-
-        Raises:
-            VocabularyError: there are some.
-        """
-        if isinstance(self.model, CLIPSeg):
-            check_words((*vocabulary.parts, *vocabulary.objects), self.model.clip.words)
-
-
-def build_inference_config(
-    device: str = "auto", precision: str = "fp32", prompt_chunk: int | None = None, batch: int = 1
-) -> InferenceConfig:
-    """Read the options of a command: device is auto, cpu, cuda, cuda:N or mps.
+    Args:
+        name: Key of `MODELS`.
+        backbone: Key of `BACKBONES`.
+        image_size: Edge in pixels of the square images that the model is run on.
+        switches: Keyword arguments of the model's class.
 
     Raises:
-        UsageError: the device is not there.
+        RecipeError: The image size is no multiple of the patch size.
+        ValueError: A name or a switch is unknown.
     """
-    return InferenceConfig(choose_device(device), precision, prompt_chunk, batch)
-
-
-def build_model(section: ModelSection) -> CLIPSeg:
-    """Build the model of a section, weights as torch draws them.
-
-    Raises:
-        RecipeError: the section's values do not go together.
-    """
-    backbone = BACKBONES[section.backbone]
-    match section:
-        case PartCLIPSegSection():
-            model: CLIPSeg = PartCLIPSeg(
-                backbone,
-                object_text_index=section.object_text_index,
-                background_embedding=section.background_embedding,
-                trainable=section.trainable,
-            )
-        case CLIPSegSection():
-            model = CLIPSeg(
-                backbone,
-                visual_adapter=section.visual_adapter,
-                background_embedding=section.background_embedding,
-                trainable=section.trainable,
-            )
-        case _:
-            raise TypeError(f"no model is built from {type(section).__name__}")
-    if section.image_size % model.clip.patch_size:
+    for key, value, known in (("name", name, MODELS), ("backbone", backbone, BACKBONES)):
+        if value not in known:
+            raise ValueError(f"model.{key} must be one of {', '.join(known)}, got {value!r}")
+    model = MODELS[name](BACKBONES[backbone], **switches)
+    if image_size <= 0 or image_size % model.clip.patch_size:
         raise RecipeError(
-            f"model.image_size must be a multiple of {model.clip.patch_size}, got {section.image_size}; "
+            f"model.image_size must be a multiple of {model.clip.patch_size}, got {image_size}; "
             "the backbone cuts images into squares of that size"
         )
     return model
 
 
-def init_model(section: ModelSection) -> CLIPSeg:
-    """Build the model of a section at its start, `init`.
+def init_model(*, init: str, backbone: str, **settings: Any) -> CLIPSeg:  # noqa: ANN401
+    """Build a model and load the weights that its training starts from.
+
+    Args:
+        init: As in `init_weights`.
+        backbone: As in `build_model`.
+        settings: Further arguments of `build_model`.
 
     Raises:
-        CheckpointError: the start is not on this machine, or does not fit the backbone.
-        RecipeError: as `build_model`.
+        CheckpointError: The start weights are not on this machine, or do not fit the backbone.
+        RecipeError: As `build_model`.
     """
-    model = build_model(section)
-    if section.init in STARTS and section.init != "nano":
-        init_pretrained(model, section.init, section.backbone)
-    else:
-        path = packaged_weights("nano-start") if section.init == "nano" else checkpoint_file(Path(section.init))
-        header, tensors = load_checkpoint(path)
-        if header.model.get("backbone") != section.backbone:
-            raise CheckpointError(
-                f"model.init: {path} holds a model on {header.model.get('backbone')}, got model.backbone "
-                f"{section.backbone}; choose a start of the same backbone"
-            )
-        init_from_checkpoint(model, tensors, path)
+    model = build_model(backbone=backbone, **settings)
+    init_weights(model, init, backbone)
     return model
 
 
-def load_model(checkpoint: Path, compute: InferenceConfig) -> tuple[LoadedModel, Header]:
-    """Build the model of a checkpoint, with the checkpoint's switches, in evaluation mode.
+def build_from_header(settings: Mapping[str, Any]) -> CLIPSeg:
+    """Build the model that the `model` record of a checkpoint's header describes; see `build_model`."""
+    renamed = {"trainable" if key == "trained" else key: value for key, value in settings.items() if key != "init"}
+    return build_model(**renamed)
 
-    Text embeddings are kept on disk from one command to the next.
+
+def load_model(checkpoint: Path) -> tuple[CLIPSeg, Header]:
+    """Load a model in evaluation mode on the CPU, with the switches that its weights were trained with.
+
+    Text embeddings are cached on disk between commands.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or it names a model that cannot be built.
+        CheckpointError: As `load_checkpoint`, or the checkpoint names a model that cannot be built.
     """
     path = checkpoint_file(checkpoint)
     check_finite(load_checkpoint(path)[1], path)
-    header, tensors = load_checkpoint(path)  # opened anew: the model reads only the pages that it needs
+    header, tensors = load_checkpoint(path)  # opened again: only the pages that the model needs are read
     try:
-        section = model_from_header(header.model, str(checkpoint))
         with torch.device("meta"):
-            model = build_model(section)
-    except RecipeError as error:
+            model = build_from_header(header.model)
+    except (RecipeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: names a model that this version cannot build ({error})") from error
     load_state_strict(model, tensors, path)
-    opened = LoadedModel.ready(model, section, compute)
-    file = path.stat()  # a file that was edited by hand keeps its header's digest
+    file = path.stat()  # a file edited by hand keeps the digest in its header
     model.text_cache.keep_on_disk(cache_dir() / "text", f"{header.digest} {file.st_size} {file.st_mtime_ns}")
-    return opened, header
+    return model.eval(), header

@@ -19,11 +19,11 @@ from partseg_cli.config.recipe import Recipe
 from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.spec import open_data
+from partseg_cli.inference import segmenter as inference
 from partseg_cli.io.images import find_photos, open_photo
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
-from partseg_cli.pipeline import predict as prediction
-from partseg_cli.pipeline.predict import Predictor, segment
+from partseg_cli.pipeline.predict import Predictor
 from partseg_cli.pipeline.train import build_loop, training_set
 from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
 from partseg_cli.runtime.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
@@ -252,31 +252,30 @@ def bench_predict(
         DataError: a photo is missing or cannot be read.
         OutOfMemoryError: a forward pass takes too much.
     """
-    model, found = predictor.model, find_photos(photos)
-    device, turns = model.compute.device, cycle(found)
-    watch = Stopwatch((PHOTO, TOWER, TEXT, DECODER, LABEL_MAP, REST), waiter(device))
+    segmenter, found = predictor.segmenter, find_photos(photos)
+    compute, turns = segmenter.compute, cycle(found)
+    watch = Stopwatch((PHOTO, TOWER, TEXT, DECODER, LABEL_MAP, REST), waiter(compute.device))
 
     def group(size: int) -> None:
         with watch.section(PHOTO):
             pictures = [open_photo(path, upright=True) for path in islice(turns, size)]
-        for _ in watch.each(segment(predictor, pictures), LABEL_MAP):
+        for _ in watch.each(segmenter.segment(pictures, predictor.query), LABEL_MAP):
             pass
 
     def work(count: int, what: str) -> None:
-        batch = model.compute.batch
-        sizes = [min(batch, count - done) for done in range(0, count, batch)]
+        sizes = [min(compute.batch, count - done) for done in range(0, count, compute.batch)]
         for size in track(sizes, what, len(sizes)):
             group(size)
 
-    hooks = (*_model_hooks(model.model), Hook(prediction, "image_to_tensor", PHOTO))
-    seconds, memory, busy = _measure(work, watch, hooks, images, warmup, device)
+    hooks = (*_model_hooks(segmenter.model), Hook(inference, "image_to_tensor", PHOTO))
+    seconds, memory, busy = _measure(work, watch, hooks, images, warmup, compute.device)
     setting = {
-        "checkpoint": predictor.about["checkpoint"],
+        "checkpoint": str(predictor.checkpoint),
         "photos": len(found),
         "pairs": len(predictor.query.vocabulary.pairs),
-        "image_size": model.section.image_size,
-        "batch_size": model.compute.batch,
-        **_machine(device, model.compute.precision),
+        "image_size": segmenter.image_size,
+        "batch_size": compute.batch,
+        **_machine(compute.device, compute.precision),
         "warmup": warmup,
     }
     return BenchmarkResult(

@@ -132,10 +132,10 @@ def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[s
         r for r in records if {store.info.objects[instance.category] for instance in r.objects} <= asked
     ] or records
     tiles = []
-    predictor = open_predictor(WORDS, checkpoint=checkpoint, compute=CPU)
+    predictor = open_predictor(WORDS, checkpoint=checkpoint, device="cpu")
     for prediction in predict(predictor, [store.image_path(record) for record in telling[:SHOWN]], folder / "predict"):
         if prediction.error is not None:
-            raise PartsegError(f"{prediction.photo}: must be predictable, got {prediction.error}")
+            raise PartsegError(f"{prediction.path}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))
     path = folder / "predictions.png"
     write_png(path, contact_sheet(tiles, columns=SHOWN // 2, edge=480))

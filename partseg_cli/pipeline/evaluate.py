@@ -26,9 +26,9 @@ from partseg_cli.evaluation.shard_files import WrittenShard, refuse_other_shard,
 from partseg_cli.evaluation.shards import WHOLE
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import count_trial, gather_counts
+from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.journal import clear_journals
 from partseg_cli.io.paths import create_run_dir
-from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.pages import Shown, showcase, write_pages
 from partseg_cli.reports.results import write_result
 from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
@@ -133,7 +133,7 @@ def evaluate_everywhere(
 
 
 def score(
-    model: LoadedModel,
+    model: Segmenter,
     store: Store,
     split: Split,
     protocol: str,

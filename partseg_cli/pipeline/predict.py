@@ -1,91 +1,65 @@
-"""`partseg predict`: photos and words -> masks, pictures and JSON."""
+"""`partseg predict`: images and words -> masks, overlays and JSON."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from jaxtyping import Float, Int
 from PIL import Image
-from torch import Tensor
 
-from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.rle import Mask
-from partseg_cli.errors import DataError, PartsegError, VocabularyError
-from partseg_cli.inference.protocols import pred_all
-from partseg_cli.inference.query import Query, resolve
-from partseg_cli.inference.query_terms import read_words
+from partseg_cli.errors import PartsegError, VocabularyError
+from partseg_cli.inference.checkpoint_resolver import BUNDLED, find_checkpoint
+from partseg_cli.inference.query import Query, read_query_terms, resolve_query
+from partseg_cli.inference.segmenter import Segmentation, Segmenter, load_segmenter, read_images
 from partseg_cli.io.atomic import write_json
-from partseg_cli.io.images import find_photos, open_photo
 from partseg_cli.io.label_maps import palette, write_label_map, write_png
 from partseg_cli.io.paths import create_run_dir, packaged_weights
-from partseg_cli.models.builder import LoadedModel, load_model
-from partseg_cli.models.checkpoints.checkpoint import checkpoint_file
-from partseg_cli.models.checkpoints.resolver import BUNDLED, find_checkpoint
+from partseg_cli.models.checkpoints.checkpoint import Header, checkpoint_file
 from partseg_cli.reports.overlay import colour, with_legend
-from partseg_cli.runtime.devices import InferenceConfig, memory_watch
+from partseg_cli.runtime.devices import build_inference_config
 from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
-
-CARTOON_WARNING = "this model, nano, knows cartoon pictures, not photos"
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model and a question.
+    """Model and query of a prediction.
 
     Attributes:
-        model: ready to segment.
-        query: the words asked for and what competes with them.
-        about: checkpoint and model, for the JSON.
+        segmenter: Model that is ready to segment.
+        query: Query terms, and the pairs that compete with them.
+        checkpoint: Path of the checkpoint.
+        header: Header of the checkpoint.
     """
 
-    model: LoadedModel
+    segmenter: Segmenter
     query: Query
-    about: dict[str, Any]
+    checkpoint: Path
+    header: Header
 
     @property
     def warning(self) -> str | None:
-        """What the user must know of the weights, if anything."""
-        warning: str | None = self.about["warning"]
-        return warning
-
-
-class InputImage(NamedTuple):
-    """A photo that could be read."""
-
-    path: Path
-    picture: Image.Image
-
-
-class Segmentation(NamedTuple):
-    """What was found in a picture.
-
-    Attributes:
-        labels: position of each pixel's word, -1 = nothing.
-        scores: of the words, in [0, 1].
-    """
-
-    labels: Int[Tensor, "H W"]
-    scores: Float[Tensor, "H W"]
+        """Warning about the weights, None if there is none."""
+        return (
+            "this model, nano, knows cartoon pictures, not photos" if self.header.model["backbone"] == BUNDLED else None
+        )
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One photo, done or failed.
+    """Prediction for one image, or its failure.
 
     Attributes:
-        photo: as found.
-        files: overlay, labels and JSON; empty if it failed.
-        document: the content of the JSON.
-        error: why it failed.
+        path: Path of the image.
+        files: Overlay, label map and JSON; empty on failure.
+        document: Content of the JSON.
+        error: Reason of the failure.
     """
 
-    photo: Path
+    path: Path
     files: tuple[Path, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
     error: PartsegError | None = None
@@ -97,197 +71,138 @@ def open_predictor(
     checkpoint: Path | None = None,
     model: str | None = None,
     context: str = "auto",
-    compute: InferenceConfig,
+    device: str = "auto",
+    precision: str = "fp32",
+    batch: int = 1,
+    prompt_chunk: int | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> Predictor:
-    """Read the words, find the weights, and resolve what is asked.
+    """Read the query, load the weights, and resolve the query.
 
     Args:
-        vocab: words, or files of them.
-        checkpoint: a file or run folder.
-        model: or the name of a checkpoint, see `find_checkpoint`; neither = what is on this machine, else the bundled
-            model.
-        context: "auto", "none", or a file of pairs: which parts compete silently.
-        compute: how to run the model.
+        vocab: Query terms, or files of them.
+        checkpoint: Path of a checkpoint or run directory.
+        model: Name of a checkpoint, see `find_checkpoint`. With neither, the weights on this machine are used, else the
+            bundled model.
+        context: "auto", "none", or a file of pairs: the parts that compete silently.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: "fp32", "bf16" or "fp16".
+        batch: Number of images per forward pass.
+        prompt_chunk: Number of prompts that the decoder takes at once; None suits the device.
         log: Callback for one-line status messages.
 
     Raises:
-        CheckpointError: the weights that are named are not there, or cannot be read.
-        VocabularyError: the words are empty, doubled or unreadable, or the model has never seen them.
+        CheckpointError: The weights are not found, or cannot be read.
+        VocabularyError: The query is empty, repetitive or unreadable, or has words that the model does not know.
     """
-    words = read_words(vocab)
+    compute = build_inference_config(device, precision, prompt_chunk, batch)
+    terms = read_query_terms(vocab)
     path = find_checkpoint(checkpoint, model, log)
     if path is None:
         log(f"no other weights on this machine: the bundled model {BUNDLED} is used")
         path = packaged_weights(BUNDLED)
-    opened, known, about = _open(path, compute)
-    others = [load_manifest(name).vocabulary for name in manifest_names()]
-    query = resolve(words, known, others, _context(context))
-    opened.check_words(query.vocabulary)
-    return Predictor(opened, query, about)
+    segmenter, header = load_segmenter(path, compute)
+    others = (load_manifest(name).vocabulary for name in manifest_names())
+    competing = context if context in {"auto", "none"} else _read_pairs(context)
+    query = resolve_query(terms, header.vocabulary, others, competing)
+    segmenter.check_words(query.vocabulary)
+    return Predictor(segmenter, query, checkpoint_file(path), header)
 
 
-def predict(predictor: Predictor, photos: Sequence[Path], out: Path | None = None) -> Iterator[Prediction]:
-    """Predict photo after photo; a bad one is reported and the others go on.
+def _read_pairs(file: str) -> Vocabulary:
+    pairs = []
+    for term in read_query_terms([file]):
+        if term.object is None or term.part is None:
+            raise VocabularyError(
+                f'--context: a file of pairs such as "cat\'s ear" is wanted, got {term.text!r}; complete it'
+            )
+        pairs.append(Pair(term.object, term.part))
+    return Vocabulary(tuple(pairs))
+
+
+def predict(predictor: Predictor, paths: Sequence[Path], out: Path | None = None) -> Iterator[Prediction]:
+    """Predict image after image; one that fails does not stop the others.
 
     Args:
-        predictor: model and question.
-        photos: files, folders and patterns.
-        out: folder for the results; default `runs/predict/photos-N`.
+        predictor: Model and query.
+        paths: Files, folders and patterns.
+        out: Folder of the results; default `runs/predict/photos-N`.
     """
     folder = out
-    taken: set[str] = set()
-    group: list[InputImage] = []
-    for shot in _shots(photos):
-        if isinstance(shot, InputImage):
+    stems: set[str] = set()
+    group: list[tuple[Path, Image.Image]] = []
+    for path, image in read_images(paths):
+        if isinstance(image, Image.Image):
             folder = folder or create_run_dir("predict", "photos")
-            group.append(shot)
-        if group and (isinstance(shot, Prediction) or len(group) == predictor.model.compute.batch):
-            yield from _predict_group(predictor, group, folder, taken)
+            group.append((path, image))
+        if group and (isinstance(image, PartsegError) or len(group) == predictor.segmenter.compute.batch):
+            yield from _predict_group(predictor, group, folder or Path(), stems)
             group = []
-        if isinstance(shot, Prediction):
-            yield shot
+        if isinstance(image, PartsegError):
+            yield Prediction(path, error=image)
     if group:
-        yield from _predict_group(predictor, group, folder, taken)
-
-
-def _shots(photos: Sequence[Path]) -> Iterator[InputImage | Prediction]:
-    """Open each photo once; one that cannot be read becomes a failed prediction."""
-    seen: set[str] = set()
-    for path in photos:
-        try:
-            found = find_photos([path])
-        except DataError as error:
-            yield Prediction(path, error=error)
-            continue
-        for photo in found:
-            place = os.path.abspath(photo)  # noqa: PTH100 - resolve() would follow links
-            if place in seen:
-                continue
-            seen.add(place)
-            try:
-                yield InputImage(photo, open_photo(photo, upright=True))
-            except DataError as error:
-                yield Prediction(photo, error=error)
-
-
-def _open(path: Path, compute: InferenceConfig) -> tuple[LoadedModel, Vocabulary, dict[str, Any]]:
-    """Give a trained or imported model, the words that it knows, and what the JSON says of it."""
-    opened, header = load_model(path, compute)
-    about = {
-        "checkpoint": str(checkpoint_file(path)),
-        "model": header.model,
-        "step": header.step,
-        "licence": header.imported.get("licence"),
-        "warning": CARTOON_WARNING if opened.section.backbone == BUNDLED else None,
-    }
-    return opened, header.vocabulary, about
-
-
-def _context(text: str) -> str | Vocabulary:
-    if text in {"auto", "none"}:
-        return text
-    return Vocabulary(tuple(_pair(word) for word in read_words([text])))
-
-
-def _pair(word: QueryTerm) -> Pair:
-    if word.object is None or word.part is None:
-        raise VocabularyError(
-            f'--context: a file of pairs such as "cat\'s ear" is wanted, got {word.text!r}; complete it'
-        )
-    return Pair(word.object, word.part)
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """Give the stem, or with a number where another photo has it already."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
+        yield from _predict_group(predictor, group, folder or Path(), stems)
 
 
 def _predict_group(
-    predictor: Predictor, shots: Sequence[InputImage], folder: Path | None, taken: set[str]
+    predictor: Predictor, group: Sequence[tuple[Path, Image.Image]], folder: Path, stems: set[str]
 ) -> Iterator[Prediction]:
-    """Predict photos in one forward pass, decide and write one after the other."""
-    for shot, (labels, scores) in zip(shots, segment(predictor, [shot.picture for shot in shots]), strict=True):
-        yield _write(predictor, shot, labels, scores, (folder or Path()) / _free_name(shot.path.stem, taken))
+    """Predict images in one forward pass; decide and write one after the other."""
+    results = predictor.segmenter.segment([image for _, image in group], predictor.query)
+    for (path, image), result in zip(group, results, strict=True):
+        stem, number = path.stem, 1
+        while stem in stems:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        stems.add(stem)
+        yield _write(predictor, path, image, result, folder / stem)
 
 
-def segment(predictor: Predictor, pictures: Sequence[Image.Image]) -> Iterator[Segmentation]:
-    """Give labels and scores of pictures: one forward pass, then the decision for one after the other.
-
-    Raises:
-        OutOfMemoryError: the pass takes too much.
-    """
-    model, query = predictor.model, predictor.query
-    with torch.inference_mode(), memory_watch("lower --batch or --prompt-chunk, or choose another --device"):
-        images = torch.stack([image_to_tensor(picture, model.section.image_size) for picture in pictures])
-        logits = model(images, query.vocabulary)
-    for index, picture in enumerate(pictures):
-        with torch.inference_mode():
-            decision = pred_all(logits.image(index), query.vocabulary, (picture.height, picture.width))
-            labels, scores = (plane.cpu() for plane in query.paint(decision))
-        yield Segmentation(labels, scores)
-
-
-def _write(
-    predictor: Predictor, shot: InputImage, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"], stem: Path
-) -> Prediction:
-    """Write one photo's files, whose names begin with `stem`."""
-    query, path, photo = predictor.query, shot.path, shot.picture
-    classes = tuple(_describe(word, position, labels, scores) for position, word in enumerate(query.words))
+def _write(predictor: Predictor, path: Path, image: Image.Image, result: Segmentation, stem: Path) -> Prediction:
+    """Write the files of one image, whose names begin with `stem`."""
+    query, labels = predictor.query, result.labels.numpy()
+    classes = [_describe(term, index, result) for index, term in enumerate(query.terms)]
     files = tuple(stem.with_name(stem.name + suffix) for suffix in ("_overlay.png", "_labels.png", ".json"))
-    colours = palette(len(query.words))
-    entries = [(colours[row["index"]].tolist(), _legend(row)) for row in classes]
-    write_png(files[0], with_legend(colour(photo, labels.numpy(), colours), entries, path.name))
-    write_label_map(files[1], labels.numpy(), len(query.words))
-    document = _document(predictor, path, photo.size, classes, labels)
+    colours = palette(len(query.terms))
+    scores = [f"{row['score']:.2f}" if row["area"] else "(nowhere)" for row in classes]
+    legend = [
+        (rgb.tolist(), f"{row['word']}  {score}") for rgb, row, score in zip(colours, classes, scores, strict=True)
+    ]
+    write_png(files[0], with_legend(colour(image, labels, colours), legend, path.name))
+    write_label_map(files[1], labels, len(query.terms))
+    header = predictor.header
+    document = {
+        "image": str(path),
+        "width": image.width,
+        "height": image.height,
+        "checkpoint": str(predictor.checkpoint),
+        "model": header.model,
+        "step": header.step,
+        "licence": header.imported.get("licence"),
+        "warning": predictor.warning,
+        "classes": classes,
+        "nothing_area": int((labels < 0).sum()),
+        "competing_silently": [
+            pair.name for pair, term in zip(query.vocabulary.pairs, query.pair_to_term, strict=True) if term < 0
+        ],
+        "notes": list(query.notes),
+    }
     write_json(files[2], document)
     return Prediction(path, files, document)
 
 
-def _describe(
-    word: QueryTerm, position: int, labels: Int[Tensor, "H W"], scores: Float[Tensor, "H W"]
-) -> dict[str, Any]:
-    """Give one word's record: pixels, mean score over them (null without any), mask."""
-    inside = labels == position
+def _describe(term: QueryTerm, index: int, result: Segmentation) -> dict[str, Any]:
+    """Return the record of one query term: its pixels, their mean score (null without any), its mask."""
+    inside = result.labels == index
     area = int(inside.sum())
     mask = Mask.encode(inside.numpy())
     return {
-        "index": position,
-        "word": word.text,
-        "object": word.object,
-        "part": word.part,
+        "index": index,
+        "word": term.text,
+        "object": term.object,
+        "part": term.part,
         "area": area,
-        "score": round(float(scores[inside].mean()), 6) if area else None,
+        "score": round(float(result.scores[inside].mean()), 6) if area else None,
         "bbox": list(mask.bbox),
-        "rle": {"size": list(labels.shape), "counts": mask.rle},
-    }
-
-
-def _legend(row: dict[str, Any]) -> str:
-    return f"{row['word']}  {row['score']:.2f}" if row["area"] else f"{row['word']}  (nowhere)"
-
-
-def _document(
-    predictor: Predictor,
-    path: Path,
-    size: tuple[int, int],
-    classes: Sequence[dict[str, Any]],
-    labels: Int[Tensor, "H W"],
-) -> dict[str, Any]:
-    query = predictor.query
-    silent = [pair.name for pair, word in zip(query.vocabulary.pairs, query.word_of_pair, strict=True) if word < 0]
-    return {
-        "image": str(path),
-        "width": size[0],
-        "height": size[1],
-        **predictor.about,
-        "classes": list(classes),
-        "nothing_area": int((labels < 0).sum()),
-        "competing_silently": silent,
-        "notes": list(query.notes),
+        "rle": {"size": list(result.labels.shape), "counts": mask.rle},
     }

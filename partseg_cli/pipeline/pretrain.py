@@ -16,7 +16,7 @@ from partseg_cli.data.loading.phrases import PhraseBatch, PhraseDataset, PhraseV
 from partseg_cli.errors import RecipeError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import build_model, init_model
-from partseg_cli.models.checkpoints.pretrained import load_state_strict
+from partseg_cli.models.checkpoints.checkpoint import load_state_strict
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clipseg.phrase_objective import phrase_losses
 from partseg_cli.models.losses.contrastive import contrastive_loss
@@ -66,7 +66,9 @@ def train_phrases(recipe: PhraseRecipe, options: TrainOptions) -> TrainResult:
         views = PhraseViews(recipe.model.image_size, data.flip, data.phrases, data.parts, data.absent)
         samples = PhraseDataset(store, split.images("train"), split.vocabulary(store), views, recipe.train.seed)
         torch.manual_seed(recipe.train.seed)
-        model = (build_model(recipe.model) if run.step else init_model(recipe.model)).to(device)
+        settings = asdict(recipe.model)
+        init = settings.pop("init")
+        model = (build_model(**settings) if run.step else init_model(init=init, **settings)).to(device)
         precision = choose_precision(recipe.train.precision, device)
 
         def terms(batch: PhraseBatch) -> Terms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 from partseg_cli.config.recipe import AnyRecipe, CaptionRecipe, PhraseRecipe, Recipe
@@ -10,9 +12,10 @@ from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import RecipeError
 from partseg_cli.evaluation.metrics import EvalResult
+from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.paths import cache_dir
-from partseg_cli.models.builder import LoadedModel, build_model, init_model
-from partseg_cli.models.checkpoints.pretrained import load_state_strict
+from partseg_cli.models.builder import build_model, init_model
+from partseg_cli.models.checkpoints.checkpoint import load_state_strict
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.reports.training_report import write_run_page
@@ -46,7 +49,7 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
         samples = training_set(recipe, store, split)
         loop = build_loop(recipe, samples, run.setting.layout, device, run, options.stop)
         protocol, group = recipe.train.monitor.split()
-        model = LoadedModel(loop.model, recipe.model, InferenceConfig(device))
+        model = Segmenter(loop.model, recipe.model.image_size, InferenceConfig(device))
 
         def assess(step: int) -> EvalResult | None:
             if not _is_due(step, recipe):
@@ -89,12 +92,14 @@ def build_loop(
 ) -> Loop[Batch]:
     """Build model, loss, optimizer and schedule, bring them to where the run goes on, and hand them to the loop."""
     torch.manual_seed(recipe.train.seed)
+    settings = asdict(recipe.model)
     try:
         if run is not None and run.weights is not None:
-            model = build_model(recipe.model)
+            del settings["init"]
+            model = build_model(**settings)
             load_state_strict(model, run.weights, run.folder)
         else:
-            model = init_model(recipe.model)
+            model = init_model(**settings)
     except RecipeError as error:
         raise RecipeError(f"{recipe.name}: {error}") from error
     model.to(device)

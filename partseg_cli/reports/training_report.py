@@ -21,9 +21,9 @@ from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.evaluator import by_model
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
+from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.atomic import write_text
 from partseg_cli.io.label_maps import write_png
-from partseg_cli.models.builder import LoadedModel
 from partseg_cli.reports.curves.history import read_curves
 from partseg_cli.reports.curves.picture import loss_plot
 from partseg_cli.reports.error_analysis import ImageScore, image_scores
@@ -34,7 +34,7 @@ PAGE, PICTURE = "run.html", "loss.png"
 
 
 def write_run_page(
-    folder: Path, *, model: LoadedModel | None, store: Store, split: Split, number: int = 4
+    folder: Path, *, model: Segmenter | None, store: Store, split: Split, number: int = 4
 ) -> tuple[Path, Path]:
     """Write `run.html` and `loss.png` into a run folder.
 
@@ -89,7 +89,7 @@ def _plain(value: object) -> object:
     return value if isinstance(value, int | str) else json.dumps(value)
 
 
-def _predicted(model: LoadedModel, store: Store, split: Split, number: int) -> list[PredictionCard]:
+def _predicted(model: Segmenter, store: Store, split: Split, number: int) -> list[PredictionCard]:
     """Predict and draw some photos of val by Pred-All."""
     trial = EvalSpec(store, split, "val", "pred-all", SampleConfig(store.info.sample))
     with _evaluating(model.model):
@@ -116,7 +116,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = is_training
 
 
-def _draw(model: LoadedModel, trial: EvalSpec, key: RecordKey) -> PredictionCard:
+def _draw(model: Segmenter, trial: EvalSpec, key: RecordKey) -> PredictionCard:
     """Predict and draw one photo; one that cannot be read is shown as such."""
     record = trial.store[key]
     score = ImageScore(record.image_id, 0.0, {}, 0)

@@ -53,6 +53,17 @@ class InferenceConfig:
         return autocast(self.device, self.precision)
 
 
+def build_inference_config(
+    device: str = "auto", precision: str = "fp32", prompt_chunk: int | None = None, batch: int = 1
+) -> InferenceConfig:
+    """Build the configuration from a command's options; device is auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        UsageError: The device is missing.
+    """
+    return InferenceConfig(choose_device(device), precision, prompt_chunk, batch)
+
+
 @dataclass(frozen=True)
 class DevicePlan:
     """Processes of a command and their devices.

@@ -17,7 +17,6 @@ from timing import peak_memory, random_checkpoint, rounds
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.inference.protocols import pred_all
 from partseg_cli.models.builder import load_model
-from partseg_cli.runtime.devices import InferenceConfig
 
 WORDS = load_manifest("pascal-part-116").vocabulary
 SIZE = (375, 500)
@@ -28,8 +27,7 @@ def main() -> None:
     imported = peak_memory()
     switches = {"name": "partclipseg", "object_text_index": "paper", "background_embedding": "frozen"}
     with random_checkpoint(**switches) as path, torch.inference_mode():
-        opened, _ = load_model(path, InferenceConfig(torch.device("cpu")))
-        model = opened.model
+        model, _ = load_model(path)
         image = torch.randn(1, 3, 352, 352)
 
         def whole() -> None:

@@ -41,12 +41,11 @@ def random_checkpoint(**model: object) -> Iterator[Path]:
 
 
 def _write(path: Path, model: dict[str, object]) -> None:
-    from partseg_cli.config.recipe import model_from_header
     from partseg_cli.data.manifest import load_manifest
-    from partseg_cli.models.builder import build_model
+    from partseg_cli.models.builder import build_from_header
     from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
 
     section = {"backbone": "ViT-B-16-quickgelu", "init": "random", "image_size": 352, "trainable": "published", **model}
     words = load_manifest("pascal-part-116").vocabulary
     header = Header(section, words, "pascal-part-116", "benchmark", 0)
-    save_checkpoint(path, build_model(model_from_header(section, "benchmark")), header)
+    save_checkpoint(path, build_from_header(section), header)

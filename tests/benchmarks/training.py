@@ -20,7 +20,6 @@ from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.models.builder import load_model
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
-from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.structures import Labels
 from partseg_cli.training.optimizer import build_optimizer
 
@@ -46,7 +45,7 @@ def main() -> None:
     switches = {"name": "partclipseg", "object_text_index": "paper", "background_embedding": "frozen"}
     recipe = load_recipe("pascal_zeroshot")
     with random_checkpoint(**switches) as path:
-        model = load_model(path, InferenceConfig(torch.device("cpu")))[0].model.train()
+        model = load_model(path)[0].train()
         loss = PartCLIPSegLoss(torch.tensor(WORDS.part_of), torch.tensor(WORDS.object_of), **vars(recipe.loss))
         optimizer = build_optimizer(model, lr=recipe.train.lr, weight_decay=recipe.train.weight_decay)
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]

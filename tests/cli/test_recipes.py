@@ -150,13 +150,13 @@ def test_all_packaged_recipes_are_good_and_tell_what_is_missing(partseg, tmp_pat
     assert {one["problem"] for one in found.values()} == {None}
     data = tmp_path / "data"
     assert found["ade_fewshot"]["missing"] == {
-        "data": f"{data / 'ade20k-part-234'} is no prepared data set; see `partseg prepare ade20k-part-234 --explain`",
+        "data": f"{data / 'ade20k-part-234'} is no prepared dataset; see `partseg prepare ade20k-part-234 --explain`",
         "split": "ade_16shot.yaml is no file; make it with `partseg split`, see `partseg recipes show ade_fewshot`",
         "weights": "CIDAS/clipseg-rd64-refined is not on this machine; run `hf download CIDAS/clipseg-rd64-refined`",
     }
     # its start comes with the package, and its data set has no manifest
     assert found["nano_start"]["missing"] == {
-        "data": f"{data / 'cartoon-captions'} is no prepared data set; see `partseg recipes show nano_start`"
+        "data": f"{data / 'cartoon-captions'} is no prepared dataset; see `partseg recipes show nano_start`"
     }
 
 
@@ -196,13 +196,13 @@ def test_what_is_missing_is_a_note_and_with_strict_an_error(partseg, tmp_path):
     plain, strict = (partseg("recipes", "check", "tiny", "pascal_zeroshot", *words) for words in ([], ["--strict"]))
     assert plain.code == 0
     assert plain.err.splitlines() == [
-        f"tiny, pascal_zeroshot: {tmp_path / 'data/pascal-part-116'} is no prepared data set; see `partseg prepare "
+        f"tiny, pascal_zeroshot: {tmp_path / 'data/pascal-part-116'} is no prepared dataset; see `partseg prepare "
         "pascal-part-116 --explain`",
         "pascal_zeroshot: CIDAS/clipseg-rd64-refined is not on this machine; run `hf download "
         "CIDAS/clipseg-rd64-refined`",
     ]
     assert strict.code == 3
-    assert strict.err == (plain.err + "error: --strict: everything must be there, got 2 of 2 recipes that lack some\n")
+    assert strict.err == (plain.err + "error: --strict: nothing may be missing, got 2 of 2 recipes that lack some\n")
     assert re.search(r"│ tiny +│ good +│ missing │ there +│ there +│ 1 x 4 ", plain.out)
 
 
@@ -217,7 +217,7 @@ def test_a_broken_recipe_ends_with_exit_2(partseg, tmp_path):
     assert two.code == 2
     assert [item["problem"] is None for item in json.loads(two.out)["checked"]] == [False, False, True]
     assert two.err.splitlines()[0] == "odd.yaml: train.iterations must be >= 1, got 0"
-    assert two.err.splitlines()[-1] == ("error: 2 of 3 recipes cannot be trained so; mend them, or see --gpus")
+    assert two.err.splitlines()[-1] == ("error: 2 of 3 recipes cannot be trained; fix them, or see --gpus")
 
 
 def test_the_batch_has_to_divide_over_the_processes(partseg):

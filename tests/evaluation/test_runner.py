@@ -20,7 +20,7 @@ from partseg_cli.evaluation.rules import RULES, field, score
 from partseg_cli.evaluation.runner import ImageCounts, Model, evaluate_images, evaluate_label_maps
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.inference.protocols import oracle_obj, pred_all
-from partseg_cli.models.builder import load_model
+from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
@@ -311,7 +311,7 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
 @pytest.mark.usefixtures("one_thread")
 def test_photos_in_one_forward_pass_or_each_in_its_own_give_the_same_counts(trained: Trained):
     store = Store.open(trained.data)
-    model, _ = load_model(trained.run, InferenceConfig(torch.device("cpu")))
+    model, _ = load_segmenter(trained.run, InferenceConfig(torch.device("cpu")))
     keys = store.record_keys()[:10]
     for protocol in ("pred-all", "oracle-obj"):
         options = {"keys": keys, "protocol": protocol, "image_size": 48}

@@ -8,8 +8,7 @@ import torch
 
 from partseg_cli.errors import VocabularyError
 from partseg_cli.inference.protocols import pred_all
-from partseg_cli.inference.query import Query, resolve
-from partseg_cli.inference.query_terms import read_words
+from partseg_cli.inference.query import Query, read_query_terms, resolve_query
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary, parse_word
 
@@ -27,11 +26,11 @@ KNOWN = words_of("cat's ear", "cat's head", "cat's tail", "dog's head", "dog's t
 
 
 def ask(*texts: str, others: tuple[Vocabulary, ...] = (), context: str | Vocabulary = "auto") -> Query:
-    return resolve(read_words(texts), KNOWN, others, context)
+    return resolve_query(read_query_terms(texts), KNOWN, others, context)
 
 
 def silent(query: Query) -> set[str]:
-    pairs = zip(query.vocabulary.pairs, query.word_of_pair, strict=True)
+    pairs = zip(query.vocabulary.pairs, query.pair_to_term, strict=True)
     return {pair.name for pair, word in pairs if word < 0}
 
 
@@ -53,8 +52,8 @@ def see(query: Query, photo=PHOTO) -> Logits:
 
 def answer(query: Query, photo=PHOTO) -> list[list[str | None]]:
     """Give the text of each pixel's word."""
-    labels, _ = query.paint(pred_all(see(query, photo), query.vocabulary, (len(photo), len(photo[0]))))
-    texts = [word.text for word in query.words] + [None]
+    labels, _ = query.to_label_map(pred_all(see(query, photo), query.vocabulary, (len(photo), len(photo[0]))))
+    texts = [word.text for word in query.terms] + [None]
     return [[texts[label] for label in row] for row in labels.tolist()]
 
 
@@ -95,7 +94,7 @@ def test_only_objects_with_an_asked_part_get_silent_parts():
 def test_a_complete_list_adds_none_and_every_pixel_is_answered():
     query = ask(*(pair.name for pair in KNOWN.pairs))
     assert silent(query) == set()
-    assert query.word_of_pair == tuple(range(6))
+    assert query.pair_to_term == tuple(range(6))
     assert [(pair.object, pair.part) for pair in query.vocabulary.pairs] == [(p.object, p.part) for p in KNOWN.pairs]
     assert answer(query) == [[f"{pair[0]}'s {pair[1]}" if pair else None for pair in row] for row in PHOTO]
 
@@ -110,7 +109,7 @@ def test_labels_are_positions_in_the_words_as_given():
     expected = answer(ask(*texts))
     for order in itertools.permutations(texts):
         query = ask(*order)
-        assert [word.text for word in query.words] == list(order)
+        assert [word.text for word in query.terms] == list(order)
         assert answer(query) == expected
 
 
@@ -166,8 +165,8 @@ def test_a_known_and_an_unknown_object_are_each_given_theirs():
 def test_no_pair_competes_twice(context):
     query = ask("cat's ear", "ear", "tail", "dog's tail", "dog", context=context)
     names = [pair.name for pair in query.vocabulary.pairs]
-    assert len(set(names)) == len(names) == len(query.word_of_pair)
-    assert len(query.word_of_object) == len(query.vocabulary.objects)
+    assert len(set(names)) == len(names) == len(query.pair_to_term)
+    assert len(query.object_to_term) == len(query.vocabulary.objects)
 
 
 # ---- bare objects
@@ -197,7 +196,7 @@ def test_a_bare_object_leaves_its_part_to_a_bare_part():
 def test_the_score_of_a_bare_object_is_the_gates_and_that_of_a_part_its_pairs():
     query = ask("cat", "cat's ear")
     decision = pred_all(see(query), query.vocabulary, (3, 4))
-    labels, scores = query.paint(decision)
+    labels, scores = query.to_label_map(decision)
     assert {-1, 0, 1} == set(labels.unique().tolist())
     assert torch.equal(scores[labels == 0], torch.tensor(2.0).sigmoid().expand(int((labels == 0).sum())))
     assert torch.equal(scores[labels == 1], torch.tensor(5.0).sigmoid().expand(int((labels == 1).sum())))
@@ -206,7 +205,7 @@ def test_the_score_of_a_bare_object_is_the_gates_and_that_of_a_part_its_pairs():
 
 def test_pixels_of_silent_parts_are_nothing_with_score_0():
     query = ask("cat's ear")
-    labels, scores = query.paint(pred_all(see(query), query.vocabulary, (3, 4)))
+    labels, scores = query.to_label_map(pred_all(see(query), query.vocabulary, (3, 4)))
     taken = torch.tensor([[pair == EAR for pair in row] for row in PHOTO])
     assert torch.equal(labels, torch.where(taken, 0, -1))
     assert torch.equal(scores > 0, taken)
@@ -215,7 +214,7 @@ def test_pixels_of_silent_parts_are_nothing_with_score_0():
 def test_without_a_gate_parts_are_answered_and_bare_objects_are_not():
     query = ask("cat", "cat's ear")
     decision = pred_all(Logits(see(query).pairs), query.vocabulary, (3, 4))
-    labels, _ = query.paint(decision)
+    labels, _ = query.to_label_map(decision)
     assert torch.equal(labels, torch.tensor([[1 if pair == EAR else -1 for pair in row] for row in PHOTO]))
 
 
@@ -224,7 +223,7 @@ def test_without_a_gate_parts_are_answered_and_bare_objects_are_not():
 
 def test_a_bare_part_is_that_part_of_every_object_that_has_it_as_one_label():
     query = ask("head")
-    assert [pair.name for pair, word in zip(query.vocabulary.pairs, query.word_of_pair, strict=True) if word == 0] == [
+    assert [pair.name for pair, word in zip(query.vocabulary.pairs, query.pair_to_term, strict=True) if word == 0] == [
         "cat's head",
         "dog's head",
     ]
@@ -239,7 +238,7 @@ def test_a_pair_asked_for_by_its_full_name_wins_over_a_bare_part(texts):
 
 def test_a_pair_of_an_unknown_object_is_not_the_bare_parts():
     query = ask("ear", "fox's ear")
-    assert [(p.name, w) for p, w in zip(query.vocabulary.pairs, query.word_of_pair, strict=True) if w >= 0] == [
+    assert [(p.name, w) for p, w in zip(query.vocabulary.pairs, query.pair_to_term, strict=True) if w >= 0] == [
         ("fox's ear", 1),
         ("cat's ear", 0),
     ]
@@ -247,14 +246,14 @@ def test_a_pair_of_an_unknown_object_is_not_the_bare_parts():
 
 def test_a_word_that_is_object_and_part_is_the_object():
     known = words_of("wheel's rim", "bus's wheel")
-    (word,) = resolve(read_words(["wheel"]), known, (), "auto").words
+    (word,) = resolve_query(read_query_terms(["wheel"]), known, (), "auto").terms
     assert (word.object, word.part) == ("wheel", None)
 
 
 def test_a_part_marked_as_such_in_a_file_is_one_even_if_an_object_has_its_name(tmp_path):
     (tmp_path / "words.yaml").write_text("- {part: wheel}")
     known = words_of("wheel's rim", "bus's wheel")
-    query = resolve(read_words([str(tmp_path / "words.yaml")]), known, (), "auto")
+    query = resolve_query(read_query_terms([str(tmp_path / "words.yaml")]), known, (), "auto")
     assert [pair.name for pair in query.vocabulary.pairs] == ["bus's wheel"]
 
 
@@ -267,22 +266,26 @@ def test_a_part_marked_as_such_in_a_file_is_one_even_if_an_object_has_its_name(t
 def test_case_does_not_matter_and_the_users_spelling_stays_the_text(text, same):
     query, plain = ask(text), ask(same)
     assert query.vocabulary == plain.vocabulary
-    assert (query.word_of_pair, query.word_of_object) == (plain.word_of_pair, plain.word_of_object)
+    assert (query.pair_to_term, query.object_to_term) == (plain.pair_to_term, plain.object_to_term)
     assert query.notes == ()
-    assert [word.text for word in query.words] == [" ".join(text.split())]
+    assert [word.text for word in query.terms] == [" ".join(text.split())]
 
 
 def test_an_exact_spelling_comes_before_one_that_differs_in_case():
     known = words_of("Cat's ear", "cat's ear")
-    assert [p.name for p in resolve(read_words(["cat's ear"]), known, (), "none").vocabulary.pairs] == ["cat's ear"]
-    assert [p.name for p in resolve(read_words(["Cat's ear"]), known, (), "none").vocabulary.pairs] == ["Cat's ear"]
+    assert [p.name for p in resolve_query(read_query_terms(["cat's ear"]), known, (), "none").vocabulary.pairs] == [
+        "cat's ear"
+    ]
+    assert [p.name for p in resolve_query(read_query_terms(["Cat's ear"]), known, (), "none").vocabulary.pairs] == [
+        "Cat's ear"
+    ]
 
 
 def test_an_unknown_bare_word_is_an_object_with_a_note():
     query = ask("zebra", "cat's ear")
     assert query.notes == ("'zebra' is no known object or part: taken as an object",)
     assert query.vocabulary.bare_objects == ("zebra",)
-    assert (query.words[0].object, query.words[0].part) == ("zebra", None)
+    assert (query.terms[0].object, query.terms[0].part) == ("zebra", None)
     photo = [[("zebra", "leg"), EAR, None]]
     assert answer(query, photo) == [["zebra", "cat's ear", None]]
 
@@ -300,6 +303,6 @@ def test_known_words_and_pairs_get_no_note():
     ],
 )
 def test_two_words_that_mean_the_same_are_refused(texts, first, second):
-    message = f"vocabulary: each entry must ask for something else, got {first!r} and {second!r}; drop one"
+    message = f"vocabulary: each entry must ask for something else, got {first!r} and {second!r}; remove one"
     with pytest.raises(VocabularyError, match=f"^{re.escape(message)}$"):
         ask(*texts)

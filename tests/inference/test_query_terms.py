@@ -5,7 +5,7 @@ import re
 import pytest
 
 from partseg_cli.errors import VocabularyError
-from partseg_cli.inference.query_terms import read_words
+from partseg_cli.inference.query import read_query_terms
 
 RULE = "must be a list of entries or {object: ..., part: ...}, or map objects to lists of parts"
 ADVICE = "put names that YAML reads as something else in quotes"
@@ -16,14 +16,14 @@ def refused(message: str):
 
 
 def test_entries_are_taken_apart_at_commas_and_keep_their_order():
-    words = read_words(["dog's tail, cat", " ear ,", "bus' wheel"])
+    words = read_query_terms(["dog's tail, cat", " ear ,", "bus' wheel"])
     assert [word.text for word in words] == ["dog's tail", "cat", "ear", "bus' wheel"]
 
 
 @pytest.mark.parametrize("entries", [[], [""], [" , ", ","]])
 def test_no_entry_at_all_is_refused(entries):
     with refused('vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"'):
-        read_words(entries)
+        read_query_terms(entries)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_no_entry_at_all_is_refused(entries):
 )
 def test_an_entry_stands_once_however_it_is_spelled(entries, text):
     with pytest.raises(VocabularyError) as caught:
-        read_words(entries)
+        read_query_terms(entries)
     first = {"cat’s ear": "cat's ear", "bus's wheel": "bus' wheel"}.get(text, text)
-    assert str(caught.value) == f"vocabulary: each entry must stand once, got {first!r} twice; drop one"
+    assert str(caught.value) == f"vocabulary: duplicate entry, got {first!r} twice; remove one"
 
 
 def test_a_bare_object_beside_its_part_is_no_double():
-    assert [word.text for word in read_words(["cat", "cat's ear", "ear"])] == ["cat", "cat's ear", "ear"]
+    assert [word.text for word in read_query_terms(["cat", "cat's ear", "ear"])] == ["cat", "cat's ear", "ear"]
 
 
 # ---- files
@@ -55,7 +55,7 @@ def written(tmp_path, name: str, content: str | bytes) -> str:
 
 
 def names_in(file: str) -> list[tuple[str | None, str | None, str]]:
-    return [(word.object, word.part, word.text) for word in read_words([file])]
+    return [(word.object, word.part, word.text) for word in read_query_terms([file])]
 
 
 def test_a_text_file_holds_an_entry_a_line_with_comments_and_blanks(tmp_path):
@@ -92,18 +92,18 @@ def test_a_yaml_mapping_holds_objects_with_their_parts(tmp_path):
 
 def test_files_and_entries_stand_in_one_list(tmp_path):
     file = written(tmp_path, "words.txt", "dog\ncat\n")
-    assert [word.text for word in read_words(["ear", file, "horse"])] == ["ear", "dog", "cat", "horse"]
+    assert [word.text for word in read_query_terms(["ear", file, "horse"])] == ["ear", "dog", "cat", "horse"]
 
 
 def test_a_double_is_found_across_files(tmp_path):
     file = written(tmp_path, "words.txt", "dog\n")
-    with refused("vocabulary: each entry must stand once, got 'dog' twice; drop one"):
-        read_words(["dog", file])
+    with refused("vocabulary: duplicate entry, got 'dog' twice; remove one"):
+        read_query_terms(["dog", file])
 
 
 def test_a_file_of_comments_alone_is_empty(tmp_path):
     with refused('vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"'):
-        read_words([written(tmp_path, "words.txt", "# nothing\n\n")])
+        read_query_terms([written(tmp_path, "words.txt", "# nothing\n\n")])
 
 
 @pytest.mark.parametrize("text", ["5", "", "'cat'"])
@@ -111,7 +111,7 @@ def test_a_yaml_file_of_one_value_is_refused(tmp_path, text):
     file = written(tmp_path, "words.yaml", text)
     got = {"5": "5", "": "None", "'cat'": "'cat'"}[text]
     with refused(f"{file}: {RULE}, got {got}; {ADVICE}"):
-        read_words([file])
+        read_query_terms([file])
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,19 @@ def test_a_yaml_file_of_one_value_is_refused(tmp_path, text):
 def test_a_yaml_entry_that_is_no_word_is_refused(tmp_path, text, got):
     file = written(tmp_path, "words.yaml", text)
     with refused(f"{file}: {RULE}, got {got}; {ADVICE}"):
-        read_words([file])
+        read_query_terms([file])
 
 
 @pytest.mark.parametrize("text", ["cat: ear", "cat: 5", "cat: {ear: 1}", "cat: [5]", "no: [ear]", "'': [ear]"])
 def test_a_yaml_mapping_to_anything_but_lists_of_parts_is_refused(tmp_path, text):
     with pytest.raises(VocabularyError, match=re.escape(str(tmp_path / "words.yaml"))):
-        read_words([written(tmp_path, "words.yaml", text)])
+        read_query_terms([written(tmp_path, "words.yaml", text)])
 
 
 def test_a_broken_yaml_file_is_refused_in_one_line(tmp_path):
     file = written(tmp_path, "words.yaml", "cat: [ear\ndog: x")
-    with pytest.raises(VocabularyError, match=rf"^{re.escape(file)}: is not YAML \(.+\); mend it$") as caught:
-        read_words([file])
+    with pytest.raises(VocabularyError, match=rf"^{re.escape(file)}: invalid YAML \(.+\); fix the file$") as caught:
+        read_query_terms([file])
     assert "\n" not in str(caught.value)
 
 
@@ -154,7 +154,7 @@ def test_a_missing_or_binary_file_is_refused(tmp_path, name):
             VocabularyError,
             match=rf"^{re.escape(file)}: cannot be read as a vocabulary file \(.+\); name a UTF-8 text or YAML file$",
         ):
-            read_words([file])
+            read_query_terms([file])
 
 
 def test_a_line_of_a_text_file_may_hold_several_entries(tmp_path):

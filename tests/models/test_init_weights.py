@@ -1,7 +1,7 @@
 """What a training starts from: files in the exact published layouts, or a refusal that names the other starts."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import open_clip
@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from partseg_cli.config.recipe import load_recipe
+from partseg_cli.config.recipe import load_recipe, model_from_header
 from partseg_cli.errors import CheckpointError
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.builder import build_model, init_model
-from partseg_cli.models.checkpoints.importer import FORMATS
-from partseg_cli.models.checkpoints.pretrained import find_start
-from partseg_cli.models.checkpoints.reference_logits import golden_image
+from partseg_cli.models.builder import build_from_header, init_model
+from partseg_cli.models.checkpoints.importer import reference_image
+from partseg_cli.models.checkpoints.layouts import LAYOUTS
 from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.models.init_weights import find_start
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 PASCAL = load_recipe("pascal_zeroshot").model
-CLIPSEG = FORMATS["clipseg-rd64-refined"].section
+CLIPSEG = model_from_header(LAYOUTS["clipseg-rd64-refined"].model, "clipseg")
 CLIPSEG_FILE = "clipseg-rd64-refined/model.safetensors"
 CLIP_FILE = "vit_base_patch16_clip_224.openai/open_clip_model.safetensors"
 
@@ -41,7 +41,7 @@ def published(home, monkeypatch):
     """CLIPSeg's and CLIP's files in `home`, values drawn; all models are small: the same names, fewer numbers."""
     monkeypatch.setitem(BACKBONES, "ViT-B-16-quickgelu", BACKBONES["tiny"])
     torch.manual_seed(0)
-    drawn = build_model(CLIPSEG)
+    drawn = build_from_header(LAYOUTS["clipseg-rd64-refined"].model)
     write(home / CLIPSEG_FILE, published_files.huggingface(drawn.state_dict()))
     write(home / CLIP_FILE, published_files.open_clip(drawn.state_dict()))
     return drawn
@@ -59,7 +59,7 @@ def differing(model: CLIPSeg, drawn: CLIPSeg) -> set[str]:
 
 
 def test_clipseg_weights_start_a_run_and_the_second_stage_copies_the_first(published):
-    model = init_model(PASCAL)
+    model = init_model(**asdict(PASCAL))
     state = model.state_dict()
     fresh = {"background", "visual_adapter", "compose", "compose_text", "pair_film", "pair_head"}
     assert differing(model, published) == fresh
@@ -71,20 +71,20 @@ def test_clipseg_weights_start_a_run_and_the_second_stage_copies_the_first(publi
 
 
 def test_clip_weights_start_a_run_by_choice(published):
-    model = init_model(replace(PASCAL, init="clip"))
+    model = init_model(**asdict(replace(PASCAL, init="clip")))
     assert "clip" not in differing(model, published)
     assert {"decoder", "head"} <= differing(model, published)
 
 
 def test_clipseg_itself_starts_whole(published):
-    assert differing(init_model(CLIPSEG), published) == set()
+    assert differing(init_model(**asdict(CLIPSEG)), published) == set()
 
 
 def test_half_precision_and_a_bin_start_a_run(published, home):
     halves = {name: value.half() for name, value in published_files.huggingface(published.state_dict()).items()}
     (home / CLIPSEG_FILE).unlink()
     torch.save(halves, home / "clipseg-rd64-refined/pytorch_model.bin")
-    state, drawn = init_model(CLIPSEG).state_dict(), published.state_dict()
+    state, drawn = init_model(**asdict(CLIPSEG)).state_dict(), published.state_dict()
     assert all(value.dtype == torch.float32 for value in state.values())
     assert all(torch.allclose(state[name], drawn[name], rtol=1e-3, atol=1e-6) for name in state)
 
@@ -108,7 +108,7 @@ def test_an_absent_start_names_the_others(home):
 def test_an_absent_start_is_no_silent_fall_back(published, home, init, file):
     (home / file).unlink()
     with pytest.raises(CheckpointError, match=rf"^model\.init: {init} needs "):
-        init_model(replace(PASCAL, init=init))
+        init_model(**asdict(replace(PASCAL, init=init)))
 
 
 def test_weights_cut_off_are_refused(published, home):
@@ -117,7 +117,7 @@ def test_weights_cut_off_are_refused(published, home):
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors: is not a whole safetensors file \(.+\); download it"
     ):
-        init_model(PASCAL)
+        init_model(**asdict(PASCAL))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_weights_of_another_model_are_refused(published, home, change, what):
     tensors = published_files.huggingface(published.state_dict()) | change
     write(home / CLIPSEG_FILE, {name: value for name, value in tensors.items() if value is not None})
     with pytest.raises(CheckpointError) as caught:
-        init_model(PASCAL)
+        init_model(**asdict(PASCAL))
     assert str(caught.value) == f"{home}/{CLIPSEG_FILE}: is no clipseg-rd64-refined ({what}); download it again"
 
 
@@ -140,7 +140,7 @@ def test_a_start_that_is_not_finite_is_refused(published, home):
     tensors["decoder.film_mul.bias"][3] = torch.nan
     write(home / CLIPSEG_FILE, tensors)
     with pytest.raises(CheckpointError, match=r"decoder\.film\.mul\.bias must be finite, got NaN or infinity"):
-        init_model(PASCAL)
+        init_model(**asdict(PASCAL))
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_a_start_with_another_activation_is_refused(published, home, init, file,
     with pytest.raises(
         CheckpointError, match=r"config\.json: (vision_config|model_cfg)\.\w+ must be .+; weights trained with"
     ):
-        init_model(replace(PASCAL, init=init))
+        init_model(**asdict(replace(PASCAL, init=init)))
 
 
 def test_published_weights_do_not_fit_the_tiny_backbone():
     section = replace(load_recipe("tiny").model, init="rd64-refined")
     with pytest.raises(CheckpointError, match=r"^model\.init: rd64-refined fits ViT-B-16-quickgelu, got tiny; choose"):
-        init_model(section)
+        init_model(**asdict(section))
 
 
 def test_clipseg_computes_what_transformers_does(home):
@@ -171,9 +171,9 @@ def test_clipseg_computes_what_transformers_does(home):
     torch.manual_seed(0)
     theirs = transformers.CLIPSegForImageSegmentation(config).eval()
     theirs.save_pretrained(home / "clipseg-rd64-refined")
-    model = init_model(CLIPSEG).eval()
+    model = init_model(**asdict(CLIPSEG)).eval()
     words = Vocabulary((Pair("cat", "ear"), Pair("dog", "long tail")))
-    image = golden_image(352)
+    image = reference_image(352)
     with torch.no_grad():
         ours = model(image, words).pairs[0]
         tokens = open_clip.tokenize(list(words.pair_prompts))

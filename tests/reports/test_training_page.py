@@ -14,7 +14,7 @@ from test_evaluation_page import compared
 
 from partseg_cli.data.splits.split import load_split, published_split
 from partseg_cli.data.store import Store
-from partseg_cli.models.builder import load_model
+from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.reports.curves.history import Curves, Score
 from partseg_cli.reports.training_page import RunNotes, run_page
 from partseg_cli.reports.training_report import write_run_page
@@ -110,7 +110,7 @@ def run(trained, tmp_path):
 
 
 def opened(folder):
-    return load_model(folder, InferenceConfig(torch.device("cpu")))[0]
+    return load_segmenter(folder, InferenceConfig(torch.device("cpu")))[0]
 
 
 def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_thread):

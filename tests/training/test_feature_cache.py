@@ -1,5 +1,6 @@
 """The cache of the image tower: the same losses, and the tower runs once a photo."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_other_weights_have_a_cache_of_their_own(settings):
     names = set()
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        names.add(FeatureCache(init_model(recipe.model).clip, samples, "fp32").file.path.name)
+        names.add(FeatureCache(init_model(**asdict(recipe.model)).clip, samples, "fp32").file.path.name)
     assert len(names) == 2
 
 

@@ -1,5 +1,7 @@
 """Which words a training step asks for."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     split = published_split(cartoon_store)
     words = split.vocabulary(cartoon_store)
     torch.manual_seed(0)
-    model = init_model(recipe.model)
+    model = init_model(**asdict(recipe.model))
     one = training_set(recipe, cartoon_store, split)[3]
     terms = [
         objective(model, each, words.seen(), torch.device("cpu"), "fp32")(one) for each in (whole, everything, recipe)

@@ -1,6 +1,6 @@
 """Which weights decay, and how the learning rate falls."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_norms_and_tables_are_not_decayed_and_frozen_weights_not_held():
 
 def test_weights_of_the_model_are_decayed_as_published():
     section = load_recipe("tiny").model
-    model = init_model(replace(section, background_embedding="frozen", trainable="published"))
+    model = init_model(**asdict(replace(section, background_embedding="frozen", trainable="published")))
     held = decays(model, build_optimizer(model, lr=1e-4, weight_decay=1e-4))
     assert set(held) == {name for name, p in model.named_parameters() if p.requires_grad}
     tables = {"clip.clip.token_embedding.weight", "clip.clip.positional_embedding"}

@@ -163,8 +163,9 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
             "`partseg weights import` wrote"
         )
     try:
-        if not isinstance(about.get("imported", {}), dict):
-            raise TypeError(f"imported must be a record, got {about['imported']!r}")
+        for key in ("model", "imported"):
+            if not isinstance(about.get(key, {}), dict):
+                raise TypeError(f"{key} must be a record, got {about[key]!r}")
         return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
     except (KeyError, TypeError, ValueError, PartsegError) as error:
         raise _broken_header(path, error) from error
@@ -218,3 +219,43 @@ def load_state(path: Path) -> dict[str, Any]:
         _refuse_newer(path, given, STATE_FORMAT)
         raise CheckpointError(f"{path}: must be a training state of format {STATE_FORMAT}, got {given!r}; train again")
     return state
+
+
+def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load `tensors` as `load_state_strict` does, and check that all values are finite.
+
+    Raises:
+        CheckpointError: A name or a shape differs, or a value is NaN or infinite.
+    """
+    check_finite(tensors, path)
+    load_state_strict(module, tensors, path)
+
+
+def load_state_strict(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load `tensors` into `module`; names and shapes must be exactly those of the module.
+
+    A module on the meta device takes the tensors themselves, without a copy.
+
+    Raises:
+        CheckpointError: A name or a shape differs.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    got = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(wanted.keys() | got.keys()):
+        if wanted.get(name) != got.get(name):
+            raise CheckpointError(
+                f"{path}: {name} must be {wanted.get(name, 'absent')}, got {got.get(name, 'nothing')}; "
+                "these weights belong to another model"
+            )
+    module.load_state_dict(tensors, assign=any(value.is_meta for value in module.state_dict().values()))
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Check that all values are finite.
+
+    Raises:
+        CheckpointError: A value is NaN or infinite.
+    """
+    for name, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise CheckpointError(f"{path}: {name} must be finite, got NaN or infinity; get the file again")

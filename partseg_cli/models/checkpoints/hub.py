@@ -1,11 +1,10 @@
-"""Published weights on this machine, or from the Hugging Face hub."""
+"""Published weights: found on this machine, or downloaded from the Hugging Face hub."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +21,20 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from partseg_cli.errors import CheckpointError, one_line
-from partseg_cli.io.paths import cache_dir
+from partseg_cli.io.paths import weights_folders
 
 HUB_SECONDS = 4.0
-"""How long the hub has for its first answer, looking up its address included; the whole command then says so in 10."""
+"""Time limit of the hub's first answer, DNS included, so that the whole command reports a failure within 10 s."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A repository on the hub.
+class HubWeights:
+    """Weights in a repository of the hub.
 
     Attributes:
-        repository: its name.
-        files: of its weights; the first one that is there is taken.
-        settings: file that says what weights do not tell.
+        repository: Name of the repository.
+        files: Names of the weights file in order of preference.
+        settings: Name of the file with the settings that weights do not hold.
     """
 
     repository: str
@@ -44,107 +43,97 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """What its folder is called in `$PARTSEG_WEIGHTS` and in the user's cache."""
+        """Name of their folder in `$PARTSEG_WEIGHTS` and in the user's cache."""
         return self.repository.split("/")[1]
 
 
-SOURCES = {
-    "rd64-refined": Source("CIDAS/clipseg-rd64-refined", ("model.safetensors", "pytorch_model.bin"), "config.json"),
-    "clip": Source(
+HUB_WEIGHTS = {
+    "rd64-refined": HubWeights("CIDAS/clipseg-rd64-refined", ("model.safetensors", "pytorch_model.bin"), "config.json"),
+    "clip": HubWeights(
         "timm/vit_base_patch16_clip_224.openai",
         ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
         "open_clip_config.json",
     ),
 }
-"""Start of a training -> where it comes from."""
+"""Value of `model.init` -> weights."""
 
 
-def weights_folders() -> list[Path]:
-    """Give `$PARTSEG_WEIGHTS`, if it is set, and the user's cache: where weights are looked for, in this order."""
-    home = os.environ.get("PARTSEG_WEIGHTS")
-    return [*([Path(home).expanduser()] if home else []), cache_dir()]
-
-
-def on_this_machine(source: Source) -> Path | None:
-    """Give the weights file of `source` in the weights folders, else in the Hugging Face cache."""
+def find_local(weights: HubWeights) -> Path | None:
+    """Return the weights file in the weights folders, else in the Hugging Face cache, else None."""
     for folder in weights_folders():
-        for name in source.files:
-            path = folder / source.folder / name
+        for name in weights.files:
+            path = folder / weights.folder / name
             if path.is_file():
                 return path
-    for name in source.files:
-        cached = try_to_load_from_cache(source.repository, name)
+    for name in weights.files:
+        cached = try_to_load_from_cache(weights.repository, name)
         if isinstance(cached, str):
             return Path(cached)
     return None
 
 
-def find_weights(source: Source, wanted_by: str, otherwise: str = "") -> Path:
-    """Give the weights file of `source`: on this machine, else from the hub.
+def find_or_download(weights: HubWeights, wanted_by: str, otherwise: str = "") -> Path:
+    """Return the weights file on this machine, else from the hub.
 
     Args:
-        source: which.
-        wanted_by: opens the message if it is nowhere.
-        otherwise: what the user can do besides.
+        weights: Weights to find.
+        wanted_by: Start of the error message.
+        otherwise: End of the error message: other choices of the user.
 
     Raises:
-        CheckpointError: it is not on this machine, and the hub does not give it.
+        CheckpointError: The file is not on this machine, and the download fails.
     """
-    found = on_this_machine(source) or _download(source)
+    found = find_local(weights) or _download(weights)
     if isinstance(found, Path):
         return found
-    folders = ", ".join(str(folder / source.folder) for folder in weights_folders())
+    folders = ", ".join(str(folder / weights.folder) for folder in weights_folders())
     raise CheckpointError(
-        f"{wanted_by} needs {' or '.join(source.files)} of {source.repository}, not found in {folders}, the Hugging "
-        f"Face cache or the hub ({found}); run `hf download {source.repository}` where there is a network and copy the "
-        f"files to $PARTSEG_WEIGHTS/{source.folder}{otherwise}"
+        f"{wanted_by} needs {' or '.join(weights.files)} of {weights.repository}, not found in {folders}, the Hugging "
+        f"Face cache or the hub ({found}); run `hf download {weights.repository}` where there is a network and copy "
+        f"the files to $PARTSEG_WEIGHTS/{weights.folder}{otherwise}"
     )
 
 
-def _download(source: Source) -> Path | str:
-    """Give the file, downloaded to the Hugging Face cache, or why that failed; a part of it is never taken for it."""
+def _download(weights: HubWeights) -> Path | str:
+    """Return the file, downloaded to the Hugging Face cache, or the reason of the failure."""
     if HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "HF_HUB_OFFLINE is set"
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry would be a line of its own
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each retry would print a line
     if not sys.stderr.isatty():
         disable_progress_bars()
-    name = _within(HUB_SECONDS, lambda: _offered(source))
+    name = _first_on_hub(weights)
     if isinstance(name, Exception):
         return _reason(name)
     try:
         with suppress(EntryNotFoundError):
-            hf_hub_download(source.repository, source.settings, etag_timeout=HUB_SECONDS)
-        return Path(hf_hub_download(source.repository, name, etag_timeout=HUB_SECONDS))
+            hf_hub_download(weights.repository, weights.settings, etag_timeout=HUB_SECONDS)
+        return Path(hf_hub_download(weights.repository, name, etag_timeout=HUB_SECONDS))
     except Exception as error:  # the network library behind the hub's has errors of its own, and changes
         return f"the download broke off: {_reason(error)}"
 
 
-def _offered(source: Source) -> str:
-    """Give the first of the files that the hub has."""
-    for name in source.files:
-        with suppress(EntryNotFoundError):
-            get_hf_file_metadata(hf_hub_url(source.repository, name), timeout=HUB_SECONDS)
-            return name
-    raise EntryNotFoundError(f"the repository has no {' or '.join(source.files)}")
+def _first_on_hub(weights: HubWeights) -> str | Exception:
+    """Return the name of the first file that the hub has, or the error; a request over `HUB_SECONDS` is abandoned.
 
-
-def _within(seconds: float, work: Callable[[], str]) -> str | Exception:
-    """Give what `work` gives, or how it failed; after so many seconds it is left behind.
-
-    A time limit of the network library would not do: it does not hold while an address is looked up.
+    The time limit of the network library does not cover the DNS lookup, so the request runs in a thread.
     """
     results: list[str | Exception] = []
 
-    def run() -> None:
+    def ask() -> None:
         try:
-            results.append(work())
-        except Exception as error:  # handed over to the thread that waits
+            for name in weights.files:
+                with suppress(EntryNotFoundError):
+                    get_hf_file_metadata(hf_hub_url(weights.repository, name), timeout=HUB_SECONDS)
+                    results.append(name)
+                    return
+            results.append(EntryNotFoundError(f"the repository has no {' or '.join(weights.files)}"))
+        except Exception as error:  # passed to the waiting thread
             results.append(error)
 
-    thread = Thread(target=run, daemon=True)
+    thread = Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(seconds)
-    return results[0] if results else TimeoutError(f"no answer within {seconds:g} s")
+    thread.join(HUB_SECONDS)
+    return results[0] if results else TimeoutError(f"no answer within {HUB_SECONDS:g} s")
 
 
 def _reason(error: Exception) -> str:

@@ -1,112 +1,59 @@
-"""`partseg weights import`: a published file -> a checkpoint that `predict` and `evaluate` take."""
+"""Import of published weights: from a file of a known layout to a checkpoint for `predict` and `evaluate`."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from partseg_cli.config.recipe import model_to_header
-from partseg_cli.config.sections import CLIPSegSection, ModelSection, PartCLIPSegSection
-from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, UsageError
-from partseg_cli.models.builder import build_inference_config, build_model, load_model
-from partseg_cli.models.checkpoints.checkpoint import Header, read_header, save_checkpoint
-from partseg_cli.models.checkpoints.hub import SOURCES, find_weights
-from partseg_cli.models.checkpoints.layouts import LAYOUTS, Layout, TensorMatch, match_tensors, recognise
-from partseg_cli.models.checkpoints.pretrained import check_finite, init_pretrained, load_checked
+from partseg_cli.models.builder import build_from_header
+from partseg_cli.models.checkpoints.checkpoint import Header, check_finite, load_checked, read_header, save_checkpoint
+from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_or_download
+from partseg_cli.models.checkpoints.layouts import LAYOUTS, PublishedLayout, TensorMatch, match_tensors, recognise
 from partseg_cli.models.checkpoints.readers import check_settings, read_published
-from partseg_cli.models.checkpoints.reference_logits import golden_record
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.runtime.devices import memory_watch
-from partseg_cli.vocabulary import Vocabulary
+from partseg_cli.models.init_weights import init_clip, init_decoder
+from partseg_cli.structures import Logits
+from partseg_cli.vocabulary import Pair, Vocabulary
 
-CLIPSEG_LICENCE = "not MIT: the README of timojl/clipseg says that the MIT licence of its code excludes the weights"
-CLIP_LICENCE = "OpenAI's CLIP, from a repository under MIT (openai/CLIP)"
 PARTIAL_SEED = 0
-"""Of the weights that stand in for missing ones with `--allow-partial`."""
+"""Seed of the random weights that replace missing ones with `--allow-partial`."""
+
+WORDS = Vocabulary((Pair("cat", "ear"), Pair("cat", "tail"), Pair("dog", "ear")))
+NUMBERS = 16
+STRIDE = 7919
+"""Stride of the stored reference logits: a prime of about 22 rows, so that they cover many rows, columns and channels.
+"""
+TOLERANCE = 1e-3
+"""Of the largest magnitude: other machines and torch versions stay far below, another model is far above."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """What weights in a layout mean.
+class ImportResult:
+    """Result of an import.
 
     Attributes:
-        section: the model, with the switches that the weights were trained with.
-        licence: its terms, in a line.
-        origin: where such weights come from.
-    """
-
-    section: ModelSection
-    licence: str
-    origin: str
-
-
-def _clipseg(background: str, *, visual_adapter: bool) -> CLIPSegSection:
-    return CLIPSegSection(
-        name="clipseg",
-        backbone="ViT-B-16-quickgelu",
-        init="rd64-refined",
-        image_size=352,
-        background_embedding=background,  # type: ignore[arg-type]
-        trainable="published",
-        visual_adapter=visual_adapter,
-    )
-
-
-FORMATS = {
-    "partclipseg": Format(
-        PartCLIPSegSection(
-            name="partclipseg",
-            backbone="ViT-B-16-quickgelu",
-            init="rd64-refined",
-            image_size=352,
-            background_embedding="frozen",
-            trainable="published",
-            object_text_index="published",
-        ),
-        "terms not stated (the repository's code is MIT); derived from CLIPSeg's weights, which are not under MIT",
-        "kaist-cvml/part-clipseg",
-    ),
-    "ovparts-clipseg": Format(
-        _clipseg("frozen", visual_adapter=True),
-        "none stated (the repository has no licence); derived from CLIPSeg's weights, which are not under MIT",
-        "InternRobotics/OV_PARTS",
-    ),
-    "clipseg-rd64-refined": Format(
-        _clipseg("none", visual_adapter=False), CLIPSEG_LICENCE, SOURCES["rd64-refined"].repository
-    ),
-    "timojl-clipseg": Format(
-        _clipseg("none", visual_adapter=False), f"{CLIPSEG_LICENCE}; CLIP: {CLIP_LICENCE}", "timojl/clipseg"
-    ),
-}
-"""Layout -> what its weights mean."""
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A finished import.
-
-    Attributes:
-        path: of the checkpoint.
-        sha256: of that file.
-        header: what the checkpoint says of itself.
-        coverage: which tensors of the published file it is made of.
+        path: Path of the checkpoint.
+        sha256: SHA-256 of that file.
+        header: Header of the checkpoint.
+        match: Tensors of the published file, used and unused.
     """
 
     path: Path
     sha256: str
     header: Header
-    coverage: TensorMatch
+    match: TensorMatch
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as plain values."""
+        """Return the report as plain values."""
         header = self.header
         return {
             "checkpoint": str(self.path),
@@ -120,73 +67,71 @@ class Imported:
 
 
 def import_weights(
-    source: str, out: Path, *, layout: str | None = None, dataset: str = "pascal-part-116", allow_partial: bool = False
-) -> Imported:
-    """Bring published weights to our names, check them, and write a checkpoint.
+    path: Path,
+    out: Path,
+    *,
+    dataset: str,
+    vocabulary: Vocabulary,
+    layout_name: str | None = None,
+    allow_partial: bool = False,
+) -> ImportResult:
+    """Rename published weights, check them, and write a checkpoint.
 
     Args:
-        source: a file, a folder that holds one, or `CIDAS/clipseg-rd64-refined`.
-        out: a new .safetensors file.
-        layout: name of the layout, None = told from the names in the file.
-        dataset: whose words the weights were trained with.
-        allow_partial: whether random weights may stand in for what is missing or wrong.
+        path: Published file.
+        out: Checkpoint to write.
+        dataset: Name of the dataset that the weights were trained on.
+        vocabulary: Vocabulary of that dataset.
+        layout_name: Key of `LAYOUTS`; None recognises the layout by the names in the file.
+        allow_partial: Whether random weights may replace missing or wrong ones.
 
     Raises:
-        CheckpointError: the file is broken, of no known layout, does not fit, or holds NaN.
-        DataError: there is no such data set.
-        UsageError: `out` is there already, or is no .safetensors file.
+        CheckpointError: The file is broken, of no known layout, does not fit, or holds NaN.
     """
-    _check_out(out)
-    vocabulary = load_manifest(dataset).vocabulary
-    path = find_file(source)
-    with memory_watch("import on a machine with more memory"):
-        return _import(path, out, layout, (dataset, vocabulary), allow_partial)
-
-
-def _import(path: Path, out: Path, name: str | None, words: tuple[str, Vocabulary], allow_partial: bool) -> Imported:
     check_settings(path)
     published = read_published(path)
-    layout = _layout(path, published.tensors, name)
-    section = FORMATS[layout.name].section
+    recognised = recognise(published.tensors)
+    layout = LAYOUTS[layout_name] if layout_name else recognised
+    if layout is None:
+        known = ", ".join(f"{layout.name} ({layout.prefix or 'no prefix'})" for layout in LAYOUTS.values())
+        raise CheckpointError(
+            f"{path}: must be of a known layout and prefix, {known}, got names such as "
+            f"{next(iter(published.tensors))!r}; if it is one of them, remove what precedes its names"
+        )
     with torch.device("meta"):
-        model = build_model(section)
-    coverage = match_tensors(layout, published.tensors, _wanted(model, layout))
-    _check_coverage(path, layout, coverage, recognise(published.tensors), allow_partial)
-    left_out = {*coverage.ignored, *coverage.unknown}
+        model = build_from_header(layout.model)
+    wanted = {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if layout.holds_clip or not name.startswith("clip.")
+    }
+    match = match_tensors(layout, published.tensors, wanted)
+    _check_match(path, layout, match, recognised, allow_partial)
+    left_out = {*match.ignored, *match.unknown}
     check_finite({name: value for name, value in published.tensors.items() if name not in left_out}, path)
     clip = None if layout.holds_clip else _load_clip(model, path)
-    rest = _random_rest(section, coverage.missing)
     loaded = {name: value for name, value in model.state_dict().items() if not value.is_meta}
-    load_checked(model, loaded | rest | coverage.tensors, path)
-    about = _record(path, layout, coverage, clip) | {"golden": golden_record(model, section.image_size)}
+    load_checked(model, loaded | _random_weights(layout.model, match.missing) | match.tensors, path)
+    size = layout.model["image_size"]
+    golden = {"image_size": size, "words": [pair.name for pair in WORDS.pairs], "logits": reference_logits(model, size)}
+    record = _origin(path, layout, match, clip) | {"golden": golden}
     recipe = f"import of {layout.name}"
-    save_checkpoint(
-        out, model, Header(model_to_header(section), words[1], words[0], recipe, published.step, imported=about)
-    )
-    return Imported(out, file_digest(out), read_header(out), coverage)
-
-
-def _check_out(out: Path) -> None:
-    if out.suffix != ".safetensors":
-        raise UsageError(f"--out must be a file that ends in .safetensors, got {out}")
-    if out.exists() or out.is_symlink():
-        raise UsageError(
-            f"--out must be a new file, got {out}, which is there already; choose another name or remove it"
-        )
+    save_checkpoint(out, model, Header(layout.model, vocabulary, dataset, recipe, published.step, imported=record))
+    return ImportResult(out, file_digest(out), read_header(out), match)
 
 
 def find_file(source: str) -> Path:
-    """Give the weights file that `source` means.
+    """Return the weights file of a path, a folder that holds one, or the name of CLIPSeg's repository.
 
     Raises:
-        CheckpointError: there is none, there are several, or it is a checkpoint of this tool already.
+        CheckpointError: There is none, there are several, or it is already a checkpoint of this tool.
     """
-    hub = SOURCES["rd64-refined"]
+    hub = HUB_WEIGHTS["rd64-refined"]
     path = Path(source).expanduser()
     if path.is_dir():
-        path = _only_file(path)
+        path = _only_file(path, hub.files)
     elif not path.exists() and source == hub.repository:
-        path = find_weights(hub, f"the import of {source}")
+        path = find_or_download(hub, f"the import of {source}")
     if not path.is_file():
         raise CheckpointError(f"{source}: no such file or folder; name a published file, or {hub.repository}")
     try:
@@ -198,8 +143,8 @@ def find_file(source: str) -> Path:
     )
 
 
-def _only_file(folder: Path) -> Path:
-    for name in SOURCES["rd64-refined"].files:
+def _only_file(folder: Path, preferred: tuple[str, ...]) -> Path:
+    for name in preferred:
         if (folder / name).is_file():
             return folder / name
     found = sorted(path for kind in ("pth", "pt", "bin", "safetensors") for path in folder.glob(f"*.{kind}"))
@@ -209,94 +154,113 @@ def _only_file(folder: Path) -> Path:
     return found[0]
 
 
-def _layout(path: Path, tensors: Mapping[str, Tensor], name: str | None) -> Layout:
-    layout = LAYOUTS[name] if name else recognise(tensors)
-    if layout is None:
-        known = ", ".join(f"{layout.name} ({layout.prefix or 'no prefix'})" for layout in LAYOUTS.values())
-        raise CheckpointError(
-            f"{path}: must be of a known layout and prefix, {known}, got names such as {next(iter(tensors))!r}; if it "
-            "is one of them, take what stands before its names off"
+def check_new_file(out: Path) -> None:
+    """Check the path of a checkpoint to write.
+
+    Raises:
+        UsageError: It exists, or is no .safetensors file.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out must be a file that ends in .safetensors, got {out}")
+    if out.exists() or out.is_symlink():
+        raise UsageError(
+            f"--out must be a new file, got {out}, which is there already; choose another name or remove it"
         )
-    return layout
 
 
-def _wanted(model: CLIPSeg, layout: Layout) -> dict[str, tuple[int, ...]]:
-    return {
-        name: tuple(value.shape)
-        for name, value in model.state_dict().items()
-        if layout.holds_clip or not name.startswith("clip.")
-    }
-
-
-def _check_coverage(
-    path: Path, layout: Layout, coverage: TensorMatch, other: Layout | None, allow_partial: bool
+def _check_match(
+    path: Path, layout: PublishedLayout, match: TensorMatch, other: PublishedLayout | None, allow_partial: bool
 ) -> None:
-    if not coverage.used:
+    if not match.used:
         prefix = f", with the prefix {layout.prefix!r} or bare" if layout.prefix else ""
-        looks = f"it looks like {other.name}" if other and other != layout else coverage.complaint()
+        looks = f"it looks like {other.name}" if other and other != layout else match.complaint()
         raise CheckpointError(
             f"{path}: must hold tensors of the layout {layout.name}{prefix}, got none that fits ({looks}); name its "
             "own layout with --as, or leave --as out"
         )
-    if not coverage.is_whole and not allow_partial:
+    if not match.is_whole and not allow_partial:
         raise CheckpointError(
-            f"{path}: does not fit the layout {layout.name} ({coverage.complaint()}); get the file again, name its own "
+            f"{path}: does not fit the layout {layout.name} ({match.complaint()}); get the file again, name its own "
             "layout with --as, or let random weights stand in with --allow-partial"
         )
 
 
 def _load_clip(model: CLIPSeg, decoder: Path) -> Path:
-    """Fill the towers from OpenAI's CLIP in open_clip's layout, and give its file."""
-    path = find_weights(SOURCES["clip"], f"{decoder}: holds CLIPSeg's decoder alone and")
+    """Load OpenAI's CLIP in open_clip's layout into the encoders; return its file."""
+    path = find_or_download(HUB_WEIGHTS["clip"], f"{decoder}: holds CLIPSeg's decoder alone and")
     check_settings(path)
     tensors = {name: value.float() for name, value in read_published(path).tensors.items()}
     load_checked(model.clip.clip, tensors, path)
     return path
 
 
-def _random_rest(section: ModelSection, missing: list[str]) -> dict[str, Tensor]:
-    """Give what an untrained model has in place of missing tensors; the same in each import."""
-    if not missing:
+def _random_weights(settings: dict[str, Any], names: list[str]) -> dict[str, Tensor]:
+    """Draw the weights `names` of an untrained model, the same ones in each import."""
+    if not names:
         return {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(PARTIAL_SEED)
-        model = build_model(section)
-        init_pretrained(model, "random", section.backbone)
+        model = build_from_header(settings)
+        init_clip(model.clip)
+        init_decoder(model)
     state = model.state_dict()
-    return {name: state[name] for name in missing}
+    return {name: state[name] for name in names}
 
 
-def _record(path: Path, layout: Layout, coverage: TensorMatch, clip: Path | None) -> dict[str, Any]:
-    """Give what the header keeps of where the weights come from."""
+def _origin(path: Path, layout: PublishedLayout, match: TensorMatch, clip: Path | None) -> dict[str, Any]:
+    """Return the record of the weights' origin that the header keeps."""
     record = {
         "format": layout.name,
         "file": path.name,
         "file_sha256": file_digest(path),
-        "origin": FORMATS[layout.name].origin,
-        "licence": FORMATS[layout.name].licence,
-        "used": coverage.used,
-        "ignored": dict(Counter(coverage.ignored.values())),
-        "unknown": coverage.unknown,
-        "wrong": coverage.wrong,
-        "missing": coverage.missing,
+        "origin": layout.origin,
+        "licence": layout.licence,
+        "used": match.used,
+        "ignored": dict(Counter(match.ignored.values())),
+        "unknown": match.unknown,
+        "wrong": match.wrong,
+        "missing": match.missing,
     }
     return record if clip is None else record | {"clip": {"file": clip.name, "file_sha256": file_digest(clip)}}
 
 
-def pack(checkpoint: Path, out: Path) -> Path:
-    """Write a checkpoint anew, its values in 16 bits.
+def reference_image(size: int) -> Float[Tensor, "1 3 size size"]:
+    """Return a smooth image of waves with values in [-2, 2]."""
+    along = torch.arange(size, dtype=torch.float64) / size
+    rows, columns = torch.meshgrid(along, along, indexing="ij")
+    waves = [
+        torch.sin(2 * math.pi * (turns * rows + columns)) + torch.cos(2 * math.pi * (turns * columns - rows))
+        for turns in (1, 2, 3)
+    ]
+    return torch.stack(waves)[None].float()
 
-    Raises:
-        CheckpointError: as `load_model`.
-        UsageError: `out` is there already, or is no .safetensors file.
+
+def reference_logits(model: nn.Module, size: int) -> list[float]:
+    """Compute a few logits, of pairs and objects, for an image and prompts that never change.
+
+    The header of an imported checkpoint stores them, so that `partseg weights verify` can compare the model here with
+    the one that imported it.
     """
-    _check_out(out)
-    opened, header = load_model(checkpoint, build_inference_config("cpu"))
-    save_checkpoint(out, opened.model, header, half=True)
-    return out
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        logits: Logits = model(reference_image(size), WORDS)
+    model.train(training)
+    planes = [logits.pairs] if logits.objects is None else [logits.pairs, logits.objects]
+    values = torch.cat([plane.flatten() for plane in planes])
+    channels = sum(plane.shape[1] for plane in planes)
+    steps = torch.arange(NUMBERS)
+    chosen = steps % channels * size * size + steps * STRIDE % (size * size)
+    return [float(value) for value in values[chosen]]
+
+
+def relative_error(expected: list[float], got: list[float]) -> float:
+    """Return the largest difference relative to the largest magnitude."""
+    largest = max(abs(value) for value in expected)
+    return max(abs(a - b) for a, b in zip(expected, got, strict=True)) / max(largest, 1e-12)
 
 
 def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

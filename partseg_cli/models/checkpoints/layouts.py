@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,40 +68,99 @@ TRANSPOSED = ("clip.text_projection.weight", "clip.visual_projection.weight")
 
 Shape = tuple[int, ...]
 
+CLIPSEG_LICENCE = "not MIT: the README of timojl/clipseg says that the MIT licence of its code excludes the weights"
+CLIP_LICENCE = "OpenAI's CLIP, from a repository under MIT (openai/CLIP)"
+
 
 @dataclass(frozen=True)
-class Layout:
-    """How published weights are laid out.
+class PublishedLayout:
+    """Layout of published weights, and the model that they belong to.
 
     Attributes:
-        name: as in `partseg weights import --as`.
-        prefix: before every name, in the authors' own files; a bare state dict has none.
-        marks: starts of names that no layout further down in `LAYOUTS` has.
-        renames: to our names.
-        holds_clip: or CLIP comes from another file.
+        name: Value of `partseg weights import --as`.
+        origin: Repository that publishes such weights.
+        licence: Terms of the weights in one line.
+        model: `model` record of the checkpoint's header, with the switches that the weights were trained with.
+        prefix: Prefix of every name in the authors' own files; a bare state dict has none.
+        marks: Prefixes of names that no layout further down in `LAYOUTS` has.
+        renames: Patterns of published names, with their replacements.
+        holds_clip: False if CLIP comes from another file.
     """
 
     name: str
+    origin: str
+    licence: str
+    model: dict[str, Any]
     prefix: str
     marks: tuple[str, ...]
-    renames: list[tuple[str, str]] = field(default_factory=lambda: RENAMES)
+    renames: list[tuple[str, str]]
     holds_clip: bool = True
 
+
+CLIPSEG = {
+    "name": "clipseg",
+    "backbone": "ViT-B-16-quickgelu",
+    "init": "rd64-refined",
+    "image_size": 352,
+    "background_embedding": "none",
+    "trained": "published",
+    "visual_adapter": False,
+}
+PARTCLIPSEG = {
+    "name": "partclipseg",
+    "backbone": "ViT-B-16-quickgelu",
+    "init": "rd64-refined",
+    "image_size": 352,
+    "background_embedding": "frozen",
+    "trained": "published",
+    "object_text_index": "published",
+}
 
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout(
-            "partclipseg",
-            "partclipseg_model.",
-            ("decoder.cond_film_", "decoder.part_obj_", "decoder.reduce_cond_embed."),
+        PublishedLayout(
+            name="partclipseg",
+            origin="kaist-cvml/part-clipseg",
+            licence="terms not stated (the repository's code is MIT); derived from CLIPSeg's weights, which are not "
+            "under MIT",
+            model=PARTCLIPSEG,
+            prefix="partclipseg_model.",
+            marks=("decoder.cond_film_", "decoder.part_obj_", "decoder.reduce_cond_embed."),
+            renames=RENAMES,
         ),
-        Layout("ovparts-clipseg", "clipseg_model.", ("visual_adapter.", "non_object_embedding")),
-        Layout("clipseg-rd64-refined", "", ("decoder.film_", "decoder.layers.")),
-        Layout("timojl-clipseg", "", ("film_", "trans_conv."), TIMOJL_RENAMES, holds_clip=False),
+        PublishedLayout(
+            name="ovparts-clipseg",
+            origin="InternRobotics/OV_PARTS",
+            licence="none stated (the repository has no licence); derived from CLIPSeg's weights, which are not under "
+            "MIT",
+            model=CLIPSEG | {"background_embedding": "frozen", "visual_adapter": True},
+            prefix="clipseg_model.",
+            marks=("visual_adapter.", "non_object_embedding"),
+            renames=RENAMES,
+        ),
+        PublishedLayout(
+            name="clipseg-rd64-refined",
+            origin="CIDAS/clipseg-rd64-refined",
+            licence=CLIPSEG_LICENCE,
+            model=CLIPSEG,
+            prefix="",
+            marks=("decoder.film_", "decoder.layers."),
+            renames=RENAMES,
+        ),
+        PublishedLayout(
+            name="timojl-clipseg",
+            origin="timojl/clipseg",
+            licence=f"{CLIPSEG_LICENCE}; CLIP: {CLIP_LICENCE}",
+            model=CLIPSEG,
+            prefix="",
+            marks=("film_", "trans_conv."),
+            renames=TIMOJL_RENAMES,
+            holds_clip=False,
+        ),
     )
 }
-"""In the order in which files are compared with them."""
+"""Known layouts, in the order in which files are compared with them."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +199,7 @@ def _few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
-def recognise(names: Iterable[str]) -> Layout | None:
+def recognise(names: Iterable[str]) -> PublishedLayout | None:
     """Give the layout of a file with these names: by their prefix, else by what only that layout has."""
     names = list(names)
     for layout in LAYOUTS.values():
@@ -151,7 +211,7 @@ def recognise(names: Iterable[str]) -> Layout | None:
     return None
 
 
-def our_name(name: str, layout: Layout = LAYOUTS["partclipseg"]) -> str:
+def our_name(name: str, layout: PublishedLayout = LAYOUTS["partclipseg"]) -> str:
     """Give our name of a published tensor; a third of a joined tensor ends in :q, :k or :v.
 
     >>> our_name("clip.vision_model.encoder.layers.3.self_attn.k_proj.bias")
@@ -162,7 +222,9 @@ def our_name(name: str, layout: Layout = LAYOUTS["partclipseg"]) -> str:
     return name
 
 
-def from_published(tensors: Mapping[str, Tensor], layout: Layout = LAYOUTS["partclipseg"]) -> dict[str, Tensor]:
+def from_published(
+    tensors: Mapping[str, Tensor], layout: PublishedLayout = LAYOUTS["partclipseg"]
+) -> dict[str, Tensor]:
     """Give the tensors of a published state dict under our names; unused ones are left out."""
     ours: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -173,7 +235,7 @@ def from_published(tensors: Mapping[str, Tensor], layout: Layout = LAYOUTS["part
     return {name: tensor for name, tensor in ours.items() if ":" not in name} | joined
 
 
-def match_tensors(layout: Layout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> TensorMatch:
+def match_tensors(layout: PublishedLayout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> TensorMatch:
     """Compare a published state dict with the tensors that a model wants.
 
     Args:

@@ -62,6 +62,8 @@ class CLIPSeg(nn.Module):
 
     def __init__(self, backbone: Backbone, *, visual_adapter: bool, background_embedding: str, trainable: str) -> None:
         super().__init__()
+        check_choice("background_embedding", background_embedding, ("frozen", "learned", "none"))
+        check_choice("trainable", trainable, ("published", "decoder", "all"))
         self.clip = Clip(backbone)
         embedding, width = self.clip.embedding_width, backbone.width
         self.visual_adapter = VisualAdapter(self.clip.width) if visual_adapter else nn.Identity()
@@ -199,6 +201,12 @@ class CLIPSeg(nn.Module):
     def _encode(self, prompts: tuple[str, ...]) -> Float[Tensor, "M E"]:
         with torch.autocast(self.decoder.film.mul.weight.device.type, enabled=False):
             return self.clip.text_embeddings(prompts)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"model.{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _score(

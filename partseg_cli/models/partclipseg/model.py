@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from partseg_cli.models.backbones import Backbone
 from partseg_cli.models.clipseg.decoder import FiLM, Head
-from partseg_cli.models.clipseg.model import CLIPSeg, Features, LayerFeatures
+from partseg_cli.models.clipseg.model import CLIPSeg, Features, LayerFeatures, check_choice
 from partseg_cli.models.layers.chunking import in_slices
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
@@ -30,6 +30,8 @@ class PartCLIPSeg(CLIPSeg):
     def __init__(
         self, backbone: Backbone, *, object_text_index: str, background_embedding: str, trainable: str
     ) -> None:
+        check_choice("object_text_index", object_text_index, ("paper", "published"))
+        check_choice("background_embedding", background_embedding, ("frozen", "learned"))
         super().__init__(backbone, visual_adapter=True, background_embedding=background_embedding, trainable=trainable)
         self.object_text_index = object_text_index
         embedding, width = self.clip.embedding_width, backbone.width

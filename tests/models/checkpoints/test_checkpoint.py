@@ -18,6 +18,7 @@ from partseg_cli.models.checkpoints.checkpoint import (
     FORMAT,
     Header,
     checkpoint_file,
+    load_checked,
     load_checkpoint,
     load_state,
     read_header,
@@ -25,7 +26,6 @@ from partseg_cli.models.checkpoints.checkpoint import (
     save_state,
     weights_digest,
 )
-from partseg_cli.models.checkpoints.pretrained import load_checked
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 WORDS = Vocabulary((Pair("cat", "ear"), Pair("Köter", "head", is_seen=False)))

@@ -8,9 +8,9 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from partseg_cli.errors import CheckpointError
 from partseg_cli.models.checkpoints import hub
-from partseg_cli.models.checkpoints.hub import SOURCES, find_weights
+from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_or_download
 
-CLIPSEG = SOURCES["rd64-refined"]
+CLIPSEG = HUB_WEIGHTS["rd64-refined"]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_places_are_searched_in_their_order_and_safetensors_first(places):
     ]
     for name in reversed(order):
         path = put(places / name)
-        assert find_weights(CLIPSEG, "a test") == path
+        assert find_or_download(CLIPSEG, "a test") == path
 
 
 def nowhere(places: Path, why: str) -> str:
@@ -58,7 +58,7 @@ def nowhere(places: Path, why: str) -> str:
 
 def complaint() -> str:
     with pytest.raises(CheckpointError) as caught:
-        find_weights(CLIPSEG, "a test", ", or do without")
+        find_or_download(CLIPSEG, "a test", ", or do without")
     return str(caught.value)
 
 
@@ -119,7 +119,7 @@ def offered(monkeypatch, places):
 @pytest.mark.usefixtures("online")
 def test_what_the_hub_has_is_downloaded_once(places, offered):
     expected = places / "huggingface/pytorch_model.bin"
-    assert [find_weights(CLIPSEG, "a test") for _ in range(2)] == [expected, expected]
+    assert [find_or_download(CLIPSEG, "a test") for _ in range(2)] == [expected, expected]
     assert offered == [("CIDAS/clipseg-rd64-refined", "pytorch_model.bin")]
 
 

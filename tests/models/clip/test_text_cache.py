@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.builder import build_inference_config, load_model
+from partseg_cli.models.builder import load_model
 from partseg_cli.models.clip.model import Clip
 from partseg_cli.models.clip.text_cache import KEPT, TextCache
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
@@ -285,17 +285,17 @@ def cache_home(tmp_path, monkeypatch) -> Path:
 def test_an_opened_checkpoint_keeps_its_embeddings_for_the_next_command(trained, asked, cache_home):
     pictures = []
     for _ in range(2):
-        opened, _ = load_model(trained.run, build_inference_config("cpu"))
+        model, _ = load_model(trained.run)
         with torch.inference_mode():
-            pictures.append(opened(IMAGES, WORDS).pairs)
+            pictures.append(model(IMAGES, WORDS).pairs)
     assert asked == [WORDS.prompts]
     assert torch.equal(*pictures)
     assert len(files(cache_home)) == 1
 
 
 def test_training_an_opened_model_writes_no_more_embeddings(trained, cache_home):
-    opened, _ = load_model(trained.run, build_inference_config("cpu"))
-    look(opened.model.train().eval())
+    model, _ = load_model(trained.run)
+    look(model.train().eval())
     assert not cache_home.exists()
 
 

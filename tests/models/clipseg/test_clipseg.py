@@ -8,14 +8,16 @@ import pytest
 import torch
 from command_line import tiny
 
-from partseg_cli.config.recipe import CLIPSegSection, load_recipe
+from partseg_cli.config.recipe import CLIPSegSection, load_recipe, model_from_header
 from partseg_cli.errors import CheckpointError
 from partseg_cli.inference.protocols import oracle_obj, pred_all
+from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.models.backbones import BACKBONES, Backbone
-from partseg_cli.models.builder import init_model, load_model
+from partseg_cli.models.builder import build_from_header, init_model, load_model
 from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
 from partseg_cli.models.checkpoints.layouts import from_published
 from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.runtime.devices import build_inference_config
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 WORDS = Vocabulary((Pair("cat", "ear"), Pair("dog", "front left leg"), Pair("chest of drawers", "drawer")))
@@ -237,7 +239,7 @@ SECTION = CLIPSegSection(
 @pytest.mark.parametrize("adapter", [True, False])
 @pytest.mark.parametrize("background", ["frozen", "learned", "none"])
 def test_a_section_builds_the_model_that_it_describes(adapter, background):
-    model = init_model(replace(SECTION, visual_adapter=adapter, background_embedding=background))
+    model = init_model(**asdict(replace(SECTION, visual_adapter=adapter, background_embedding=background)))
     assert type(model) is CLIPSeg
     names = set(model.state_dict())
     assert ("visual_adapter.down.weight" in names, "background" in names) == (adapter, background != "none")
@@ -252,16 +254,17 @@ def checkpoint(trained, tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("clipseg") / "a.safetensors"
     vocabulary = Store.open(trained.data).info.vocabulary
-    save_checkpoint(path, init_model(SECTION), Header(asdict(SECTION), vocabulary, "cartoon-part", "drawn", 0))
+    save_checkpoint(
+        path, init_model(**asdict(SECTION)), Header(asdict(SECTION), vocabulary, "cartoon-part", "drawn", 0)
+    )
     return path
 
 
 def test_a_checkpoint_of_clipseg_is_opened_as_what_it_is(checkpoint):
-    from partseg_cli.models.builder import build_inference_config
-
-    opened, header = load_model(checkpoint, build_inference_config("cpu", prompt_chunk=2))
+    opened, header = load_segmenter(checkpoint, build_inference_config("cpu", prompt_chunk=2))
     assert type(opened.model) is CLIPSeg
-    assert (opened.section, opened.model.prompt_chunk, opened.model.training) == (SECTION, 2, False)
+    assert (opened.image_size, opened.model.prompt_chunk, opened.model.training) == (SECTION.image_size, 2, False)
+    assert model_from_header(header.model, "header") == SECTION
     assert header.model["name"] == "clipseg"
     with torch.inference_mode():
         logits = opened(IMAGES, WORDS)
@@ -287,10 +290,8 @@ def test_clipseg_predicts_parts_objects_and_both(partseg, trained, checkpoint, t
 
 
 def test_a_checkpoint_of_partclipseg_cannot_pass_for_clipseg(trained, tmp_path):
-    from partseg_cli.models.builder import build_inference_config, build_model
-
     section = load_recipe("tiny").model
     header = Header(asdict(SECTION), WORDS, "cartoon-part", "drawn", 0)
-    save_checkpoint(tmp_path / "a.safetensors", build_model(section), header)
+    save_checkpoint(tmp_path / "a.safetensors", build_from_header(asdict(section)), header)
     with pytest.raises(CheckpointError, match=r"background must be absent, got \(1, 64\); these weights belong"):
-        load_model(tmp_path / "a.safetensors", build_inference_config("cpu"))
+        load_model(tmp_path / "a.safetensors")

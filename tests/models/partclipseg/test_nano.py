@@ -13,12 +13,11 @@ from partseg_cli.errors import CheckpointError, VocabularyError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import init_model
 from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
-from partseg_cli.models.checkpoints.pretrained import init_from_checkpoint
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clip.model import Clip, check_words, prompt_ids
 from partseg_cli.models.clipseg.decoder import Decoder
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.models.init_weights import PRIOR_LOGIT, copy_first_stage, init_second_stage
+from partseg_cli.models.init_weights import PRIOR_LOGIT, copy_first_stage, init_from_checkpoint, init_second_stage
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -341,11 +340,11 @@ def test_a_model_of_one_stage_has_no_second_one_to_begin():
 def test_a_recipe_starts_from_the_checkpoint_that_it_names(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random"]).model
     torch.manual_seed(10)
-    first = init_model(section)
+    first = init_model(**asdict(section))
     header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
     save_checkpoint(tmp_path / "last.safetensors", first, header)
     for init in (str(tmp_path / "last.safetensors"), f"{tmp_path}/"):
-        model = init_model(load_recipe("cartoon", [f"model.init={init}"]).model)
+        model = init_model(**asdict(load_recipe("cartoon", [f"model.init={init}"]).model))
         assert not {"clip", "decoder", "head"} & differing(model, first.state_dict())
         assert_copied(model)
 
@@ -354,7 +353,7 @@ def test_a_recipe_refuses_a_checkpoint_of_another_backbone(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random", "model.backbone=tiny"]).model
     path = tmp_path / "last.safetensors"
     header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
-    save_checkpoint(path, init_model(section), header)
+    save_checkpoint(path, init_model(**asdict(section)), header)
     message = f"model.init: {path} holds a model on tiny, got model.backbone nano; choose a start of the same backbone"
     with refused(CheckpointError, message):
-        init_model(load_recipe("cartoon", [f"model.init={path}"]).model)
+        init_model(**asdict(load_recipe("cartoon", [f"model.init={path}"]).model))

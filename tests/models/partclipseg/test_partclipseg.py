@@ -1,5 +1,7 @@
 """What holds for any weights: shapes, switches, caches, starts."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from partseg_cli.config.recipe import load_recipe
 from partseg_cli.errors import CheckpointError, VocabularyError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import init_model
-from partseg_cli.models.checkpoints.pretrained import load_checked
+from partseg_cli.models.checkpoints.checkpoint import load_checked
 from partseg_cli.models.clip.model import Clip, prompt_ids
 from partseg_cli.models.clipseg.decoder import DecoderLayer
 from partseg_cli.models.losses.attention import attend
@@ -52,7 +54,7 @@ def test_bare_objects_alone_have_a_gate_and_no_parts():
 
 def test_the_tiny_model_is_tiny_and_its_logits_large_enough():
     section = load_recipe("tiny").model
-    model = init_model(section)
+    model = init_model(**asdict(section))
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
     with torch.no_grad():
         logits = model(torch.zeros(1, 3, section.image_size, section.image_size), WORDS)
@@ -168,7 +170,7 @@ def test_kept_text_embeddings_are_forgotten_with_the_weights_they_came_from():
 
 
 def test_every_trained_parameter_gets_a_gradient():
-    model = init_model(load_recipe("tiny").model).train()
+    model = init_model(**asdict(load_recipe("tiny").model)).train()
     logits = model(IMAGES, WORDS, for_loss=True)
     sum(plane.square().mean() for plane in (logits.pairs, logits.objects, logits.parts)).backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -177,7 +179,7 @@ def test_every_trained_parameter_gets_a_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_mixed_precision_gives_nearly_the_same_logits_and_has_gradients(dtype):
-    model = init_model(load_recipe("tiny").model).train()
+    model = init_model(**asdict(load_recipe("tiny").model)).train()
     full = model(IMAGES, WORDS, for_loss=True)
     with torch.autocast("cpu", dtype=dtype):
         mixed = model(IMAGES, WORDS, for_loss=True)
@@ -189,7 +191,7 @@ def test_mixed_precision_gives_nearly_the_same_logits_and_has_gradients(dtype):
 
 
 def test_at_a_random_start_both_stages_say_the_same_of_nothing():
-    model = init_model(load_recipe("tiny").model)
+    model = init_model(**asdict(load_recipe("tiny").model))
     for first, second in ((model.decoder.film, model.pair_film), (model.head, model.pair_head)):
         for ours, theirs in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
             assert torch.equal(ours, theirs)

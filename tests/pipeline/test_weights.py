@@ -19,30 +19,28 @@ from torch import Tensor
 from partseg_cli.cli.weights import LayoutName
 from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.models.builder import build_inference_config, build_model, load_model
-from partseg_cli.models.checkpoints import importer as weights
-from partseg_cli.models.checkpoints import weights_index as inventory
+from partseg_cli.models.builder import build_from_header, load_model
+from partseg_cli.models.checkpoints.importer import file_digest, reference_image, relative_error
 from partseg_cli.models.checkpoints.layouts import LAYOUTS
-from partseg_cli.models.checkpoints.reference_logits import drift, golden_image
+from partseg_cli.pipeline.weights import list_weights, verify_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PREFIX = {"partclipseg": "partclipseg_model.", "ovparts-clipseg": "clipseg_model."}
-COMPUTE = build_inference_config("cpu")
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Let each format mean a model with the tiny backbone: the same names, 500 times fewer numbers."""
-    for name, known in weights.FORMATS.items():
-        section = replace(known.section, backbone="tiny", image_size=48)
-        monkeypatch.setitem(weights.FORMATS, name, replace(known, section=section))
+    for name, layout in LAYOUTS.items():
+        model = layout.model | {"backbone": "tiny", "image_size": 48}
+        monkeypatch.setitem(LAYOUTS, name, replace(layout, model=model))
 
 
 def state_of(name: str) -> dict[str, Tensor]:
     """Draw the weights of the model that a format means."""
     torch.manual_seed(3)
-    return build_model(weights.FORMATS[name].section).state_dict()
+    return build_from_header(LAYOUTS[name].model).state_dict()
 
 
 def published(name: str, **changes: object) -> dict[str, Tensor]:
@@ -86,7 +84,7 @@ def test_a_name_means_the_checkpoint_in_a_weights_folder(here, partseg, trained)
     ended = partseg(*words, "--model", "voc")
     (document,) = json.loads(ended.out)["predictions"]
     assert document["checkpoint"] == str(here / "home/voc.safetensors")
-    assert document["licence"] == weights.FORMATS["partclipseg"].licence
+    assert document["licence"] == LAYOUTS["partclipseg"].licence
     homes = f"{here / 'home'}, {here / 'cache/partseg'}"
     assert partseg(*words, "--model", "city") == (
         4,
@@ -139,7 +137,7 @@ def test_a_checkpoint_edited_under_its_old_header_gets_its_own_text(here, partse
     assert partseg("weights", "import", path, "--out", "a.safetensors").code == 0
     with safe_open(here / "a.safetensors", framework="pt") as file:
         header = file.metadata()
-    first = load_model(here / "a.safetensors", COMPUTE)[0].model
+    first = load_model(here / "a.safetensors")[0]
     edited = {
         name: value * 2 if name.endswith("token_embedding.weight") else value
         for name, value in load_file(here / "a.safetensors").items()
@@ -147,7 +145,7 @@ def test_a_checkpoint_edited_under_its_old_header_gets_its_own_text(here, partse
     with torch.inference_mode():
         old = first.text(("cat",))
         save_file(edited, here / "a.safetensors", header)
-        new = load_model(here / "a.safetensors", COMPUTE)[0].model.text(("cat",))
+        new = load_model(here / "a.safetensors")[0].text(("cat",))
     assert not torch.allclose(old[0], new[0])
 
 
@@ -187,8 +185,8 @@ def test_each_layout_is_told_and_gives_the_weights_back(here, partseg, name, fil
     assert report["format"] == name
     assert report["step"] == (5000 if file.endswith(".pth") else 0)
     assert (report["missing"], report["unknown"], report["wrong"]) == ([], [], {})
-    assert report["sha256"] == weights.file_digest(here / "new.safetensors")
-    assert report["file_sha256"] == weights.file_digest(path)
+    assert report["sha256"] == file_digest(here / "new.safetensors")
+    assert report["file_sha256"] == file_digest(path)
     loaded, state = load_file(here / "new.safetensors"), state_of(name)
     assert set(loaded) == set(state)
     assert all(torch.equal(loaded[key], state[key]) for key in state)
@@ -207,7 +205,7 @@ def test_the_model_has_the_switches_that_its_weights_were_trained_with(here, par
     for name in ("partclipseg", "ovparts-clipseg", "clipseg-rd64-refined"):
         written(here / f"{name}.pth", published(name))
         assert partseg("weights", "import", f"{name}.pth", "--out", f"{name}.safetensors").code == 0
-        models[name] = load_model(here / f"{name}.safetensors", COMPUTE)[0].model
+        models[name] = load_model(here / f"{name}.safetensors")[0]
     assert models["partclipseg"].object_text_index == "published"
     assert models["ovparts-clipseg"].visual_adapter.down.weight.shape == (24, 96)
     assert models["ovparts-clipseg"].background is not None
@@ -247,8 +245,8 @@ def test_the_report_says_what_was_used_and_what_is_next(here, partseg):
         "background_embedding frozen, object_text_index published",
         "words 116 pairs of pascal-part-116 (--dataset)",
         "licence terms not stated (the repository's code is MIT); derived from CLIPSeg's weights, which are not under",
-        weights.file_digest(here / "voc.pth"),
-        weights.file_digest(here / "new.safetensors"),
+        file_digest(here / "voc.pth"),
+        file_digest(here / "new.safetensors"),
     ):
         assert said in text
     assert text.endswith("new.safetensors")
@@ -271,13 +269,13 @@ def test_predict_and_evaluate_take_an_imported_file_with_any_words(here, partseg
 def test_the_data_set_decides_which_words_predict_knows(here, partseg):
     written(here / "voc.pth", published("partclipseg"))
     assert partseg("weights", "import", "voc.pth", "--out", "a.safetensors", "--dataset", "cartoon-part").code == 0
-    header = load_model(here / "a.safetensors", COMPUTE)[1]
+    header = load_model(here / "a.safetensors")[1]
     assert header.dataset == "cartoon-part"
     assert header.vocabulary == load_manifest("cartoon-part").vocabulary
 
 
-def test_the_command_knows_every_layout_and_every_layout_has_a_meaning():
-    assert [name.value for name in LayoutName] == list(LAYOUTS) == list(weights.FORMATS)
+def test_the_command_knows_every_layout():
+    assert [name.value for name in LayoutName] == list(LAYOUTS)
 
 
 # ---- where the file is
@@ -344,7 +342,7 @@ def test_partial_weights_are_taken_on_demand_the_same_each_time(here, partseg):
         assert ended.code == 0
         assert "random weights stand in for what is missing: masks may mean nothing" in ended.err
     assert (here / "a.safetensors").read_bytes() == (here / "b.safetensors").read_bytes()
-    imported = load_model(here / "a.safetensors", COMPUTE)[1].imported
+    imported = load_model(here / "a.safetensors")[1].imported
     assert imported["missing"] == ["decoder.film.mul.weight"]
     assert "1 tensors are random" in " ".join(partseg("weights", "verify", "a.safetensors").out.split())
     assert imported["unknown"] == ["partclipseg_model.decoder.more.weight"]
@@ -368,7 +366,7 @@ def test_another_prefix_is_refused(here, refused):
     assert refused(path) == (
         f"{path}: must be of a known layout and prefix, partclipseg (partclipseg_model.), ovparts-clipseg "
         "(clipseg_model.), clipseg-rd64-refined (no prefix), timojl-clipseg (no prefix), got names such as "
-        f"{next(iter(named))!r}; if it is one of them, take what stands before its names off"
+        f"{next(iter(named))!r}; if it is one of them, remove what precedes its names"
     )
     assert refused(path, "--as", "partclipseg", "--allow-partial").startswith(
         f"{path}: must hold tensors of the layout partclipseg, with the prefix 'partclipseg_model.' or bare, got none "
@@ -517,8 +515,8 @@ def test_list_shows_what_is_there_with_digest_and_licence(imported, here, partse
     ]
     for entry in found:
         assert entry["bytes"] == Path(entry["path"]).stat().st_size
-        assert entry["sha256"] == weights.file_digest(Path(entry["path"]))
-    assert found[1]["licence"] == weights.FORMATS["partclipseg"].licence
+        assert entry["sha256"] == file_digest(Path(entry["path"]))
+    assert found[1]["licence"] == LAYOUTS["partclipseg"].licence
     assert "no published weights are in it" in found[2]["licence"]
     assert found[3]["licence"].startswith("not MIT: ")
     table = partseg("weights", "list").out
@@ -529,7 +527,7 @@ def test_weights_home_may_be_a_run_or_a_file(trained, monkeypatch, partseg):
     file = trained.run / "checkpoints/last.safetensors"
     for home in (trained.run, file):
         monkeypatch.setenv("PARTSEG_WEIGHTS", str(home))
-        assert [entry.path for entry in inventory.list_weights() if entry.is_checkpoint] == [file]
+        assert [entry.path for entry in list_weights() if entry.is_checkpoint] == [file]
 
 
 def test_whole_checkpoints_are_verified(imported, trained, partseg):
@@ -576,7 +574,7 @@ def test_other_logits_fail_the_golden_check(imported, partseg):
     ended = partseg("weights", "verify", rewritten(imported, load_file(imported), imported=record))
     assert ended.code == 4
     assert re.fullmatch(
-        rf"error: {re.escape(str(imported))}: golden logits must agree to 0\.001 of the largest magnitude, got "
+        rf"error: {re.escape(str(imported))}: reference logits must agree to 0\.001 of the largest magnitude, got "
         r"0\.002; the model here computes something else than the one that imported it\n",
         ended.err,
     )
@@ -586,7 +584,7 @@ def test_other_logits_fail_the_golden_check(imported, partseg):
 def test_broken_golden_logits_are_named(imported, partseg, golden):
     ended = partseg("weights", "verify", rewritten(imported, load_file(imported), imported={"golden": golden}))
     assert ended.code == 4
-    assert f"{imported}: its golden logits are broken (" in ended.err
+    assert f"{imported}: its reference logits are broken (" in ended.err
 
 
 def test_several_failures_are_all_named(imported, here, partseg):
@@ -600,11 +598,11 @@ def test_several_failures_are_all_named(imported, here, partseg):
 
 
 def test_the_golden_picture_never_changes():
-    image = golden_image(48)
+    image = reference_image(48)
     assert image.shape == (1, 3, 48, 48)
     assert float(image.abs().max()) <= 2
     assert image[0, :, 5, 17].tolist() == pytest.approx([0.2588190, -1.1760368, 0.0999004], abs=1e-6)
-    assert drift([2.0, -4.0], [2.0, -3.0]) == 0.25
+    assert relative_error([2.0, -4.0], [2.0, -3.0]) == 0.25
 
 
 # ---- weights of full size
@@ -630,7 +628,7 @@ def test_the_authors_file_computes_what_the_published_code_does(reference, large
     out = large / "new.safetensors"
     ended = partseg("weights", "import", large / "partclipseg_voc_oracle.pth", "--out", out, "--json")
     assert (json.loads(ended.out)["used"], json.loads(ended.out)["step"]) == (479, 5000)
-    model, header = load_model(out, COMPUTE)
+    model, header = load_model(out)
     image = image_to_tensor(Image.open(reference / "image.png").convert("RGB"), 352)[None]
     with torch.no_grad(), np.load(reference / "inference.npz") as published_logits:
         ours = model(image, header.vocabulary).pairs[0, :, ::16, ::16]
@@ -647,7 +645,7 @@ def test_a_packed_checkpoint_takes_half_the_space_and_gives_nearly_the_same_logi
     whole = trained.run / "checkpoints/last.safetensors"
     assert (tmp_path / "small.safetensors").stat().st_size < 0.55 * whole.stat().st_size
     models, headers = zip(  # noqa: B905 - two pairs
-        *(load_model(path, build_inference_config("cpu")) for path in (whole, tmp_path / "small.safetensors"))
+        *(load_model(path) for path in (whole, tmp_path / "small.safetensors"))
     )
     assert replace(headers[1], digest="") == replace(headers[0], digest="")
     image = image_to_tensor(Image.open(trained.photos[0]).convert("RGB"), 48)[None]
@@ -676,6 +674,6 @@ def test_packing_never_writes_over_a_file(partseg, trained, tmp_path):
 def test_the_bundled_weights_are_whole(name):
     from partseg_cli.io.paths import packaged_weights
 
-    (verified,) = inventory.verify([packaged_weights(name)])
+    (verified,) = verify_weights([packaged_weights(name)])
     assert verified.problem is None
     assert packaged_weights(name).stat().st_size < 4e6
