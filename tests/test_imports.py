@@ -49,7 +49,7 @@ PENDING = {
 
 MOST_ENTRIES = 15
 MOST_AT_THE_TOP = 16
-CROWDED = {"cli": 17, "data": 16, "evaluation": 18, "reports": 17}
+CROWDED = {"cli": 17, "evaluation": 18, "reports": 17}
 """Folders that the move has left too full."""
 
 CLI_EVERYWHERE, CLI_IN_COMMANDS = {"errors", "config"}, {"reports", "pipeline"}

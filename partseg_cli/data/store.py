@@ -23,6 +23,7 @@ from PIL import Image
 from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.errors import DataError, PartsegError, VocabularyError, one_line
 from partseg_cli.io.atomic import atomic_write, disk_error, write_json
+from partseg_cli.io.hashing import digest
 from partseg_cli.io.images import open_photo
 from partseg_cli.vocabulary import Vocabulary
 
@@ -203,6 +204,22 @@ class Store:
             for index, record in enumerate(self.records(split))
             if record.image_id in wanted
         ]
+
+    def fingerprint(self, image_ids: Collection[str], vocabulary: Vocabulary) -> str:
+        """Return a digest of the data of a training run: labels, pairs, and the size of each image file.
+
+        A missing image file has no size; the error comes when the image is read.
+        """
+
+        def chunks() -> Iterator[str | bytes]:
+            yield repr([self.info.name, self.info.objects, vocabulary.to_json()])
+            for key in self.record_keys(image_ids):
+                line = self.records(key.split).line(key.index)
+                image = self.folder / self.info.image_root / json.loads(line)["file_name"]
+                yield line
+                yield str(image.stat().st_size if image.is_file() else None)
+
+        return digest(chunks())[:16]
 
     def image_path(self, record: Record) -> Path:
         """Give the path of the record's photo."""

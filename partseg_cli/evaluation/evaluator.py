@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
 from partseg_cli.inference.checkpoint_resolver import find_weights
 from partseg_cli.inference.segmenter import Segmenter, load_segmenter
+from partseg_cli.io.hashing import digest
 from partseg_cli.io.journal import Journal
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import create_run_dir
@@ -92,7 +92,7 @@ def _digest(path: Path, *, times: bool) -> str:
     for file in files:
         stat = file.stat()
         rows.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns if times else 0))
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
+    return digest([repr(rows)])
 
 
 def by_model(model: Segmenter, trial: EvalSpec) -> Count:

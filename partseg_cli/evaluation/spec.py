@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from partseg_cli.evaluation.rules import RULES
 from partseg_cli.evaluation.runner import Maps
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.shards import WHOLE, Shard, parse_shard
+from partseg_cli.io.hashing import digest
 from partseg_cli.io.paths import data_dir
 from partseg_cli.vocabulary import Vocabulary
 
@@ -81,12 +82,14 @@ class EvalSpec:
     @cached_property
     def data_hash(self) -> str:
         """Give a digest of what is tested: names of the photos and their labels, pairs, seen flags, samples."""
-        digest = hashlib.sha256(repr([self.vocabulary.to_json(), self.counting, self.split_name]).encode())
-        for keys, scored in self.parts:
-            digest.update(repr(scored).encode())
-            for key in keys:
-                digest.update(self.store[key].to_json().encode())
-        return digest.hexdigest()[:16]
+
+        def chunks() -> Iterator[str]:
+            yield repr([self.vocabulary.to_json(), self.counting, self.split_name])
+            for keys, scored in self.parts:
+                yield repr(scored)
+                yield from (self.store[key].to_json() for key in keys)
+
+        return digest(chunks())[:16]
 
     def object_maps(self) -> Maps | None:
         """Open the maps of objects that pred-obj is told.

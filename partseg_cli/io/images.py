@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import struct
 import warnings
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from partseg_cli.errors import DataError, one_line
+from partseg_cli.io.files import describe_file
 
 MAX_MEGAPIXELS = 100
 """A decoded photo of this size takes 300 MB."""
@@ -105,29 +105,6 @@ def find_photos(paths: Sequence[Path]) -> list[Path]:
         for photo in _expand(path):
             found.setdefault(os.path.abspath(photo), photo)  # noqa: PTH100 - resolve() would follow links
     return list(found.values())
-
-
-def digest_of(path: Path) -> str:
-    """Give a checksum of a file's bytes, by which copies of it are told.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def describe_file(path: Path) -> str:
-    """Say what a file appears to be that is not what its name promises."""
-    with path.open("rb") as file:
-        head = file.read(512).lstrip()
-    if not head:
-        return "an empty file"
-    if head.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer"
-    if head[:15].lower().startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
-    return f"a file that starts with {head[:16]!r}"
 
 
 def _expand(path: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from partseg_cli.io.atomic import disk_error, remove_leftovers
+from partseg_cli.io.hashing import digest
 
 PREFIX = ".unfinished-"
 
@@ -29,8 +29,7 @@ class Journal(Mapping[int, Any]):
     """
 
     def __init__(self, folder: Path, key: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder, self._name = folder, f"{PREFIX}{digest}"
+        self.folder, self._name = folder, f"{PREFIX}{digest([json.dumps(key, sort_keys=True)])[:16]}"
         self._file: BinaryIO | None = None
         self._is_worth_keeping = False
         self._lines: dict[int, tuple[Path, int]] = {}  # file and byte offset of each entry: values stay on disk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Records, Store
 from partseg_cli.errors import DataError, PartsegError, UsageError, did_you_mean
 from partseg_cli.io.atomic import UNFINISHED, atomic_write, write_json
+from partseg_cli.io.hashing import digest, file_digest
 from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.io.paths import data_dir
 from partseg_cli.runtime.pool import Track, silent
@@ -183,11 +183,8 @@ def _choose(store: Store, splits: Sequence[str]) -> list[str]:
 
 def _state(store: Store) -> str:
     """Give a checksum of all that the store says."""
-    digest = hashlib.sha256((store.folder / "dataset.json").read_bytes())
-    for split in store.splits:
-        with store.records(split).path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    files = (bytes.fromhex(file_digest(store.records(split).path)) for split in store.splits)
+    return digest([(store.folder / "dataset.json").read_bytes(), *files])
 
 
 def _check_target(folder: Path, store: Store, mark: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError
+from partseg_cli.io.hashing import file_digest
 from partseg_cli.io.paths import weights_folders
 from partseg_cli.models.builder import load_model
 from partseg_cli.models.checkpoints import importer
@@ -26,7 +27,6 @@ from partseg_cli.models.checkpoints.importer import (
     TOLERANCE,
     ImportResult,
     check_new_file,
-    file_digest,
     find_file,
     reference_logits,
     relative_error,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+
+from partseg_cli.io.hashing import digest
 
 HERE = Path(__file__).parent / "templates"
 SORTED = ' aria-sort="descending"'
@@ -17,11 +18,11 @@ def fill(name: str, values: Mapping[str, str]) -> str:
     """Fill the template `<name>.html` with HTML, the shared style, and `<name>.js`, if any, with its digest."""
     file = HERE / f"{name}.js"
     script = file.read_text(encoding="utf-8") if file.exists() else ""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    script_digest = base64.b64encode(bytes.fromhex(digest([script]))).decode("ascii")
     shared = {
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": script,
-        "script_hash": f"sha256-{digest}",
+        "script_hash": f"sha256-{script_digest}",
     }
     return Template((HERE / f"{name}.html").read_text(encoding="utf-8")).substitute({**shared, **values})
 

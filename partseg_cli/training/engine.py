@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 
 from partseg_cli.config.recipe import AnyRecipe, Recipe
-from partseg_cli.data.fingerprint import fingerprint
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
@@ -135,7 +134,7 @@ def _find(
 ) -> RunDir:
     """Find the folder of a run and what it has done there."""
     vocabulary, images, team = split.vocabulary(store), split.images("train"), layout.group
-    setting = RunSignature(vocabulary, store.info.name, fingerprint(store, images, vocabulary), layout, device.type)
+    setting = RunSignature(vocabulary, store.info.name, store.fingerprint(images, vocabulary), layout, device.type)
     found = team.broadcast(find_run(recipe, options.out, options.resume) if team.is_main else None)
     kind = RunDir if team.is_main else ReadOnlyRunDir
     run = kind(found or options.out, recipe, setting)

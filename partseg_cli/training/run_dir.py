@@ -65,7 +65,7 @@ class RunSignature:
     Attributes:
         vocabulary: of its data set, with seen flags.
         dataset: name of that data set.
-        data_hash: of what it is trained on, see `data.fingerprint`.
+        data_hash: of what it is trained on, see `Store.fingerprint`.
         layout: how its steps are spread.
         device: kind of device, such as "cuda".
     """

@@ -7,7 +7,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import SUFFIXES, check_photo, describe_file, find_photos, open_photo, photo_size
+from partseg_cli.io.files import describe_file
+from partseg_cli.io.images import SUFFIXES, check_photo, find_photos, open_photo, photo_size
 
 FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from partseg_cli.cli.weights import LayoutName
 from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.data.manifest import load_manifest
+from partseg_cli.io.hashing import file_digest
 from partseg_cli.models.builder import build_from_header, load_model
-from partseg_cli.models.checkpoints.importer import file_digest, reference_image, relative_error
+from partseg_cli.models.checkpoints.importer import reference_image, relative_error
 from partseg_cli.models.checkpoints.layouts import LAYOUTS
 from partseg_cli.pipeline.weights import list_weights, verify_weights
 

@@ -20,9 +20,8 @@ from jaxtyping import Bool
 from PIL import Image
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
-from partseg_cli.data.source import absolute, check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.errors import DataError, one_line
-from partseg_cli.io.images import describe_file
+from partseg_cli.io.files import absolute, check_links, describe_file, describe_folder, folders_at, is_ignored_file
 from partseg_cli.io.label_maps import read_numbers
 
 FOLDERS = ("images/ADE", "ADE20K_2021_17_01/images/ADE", "*/ADE20K_2021_17_01/images/ADE")

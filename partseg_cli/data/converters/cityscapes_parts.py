@@ -24,9 +24,9 @@ from partseg_cli.data.converters.conversion import Conversion, Converted, Outcom
 from partseg_cli.data.converters.panoptic_ids import CLASSES, PARTS, Digits, Runs, read_ids
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.source import check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError, format_list
+from partseg_cli.io.files import check_links, describe_folder, folders_at, is_ignored_file
 
 SPLITS = ("train", "val")
 LABELS = "gtFinePanopticParts"

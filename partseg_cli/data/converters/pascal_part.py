@@ -30,10 +30,9 @@ from partseg_cli.data.converters.conversion import (
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.source import check_links, describe_folder, folders_at, is_ignored_file
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError, one_line
-from partseg_cli.io.images import describe_file
+from partseg_cli.io.files import check_links, describe_file, describe_folder, folders_at, is_ignored_file
 
 ANNOTATION_FOLDERS = (
     "Annotations_Part",

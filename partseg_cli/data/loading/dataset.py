@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.io.array_cache import ArrayCache
+from partseg_cli.io.hashing import digest
 from partseg_cli.structures import Batch, Labels
 from partseg_cli.vocabulary import Vocabulary
 
@@ -192,9 +192,9 @@ class ImageCache:
 
 def images_digest(store: Store, records: Sequence[Record], *transforms: object) -> str:
     """Return a digest of images by their files' names, sizes and times, and of the transforms applied to them."""
-    digest = hashlib.sha256(repr(transforms).encode())
+    chunks = [repr(transforms)]
     for record in records:
         path = store.image_path(record)
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-        digest.update(repr((str(path.absolute()), record.upright, state)).encode())
-    return digest.hexdigest()[:24]
+        chunks.append(repr((str(path.absolute()), record.upright, state)))
+    return digest(chunks)[:24]

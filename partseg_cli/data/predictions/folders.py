@@ -11,9 +11,9 @@ from partseg_cli.data.exporters.png import LABELS
 from partseg_cli.data.predictions.label_maps import LabelFile, label_pictures
 from partseg_cli.data.predictions.labels import Classes, Legend, Words
 from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, assign, walk
-from partseg_cli.data.source import check_links, read_json
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
+from partseg_cli.io.files import check_links, read_json
 
 EXPORT_AGAIN = "export it again: partseg export --to png"
 PREDICT_AGAIN = "predict it again: partseg predict"

@@ -18,7 +18,8 @@ from partseg_cli.data.predictions.labels import NOTHING, Legend
 from partseg_cli.data.predictions.matching import Predictions, Wanted, check_size
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import FORMATS, describe_file
+from partseg_cli.io.files import describe_file
+from partseg_cli.io.images import FORMATS
 from partseg_cli.io.label_maps import read_numbers
 
 HEAD = struct.Struct(">8s4x4sIIBB")

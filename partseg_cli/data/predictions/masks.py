@@ -28,8 +28,8 @@ from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, c
 from partseg_cli.data.predictions.rows import Row, Table, read_list, read_set
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, paint
-from partseg_cli.data.source import read_json
 from partseg_cli.errors import DataError
+from partseg_cli.io.files import read_json
 
 LIST_THEM = 'write a COCO set, and list photos without a mask among its "images"'
 WRITE_SO = "write a list of COCO results, or a COCO set with the lists images, categories and annotations"

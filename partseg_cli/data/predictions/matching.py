@@ -11,9 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from partseg_cli.data.record import Record, RecordKey
-from partseg_cli.data.source import is_ignored_file, is_inside
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, format_list
+from partseg_cli.io.files import is_ignored_file, is_inside
 
 NAMED = "name each by the path of its photo without suffix, or by its stem"
 

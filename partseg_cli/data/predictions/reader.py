@@ -22,9 +22,9 @@ from partseg_cli.data.predictions.masks import open_masks
 from partseg_cli.data.predictions.matching import Photos, Predictions, Wanted, check_complete, match, walk, wanted
 from partseg_cli.data.predictions.scores import SUFFIXES, open_scores
 from partseg_cli.data.record import RecordKey
-from partseg_cli.data.source import describe_folder
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, format_list
+from partseg_cli.io.files import describe_folder
 from partseg_cli.vocabulary import Vocabulary
 
 __all__ = ["Predictions", "open_objects", "open_predictions"]

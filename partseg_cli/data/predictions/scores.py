@@ -20,7 +20,8 @@ from partseg_cli.data.predictions.labels import Classes
 from partseg_cli.data.predictions.matching import Predictions, Wanted, check_size
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, one_line
-from partseg_cli.io.images import MAX_MEGAPIXELS, describe_file
+from partseg_cli.io.files import describe_file
+from partseg_cli.io.images import MAX_MEGAPIXELS
 
 SUFFIXES = (".npy", ".npz")
 SCORES = "scores"

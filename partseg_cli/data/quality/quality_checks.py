@@ -13,7 +13,7 @@ import numpy as np
 
 from partseg_cli.data.record import Part, Record
 from partseg_cli.data.store import Store
-from partseg_cli.io.images import digest_of
+from partseg_cli.io.hashing import file_digest
 
 EXAMPLES = 10
 """Cases of one kind that are named; all are counted."""
@@ -142,7 +142,7 @@ class QualityChecks:
         same: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for split, image_id, path in photos:
             try:
-                same[digest_of(path)].append((split, image_id))
+                same[file_digest(path)].append((split, image_id))
             except OSError as error:
                 self._missing(split, image_id, error)
         for (split, image_id), *others in same.values():

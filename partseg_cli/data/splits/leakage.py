@@ -16,7 +16,7 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
-from partseg_cli.io.images import digest_of
+from partseg_cli.io.hashing import file_digest
 from partseg_cli.vocabulary import Vocabulary
 
 Walk = Callable[[Iterable[Record], str, int], Iterable[Record]]
@@ -173,7 +173,7 @@ def same_photos(photos: Mapping[str, Path]) -> tuple[tuple[tuple[str, ...], ...]
     contents: list[list[str]] = []
     for names in sizes[0]:
         if len(names) > 1:
-            groups, unreadable = _groups(names, lambda name: digest_of(photos[name]))
+            groups, unreadable = _groups(names, lambda name: file_digest(photos[name]))
             contents += groups
             sizes[1].extend(unreadable)
     return tuple(sorted(tuple(sorted(names)) for names in contents if len(names) > 1)), len(sizes[1])

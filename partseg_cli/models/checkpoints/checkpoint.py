@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from partseg_cli.errors import CheckpointError, PartsegError, one_line
 from partseg_cli.io.atomic import atomic_write
+from partseg_cli.io.hashing import digest
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-checkpoint-2"
@@ -50,12 +50,14 @@ class Header:
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """Give the SHA-256 of names, shapes, types and values, whatever the order and the file around them."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+
+    def chunks() -> Iterator[str | memoryview]:
+        for name in sorted(tensors):
+            tensor = tensors[name].detach().cpu().contiguous()
+            yield f"{name} {tuple(tensor.shape)} {tensor.dtype} "
+            yield tensor.view(-1).view(torch.uint8).numpy().data
+
+    return digest(chunks())
 
 
 def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from partseg_cli.errors import CheckpointError, UsageError
+from partseg_cli.io.hashing import file_digest
 from partseg_cli.models.builder import build_from_header
 from partseg_cli.models.checkpoints.checkpoint import Header, check_finite, load_checked, read_header, save_checkpoint
 from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_or_download
@@ -258,9 +258,3 @@ def relative_error(expected: list[float], got: list[float]) -> float:
     """Return the largest difference relative to the largest magnitude."""
     largest = max(abs(value) for value in expected)
     return max(abs(a - b) for a, b in zip(expected, got, strict=True)) / max(largest, 1e-12)
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from partseg_cli.errors import PartsegError
 from partseg_cli.io.atomic import atomic_write
+from partseg_cli.io.hashing import digest
 
 Prompts = tuple[str, ...]
 KEPT = 256
@@ -58,7 +58,7 @@ class TextCache:
         if self._folder is None:
             return None
         key = json.dumps([self._weights, device.type, prompts], ensure_ascii=False)
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+        return self._folder / f"{digest([key])[:32]}.safetensors"
 
 
 def _read(path: Path, count: int) -> Tensor | None:
@@ -84,4 +84,4 @@ def _write(path: Path, embeddings: Tensor) -> None:
 
 
 def _digest(embeddings: Tensor) -> str:
-    return hashlib.sha256(embeddings.view(torch.uint8).numpy().tobytes()).hexdigest()
+    return digest([embeddings.view(torch.uint8).numpy().tobytes()])

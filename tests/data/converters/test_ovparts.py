@@ -53,9 +53,8 @@ from PIL import Image
 from partseg_cli.data.converters.conversion import Skipped
 from partseg_cli.data.converters.ovparts.pascal import convert_pascal
 from partseg_cli.data.converters.ovparts.repack import is_repack, val_stems
-from partseg_cli.data.label_masks import masks_of
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE, Mask
+from partseg_cli.data.rle import NONE, Mask, masks_of
 from partseg_cli.errors import DataError
 from partseg_cli.pipeline.prepare import prepare
 

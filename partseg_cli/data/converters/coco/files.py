@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from partseg_cli.data.converters.conversion import NO_PHOTO, InvalidAnnotationError
-from partseg_cli.data.source import absolute, is_ignored_file, is_inside, read_json
 from partseg_cli.errors import DataError, UsageError, format_list, one_line
+from partseg_cli.io.files import absolute, is_ignored_file, is_inside, read_json
 
 SPLITS = ("train", "val")
 LISTS = ("images", "annotations", "categories")

@@ -41,13 +41,12 @@ from partseg_cli.data.converters.conversion import (
 )
 from partseg_cli.data.converters.ovparts.files import NO_LABELS, read_labels
 from partseg_cli.data.converters.ovparts.repack import ADE, FEW_SHOT, NO_PART, PHOTOS, Picture, Repack, object_order
-from partseg_cli.data.label_masks import masks_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.rle import NONE, Mask, paint
-from partseg_cli.data.source import read_json
+from partseg_cli.data.rle import NONE, Mask, masks_of, paint
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
+from partseg_cli.io.files import read_json
 
 UNLISTED = "image is not in the JSON of instances"
 

@@ -10,8 +10,8 @@ from jaxtyping import Shaped, UInt16
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.rle import NONE
-from partseg_cli.data.source import is_ignored_file, is_inside
 from partseg_cli.errors import DataError, format_list
+from partseg_cli.io.files import is_ignored_file, is_inside
 from partseg_cli.io.label_maps import read_numbers
 
 MODES = {8: ("L", "P"), 16: ("I;16", "I")}

@@ -34,10 +34,9 @@ from partseg_cli.data.converters.ovparts.repack import (
     Repack,
     object_order,
 )
-from partseg_cli.data.label_masks import masks_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.rle import NONE, Mask
+from partseg_cli.data.rle import NONE, Mask, masks_of
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import format_list
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped
 from partseg_cli.data.converters.ovparts.files import MODES, list_names, read_png
-from partseg_cli.data.source import describe_folder, folders_at
 from partseg_cli.errors import DataError, one_line
+from partseg_cli.io.files import describe_folder, folders_at
 
 PHOTOS = "images"
 PARTS = "annotations_detectron2_part"

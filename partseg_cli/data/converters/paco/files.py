@@ -12,8 +12,8 @@ from partseg_cli.data.converters.coco.categories import LINK
 from partseg_cli.data.converters.coco.converter import Index
 from partseg_cli.data.converters.coco.files import LISTS, Category, CocoFile, choose
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.source import describe_folder, read_json
 from partseg_cli.errors import DataError, format_list
+from partseg_cli.io.files import describe_folder, read_json
 
 ARCHIVE = "paco_lvis_v1.zip"
 SPLITS = {f"paco_lvis_v1_{split}.json": split for split in ("train", "val", "test")}

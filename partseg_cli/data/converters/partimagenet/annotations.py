@@ -28,8 +28,8 @@ from partseg_cli.data.converters.coco.records import (
 from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped, SourceImage
 from partseg_cli.data.converters.partimagenet.files import ARCHIVE, Release, SplitFiles, synset_of
 from partseg_cli.data.manifest import Manifest
-from partseg_cli.data.source import read_json
 from partseg_cli.errors import DataError, one_line
+from partseg_cli.io.files import read_json
 
 SUPER_PARTS = (
     *("Quadruped Head", "Quadruped Body", "Quadruped Foot", "Quadruped Tail"),

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from partseg_cli.data.source import absolute, describe_folder, folders_at, is_ignored_file, is_inside
 from partseg_cli.errors import DataError
+from partseg_cli.io.files import absolute, describe_folder, folders_at, is_ignored_file, is_inside
 
 SPLITS = ("train", "val", "test")
 ARCHIVE = "PartImageNet_Seg.zip of https://huggingface.co/datasets/turkeyju/PartImageNet"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.errors import DataError, format_list, one_line
-from partseg_cli.io.images import describe_file
 
 
 def is_ignored_file(name: str) -> bool:
@@ -31,6 +30,19 @@ def describe_folder(folder: Path) -> str:
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
     return format_list(sorted(path.name for path in folder.iterdir())) or "an empty folder"
+
+
+def describe_file(path: Path) -> str:
+    """Say what a file appears to be that is not what its name promises."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip()
+    if not head:
+        return "an empty file"
+    if head.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer"
+    if head[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return f"a file that starts with {head[:16]!r}"
 
 
 def is_inside(source: Path, path: Path) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from partseg_cli.data.source import check_links, describe_folder, folders_at, is_inside, read_json
 from partseg_cli.errors import DataError
+from partseg_cli.io.files import check_links, describe_folder, folders_at, is_inside, read_json
 
 
 def refused(message: str):

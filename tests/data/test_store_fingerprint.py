@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from partseg_cli.data.fingerprint import fingerprint
 from partseg_cli.data.store import Store
 
 
@@ -17,7 +16,7 @@ def store(cartoon_store, tmp_path) -> Store:
 
 def digest(store: Store, ids: list[str] | None = None, unseen: tuple[str, ...] = ("dog",)) -> str:
     ids = [record.image_id for record in store.records("train")] if ids is None else ids
-    return fingerprint(store, ids, store.info.vocabulary.with_unseen(unseen))
+    return store.fingerprint(ids, store.info.vocabulary.with_unseen(unseen))
 
 
 def photo(store: Store) -> Path:
