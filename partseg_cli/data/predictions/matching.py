@@ -1,203 +1,155 @@
-"""The photos that are to be evaluated, and which of them the names of predictions mean."""
+"""Images and classes that the names in predictions mean, and the files of a folder matched to images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from jaxtyping import Int
 from torch import Tensor
 
 from partseg_cli.data.record import Record, RecordKey
-from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError, format_list
+from partseg_cli.data.store import DatasetInfo, Store
+from partseg_cli.errors import DataError, VocabularyError, format_list, one_line
 from partseg_cli.io.files import is_ignored_file, is_inside
+from partseg_cli.vocabulary import Pair, Vocabulary, parse_category
 
-NAMED = "name each by the path of its photo without suffix, or by its stem"
+NAME_BY = "name each by the path of its image without suffix, or by its stem"
 
-
-@dataclass(frozen=True)
-class Wanted:
-    """A photo that a prediction is wanted for.
-
-    Attributes:
-        image_id: of its record.
-        split: of the store, that the record is in.
-        number: of the record in it.
-        file_name: path of the photo below the store's image root.
-        width: in pixels.
-        height: in pixels.
-    """
-
-    image_id: str
-    split: str
-    number: int
-    file_name: str
-    width: int
-    height: int
+ClassName = tuple[str, str | None]
+"""Object and part; None for the object itself, an empty object for a part of any object."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Label maps of photos, one prediction each; cheap to hand to other processes.
+    """Predicted label maps of images; cheap to pickle for other processes.
 
     Attributes:
-        kind: the form that was recognised, in words.
-        read: number of photos that have a prediction, all those wanted.
-        extra: files, or photos that a JSON names, that belong to none of the photos wanted.
-        reader: gives the map of a record.
+        kind: Recognised form, in words.
+        read: Number of images with a prediction: all those wanted.
+        extra: Files, or images named in a JSON, that belong to none of the images wanted.
+        maps: Function that reads the label map of a record at its size: pairs or objects by index, -1 = void. It raises
+            a `DataError` if the prediction is broken, or breaks a rule that is costly to check when it is opened.
     """
 
     kind: str
     read: int
     extra: tuple[str, ...]
-    reader: Callable[[Record], Int[Tensor, "H W"]] = field(repr=False)
-
-    def maps(self, record: Record) -> Int[Tensor, "H W"]:
-        """Read the map of a record, of its size: pairs or objects by index, -1 = none.
-
-        Raises:
-            DataError: the prediction is broken, or breaks a rule that is costly to check before.
-        """
-        return self.reader(record)
+    maps: Callable[[Record], Int[Tensor, "H W"]] = field(repr=False)
 
 
-def wanted(store: Store, keys: Sequence[RecordKey]) -> list[Wanted]:
+@dataclass(frozen=True)
+class WantedImage:
+    """Image that needs a prediction: its key, and what its record says of the file."""
+
+    key: RecordKey
+    image_id: str
+    file_name: str
+    width: int
+    height: int
+
+    def names(self) -> tuple[set[str], ...]:
+        """Return names of the image with and without suffix: split/path, path, split/stem, and stem."""
+        path = PurePosixPath(self.file_name)
+        paths = {path.as_posix(), path.with_suffix("").as_posix()}
+        stems = {name.rpartition("/")[2] for name in paths}
+        below = [{f"{self.key.split}/{name}" for name in names} for names in (paths, stems)]
+        return below[0], paths, below[1], stems
+
+
+def find_wanted(store: Store, keys: Sequence[RecordKey]) -> list[WantedImage]:
     """Return the images of these records, each once."""
-    images = []
-    for key in dict.fromkeys(keys):
-        record = store[key]
-        images.append(Wanted(record.image_id, key.split, key.index, record.file_name, record.width, record.height))
-    return images
+    records = ((key, store[key]) for key in dict.fromkeys(keys))
+    return [WantedImage(key, one.image_id, one.file_name, one.width, one.height) for key, one in records]
 
 
-def _paths(image: Wanted) -> set[str]:
-    """Give the path of a photo with and without suffix."""
-    path = PurePosixPath(image.file_name)
-    return {path.as_posix(), path.with_suffix("").as_posix()}
+class ImageFinder:
+    """Index from names to the images wanted. Where a name of one kind means an image, later kinds do not count."""
 
-
-def _stems(image: Wanted) -> set[str]:
-    return {path.rpartition("/")[2] for path in _paths(image)}
-
-
-def _split_paths(image: Wanted) -> set[str]:
-    return {f"{image.split}/{path}" for path in _paths(image)}
-
-
-def _split_stems(image: Wanted) -> set[str]:
-    return {f"{image.split}/{stem}" for stem in _stems(image)}
-
-
-NAMES = (_split_paths, _paths, _split_stems, _stems)
-"""What gives the names of a photo; where a name comes first for one photo, it does not mean another."""
-
-
-class Photos:
-    """Finds the photo that a name means: by its path or its stem, with or without split and suffix."""
-
-    def __init__(self, images: Sequence[Wanted], names: Mapping[str, str] | None = None) -> None:
-        """Learn the names of `images`; `names` are further ones by image id, which count before all others."""
-        self.ids = {image.image_id: image for image in images}
-        self.numbers: dict[int, list[Wanted]] = {}
-        own = {names[image.image_id]: [image] for image in images} if names else {}
-        self.owners: dict[str, list[Wanted]] = {}
-        for name_of in NAMES[::-1]:  # the last to write counts
-            found: dict[str, list[Wanted]] = {}
-            for image in images:
-                for name in name_of(image):
+    def __init__(self, images: Sequence[WantedImage], names: Mapping[str, str] | None = None) -> None:
+        """Index the names of `images`; `names` are further ones by image id, which count before all others."""
+        self.by_id = {image.image_id: image for image in images}
+        self.by_number: dict[int, list[WantedImage]] = {}
+        self.by_name: dict[str, list[WantedImage]] = {}
+        names_of = [image.names() for image in images]
+        for kind in (3, 2, 1, 0):  # the last to write counts
+            found: dict[str, list[WantedImage]] = {}
+            for image, own in zip(images, names_of, strict=True):
+                for name in own[kind]:
                     found.setdefault(name, []).append(image)
-            self.owners |= found
-        self.owners |= own
+            self.by_name |= found
+        self.by_name |= {names[image.image_id]: [image] for image in images} if names else {}
         for image in images:
             stem = PurePosixPath(image.file_name).stem
             if stem.isascii() and stem.isdecimal():
-                self.numbers.setdefault(int(stem), []).append(image)
+                self.by_number.setdefault(int(stem), []).append(image)
 
-    def named(self, name: str) -> Wanted | None:
-        """Give the photo of a name, None if it means none of them.
+    def find(self, name: str) -> WantedImage | None:
+        """Return the image of a name; None if it is not wanted.
 
         Raises:
-            DataError: it means several.
+            DataError: The name means several images.
         """
-        return _only(name, self.owners.get(name, []))
+        return _only(name, self.by_name.get(name, []))
 
-    def at(self, path: str) -> Wanted | None:
-        """Give the photo at a path, which may begin anywhere: the longest end of it that means a photo counts."""
+    def find_path(self, path: str) -> WantedImage | None:
+        """Return the image of a path that may begin anywhere: its longest end that means an image counts."""
         parts = [part for part in path.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
         for start in range(len(parts)):
             end = PurePosixPath(*parts[start:])
-            owner = self.named(end.as_posix()) or self.named(end.with_suffix("").as_posix())
-            if owner is not None:
-                return owner
+            image = self.find(end.as_posix()) or self.find(end.with_suffix("").as_posix())
+            if image is not None:
+                return image
         return None
 
-    def numbered(self, number: int | str) -> Wanted | None:
-        """Give the photo of an image id: the store's own, or of COCO, which numbers by the stem."""
-        if str(number) in self.ids:
-            return self.ids[str(number)]
-        return _only(str(number), self.numbers.get(number, [])) if isinstance(number, int) else self.at(number)
+    def find_id(self, image_id: int | str) -> WantedImage | None:
+        """Return the image of an id: the store's own, or COCO's, which numbers images by their stem."""
+        if str(image_id) in self.by_id:
+            return self.by_id[str(image_id)]
+        if isinstance(image_id, int):
+            return _only(str(image_id), self.by_number.get(image_id, []))
+        return self.find_path(image_id)
 
 
-def _only(name: str, owners: Sequence[Wanted]) -> Wanted | None:
-    if len(owners) > 1:
+def _only(name: str, images: Sequence[WantedImage]) -> WantedImage | None:
+    if len(images) > 1:
         raise DataError(
-            f"{name}: a name must mean one photo, got {format_list([image.file_name for image in owners])}; "
-            "name it by the path of the photo"
+            f"{name}: a name must mean one image, got {format_list([image.file_name for image in images])}; "
+            "name it by the path of the image"
         )
-    return owners[0] if owners else None
+    return images[0] if images else None
 
 
-def walk(source: Path) -> list[str]:
-    """Give the paths of all files below a folder, with forward slashes, sorted, without litter.
+def list_files(source: Path, below: str = "") -> list[str]:
+    """Return the paths of all files below `source`, sorted, with forward slashes; hidden files are left out.
 
     Raises:
-        DataError: a folder cannot be read, or a link leads out of `source`, in a circle, or to a folder.
+        DataError: A folder cannot be read, or a link leads out of `source`, in a circle, or to a folder.
     """
-    return sorted(_walk(source, ""))
-
-
-def _walk(source: Path, below: str) -> Iterator[str]:
     try:
         with os.scandir(source / below) as entries:
             found = [entry for entry in entries if not is_ignored_file(entry.name)]
     except OSError as error:
         raise DataError(f"{source / below}: must be a readable folder, got {error.strerror}; check it") from error
+    names: list[str] = []
     for entry in found:
         name = f"{below}{entry.name}"
         if entry.is_symlink() and is_inside(source, source / name) and (source / name).is_dir():
             raise DataError(f"{source / name}: must be a folder, got a link to one; put the files themselves there")
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(source, f"{name}/")
-        else:
-            yield name
+        names += list_files(source, f"{name}/") if entry.is_dir(follow_symlinks=False) else [name]
+    return sorted(names)
 
 
-def assign(
-    source: Path, named: Iterable[tuple[str, Wanted | None]], images: Collection[Wanted]
+def match_files(
+    source: Path, named: Iterable[tuple[str, WantedImage | None]]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Give the one file of each photo by image id, and the files of no photo.
-
-    Args:
-        source: the folder.
-        named: files in it, and the photos that they belong to.
-        images: the photos wanted.
+    """Return the file of each image by image id, and the files of no image.
 
     Raises:
-        DataError: a photo has none, or two.
-    """
-    files, extra = match(source, named)
-    check_complete(source, images, files, extra)
-    return files, extra
-
-
-def match(source: Path, named: Iterable[tuple[str, Wanted | None]]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Give the file of each photo that has one, and the files of no photo.
-
-    Raises:
-        DataError: a photo has two.
+        DataError: An image has two files.
     """
     files: dict[str, str] = {}
     extra = []
@@ -206,31 +158,95 @@ def match(source: Path, named: Iterable[tuple[str, Wanted | None]]) -> tuple[dic
             extra.append(name)
         elif files.setdefault(image.image_id, name) != name:
             raise DataError(
-                f"{source}: a photo must have one prediction, got {files[image.image_id]} and {name} for "
-                f"{image.file_name}; drop one"
+                f"{source}: an image must have one prediction, got {files[image.image_id]} and {name} for "
+                f"{image.file_name}; remove one"
             )
     return files, tuple(extra)
 
 
 def check_complete(
-    source: Path, images: Collection[Wanted], found: Collection[str], extra: Sequence[str], advice: str = NAMED
+    source: Path, images: Collection[WantedImage], found: Collection[str], extra: Sequence[str], advice: str = NAME_BY
 ) -> None:
-    """Raise a `DataError` unless all photos are found, given by image id."""
+    """Raise a `DataError` unless all images are among those found, given by image id."""
     missing = [image.file_name for image in images if image.image_id not in found]
     if missing:
-        others = f", and {len(extra)} of no photo ({format_list(extra)})" if extra else ""
+        others = f", and {len(extra)} of no image ({format_list(extra)})" if extra else ""
         raise DataError(
-            f"{source}: each of {len(images)} photos must have a prediction, got none of {len(missing)} "
+            f"{source}: each of {len(images)} images must have a prediction, got none of {len(missing)} "
             f"({format_list(missing)}){others}; {advice}"
         )
 
 
-def check_size(item: object, image: Wanted | Record, got: tuple[int, int]) -> None:
-    """Raise a `DataError` unless a prediction has the size of its photo, (width, height)."""
+def check_size(item: object, image: WantedImage | Record, got: tuple[int, int]) -> None:
+    """Raise a `DataError` unless a prediction has the size of its image, (width, height)."""
     size = (image.width, image.height)
     if got != size:
         swapped = ", swapped" if got == size[::-1] else ""
         raise DataError(
             f"{item}: must be {size[0]}x{size[1]} pixels as {image.file_name} is, got {got[0]}x{got[1]}{swapped}; "
-            "predict at the photo's own size"
+            "predict at the image's own size"
         )
+
+
+@dataclass(frozen=True)
+class PredictionClasses:
+    """Classes that a prediction may name: all pairs, or all objects, of a store.
+
+    Attributes:
+        kind: "pairs" or "objects".
+        dataset: Name of the store.
+        names: Object and part of each class, in the order of the store.
+        indices: Label that each class is read as, -1 = void.
+        ignored: Names that the store knows too, and that are skipped: of objects where pairs are read, and of pairs
+            where objects are.
+    """
+
+    kind: str
+    dataset: str
+    names: tuple[ClassName, ...]
+    indices: tuple[int, ...]
+    ignored: frozenset[str]
+
+    @cached_property
+    def by_name(self) -> dict[ClassName, int]:
+        """Position of each class."""
+        return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def by_spelling(self) -> dict[str, int]:
+        """Position of each class, by all usual spellings."""
+        return {text: position for position, name in enumerate(self.names) for text in spellings(*name)}
+
+    def find(self, text: str) -> int | None:
+        """Return the position of the class "cat's ear", "cat:ear" or "cat"; None if there is none."""
+        plain = one_line(text)
+        if plain in self.by_spelling:
+            return self.by_spelling[plain]
+        try:
+            word = parse_category(plain)
+        except VocabularyError:
+            return None
+        return None if word.object is None else self.by_name.get((word.object, word.part))
+
+
+def pair_classes(info: DatasetInfo) -> PredictionClasses:
+    """Return the pairs of a store; each is read as its index."""
+    names = tuple((pair.object, pair.part) for pair in info.vocabulary.pairs)
+    return PredictionClasses("pairs", info.name, names, tuple(range(len(names))), frozenset(info.objects))
+
+
+def object_classes(info: DatasetInfo, vocabulary: Vocabulary) -> PredictionClasses:
+    """Return the objects of a store; each is read as its index in a vocabulary, as void if it is not there."""
+    known = {name: index for index, name in enumerate(vocabulary.objects)}
+    names = tuple((name, None) for name in info.objects)
+    pairs = frozenset(text for pair in info.vocabulary.pairs for text in spellings(pair.object, pair.part))
+    return PredictionClasses("objects", info.name, names, tuple(known.get(name, -1) for name in info.objects), pairs)
+
+
+def spellings(name: str, part: str | None) -> tuple[str, ...]:
+    """Return the usual spellings of a pair or an object.
+
+    >>> spellings("cat", "ear"), spellings("cat", None)
+    (("cat's ear", 'cat:ear'), ('cat',))
+    """
+    return (name,) if part is None else (Pair(name, part).name, f"{name}:{part}")

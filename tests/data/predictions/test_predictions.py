@@ -179,8 +179,8 @@ def test_photos_in_folders_are_found_by_path_and_by_a_stem_of_their_own(tmp_path
     check(open_predictions(tmp_path / "out", store, keys), store, keys)
     (tmp_path / "out/val/0/same name 0.png").rename(tmp_path / "out/same name 0.png")
     assert refusal(tmp_path / "out", store, keys) == (
-        "same name 0: a name must mean one photo, got val/0/same name 0.png, val/1/same name 0.jpg; "
-        "name it by the path of the photo"
+        "same name 0: a name must mean one image, got val/0/same name 0.png, val/1/same name 0.jpg; "
+        "name it by the path of the image"
     )
     (tmp_path / "out/same name 0.png").rename(tmp_path / "out/0.png")
     check(open_predictions(tmp_path / "out/val/0", store, keys[2:3]), store, keys[2:3])
@@ -264,7 +264,7 @@ def test_coco_results_are_read(small_store, tmp_path, in_folder):
 
 
 def boat(store):
-    """Give no mask at all of a photo, which a list of results can only say by a mask without pixels."""
+    """Return no mask at all of an image, which a list of results can only express by a mask without pixels."""
     return [
         {
             "image_id": record.image_id,
@@ -483,8 +483,8 @@ def test_missing_predictions_are_counted_and_named(small_store, tmp_path):
     (tmp_path / PHOTO).rename(tmp_path / "photo_8.png")
     (tmp_path / "photo_10.png").unlink()
     assert refusal(tmp_path, small_store) == (
-        f"{tmp_path}: each of 4 photos must have a prediction, got none of 2 (photo_08.png, photo_10.png), and 1 of no "
-        "photo (photo_8.png); name each by the path of its photo without suffix, or by its stem"
+        f"{tmp_path}: each of 4 images must have a prediction, got none of 2 (photo_08.png, photo_10.png), and 1 of no "
+        "image (photo_8.png); name each by the path of its image without suffix, or by its stem"
     )
 
 
@@ -492,8 +492,8 @@ def test_a_list_of_results_says_nothing_of_a_photo_without_masks(small_store, tm
     content = [row for row in rows(small_store) if row["file_name"] != "photo_09.png"]
     path = write_rows(tmp_path / "p.json", content)
     assert refusal(path, small_store) == (
-        f"{path}: each of 4 photos must have a prediction, got none of 1 (photo_09.png); "
-        'write a COCO set, and list photos without a mask among its "images"'
+        f"{path}: each of 4 images must have a prediction, got none of 1 (photo_09.png); "
+        'write a COCO set, and list images without a mask among its "images"'
     )
 
 
@@ -501,7 +501,7 @@ def test_a_second_prediction_of_a_photo_is_refused(small_store, tmp_path):
     write_pngs(small_store, tmp_path)
     write_pngs(small_store, tmp_path, lambda record: f"val/{stem(record)}")
     assert refusal(tmp_path, small_store) == (
-        f"{tmp_path}: a photo must have one prediction, got {PHOTO} and val/{PHOTO} for {PHOTO}; drop one"
+        f"{tmp_path}: an image must have one prediction, got {PHOTO} and val/{PHOTO} for {PHOTO}; remove one"
     )
 
 
@@ -542,7 +542,7 @@ def test_several_json_files_are_refused(small_store, tmp_path):
     write_rows(tmp_path / "a.json", [])
     write_rows(tmp_path / "b.json", [])
     assert refusal(tmp_path, small_store) == (
-        f"{tmp_path}: must hold one JSON of run lengths, got 2 (a.json, b.json); name it itself"
+        f"{tmp_path}: must hold one JSON of run lengths, got 2 (a.json, b.json); name the file itself"
     )
 
 
@@ -553,7 +553,7 @@ def test_another_size_than_the_photo_is_refused(small_store, tmp_path, shape, go
     write_pngs(small_store, tmp_path)
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / PHOTO)
     assert refusal(tmp_path, small_store) == (
-        f"{tmp_path}/photo_08.png: must be 25x38 pixels as photo_08.png is, got {got}; predict at the photo's own size"
+        f"{tmp_path}/photo_08.png: must be 25x38 pixels as photo_08.png is, got {got}; predict at the image's own size"
     )
 
 
@@ -630,7 +630,7 @@ def test_scores_of_another_shape_are_refused(small_store, tmp_path, scores, got)
     np.save(tmp_path / "photo_08.npy", scores)
     assert refusal(tmp_path, small_store, VAL[:1]) == (
         f"{tmp_path}/photo_08.npy: must be [6,h,w], a plane for each of the pairs, or [7,h,w] with the background "
-        f"last, got {got}; save it so"
+        f"last, got {got}; save this shape"
     )
 
 
@@ -638,7 +638,8 @@ def test_scores_of_another_shape_are_refused(small_store, tmp_path, scores, got)
 def test_scores_of_other_types_are_refused(small_store, tmp_path, dtype):
     np.save(tmp_path / "photo_08.npy", np.zeros((7, 38, 25), dtype), allow_pickle=True)
     assert refusal(tmp_path, small_store, VAL[:1]) == (
-        f"{tmp_path}/photo_08.npy: scores must be float16, float32 or float64, got {np.dtype(dtype)}; save them so"
+        f"{tmp_path}/photo_08.npy: scores must be float16, float32 or float64, got {np.dtype(dtype)}; "
+        "save one of these types"
     )
 
 
@@ -650,7 +651,7 @@ def test_scores_are_refused_in_another_order_or_turned(small_store, tmp_path):
     )
     np.save(path, np.zeros((7, 25, 38)))
     assert refusal(tmp_path, small_store, VAL[:1]) == (
-        f"{path}: must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the photo's own size"
+        f"{path}: must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the image's own size"
     )
 
 
@@ -735,8 +736,8 @@ def test_what_is_no_run_lengths_is_refused(small_store, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"file_name": None}, "must name a photo by image_id or file_name, got None; write it again"),
-        ({"file_name": 8}, "must name a photo by image_id or file_name, got 8; write it again"),
+        ({"file_name": None}, "must name an image by image_id or file_name, got None; write it again"),
+        ({"file_name": 8}, "must name an image by image_id or file_name, got 8; write it again"),
         (
             {"file_name": "x/photo_08.jpg"},
             f"must name {PHOTO} by '{PHOTO}', as before, got 'x/photo_08.jpg'; name it in one way",
@@ -747,12 +748,12 @@ def test_what_is_no_run_lengths_is_refused(small_store, tmp_path):
         ({"score": "0.5"}, "score must be a finite number, got '0.5'; write it again"),
         ({"score": float("nan")}, "score must be a finite number, got nan; write it again"),
         ({"score": 0.5}, "all masks must have a score, or none, got 0.5; write it again"),
-        ({"id": 5}, "id must be a number or text of its own, got 5; write it again"),
-        ({"id": [5]}, "id must be a number or text of its own, got [5]; write it again"),
+        ({"id": 5}, "id must be a unique number or text, got 5; write it again"),
+        ({"id": [5]}, "id must be a unique number or text, got [5]; write it again"),
         ({"segmentation": {"size": 7}}, "size must be height and width, got 7; write it again"),
         (
             {"segmentation": {"size": [25, 38], "counts": "0"}},
-            f"must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the photo's own size",
+            f"must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the image's own size",
         ),
     ],
 )
@@ -774,7 +775,7 @@ def test_unknown_categories_are_named_and_counted(small_store, tmp_path):
         row["category"] = category
     path = write_rows(tmp_path / "p.json", content)
     assert refusal(path, small_store) == (
-        f'{path}: categories must be pairs of small, by name or by place from 0 to 5, got "cat\'s nose" (2 masks), '
+        f'{path}: categories must be pairs of small, by name or by index from 0 to 5, got "cat\'s nose" (2 masks), '
         '6 (1 masks), -1 (1 masks), "boss\'" (1 masks); write names of its pairs'
     )
 
@@ -782,23 +783,23 @@ def test_unknown_categories_are_named_and_counted(small_store, tmp_path):
 @pytest.mark.parametrize(
     ("key", "number", "change", "message"),
     [
-        ("images", 1, {"id": 1}, "images[1]: id must be its own, got 1; write it again"),
+        ("images", 1, {"id": 1}, "images[1]: id must be unique, got 1; write it again"),
         ("images", 1, {"id": None}, "images[1]: must have an id, got"),
-        ("images", 1, {"file_name": PHOTO}, f"images[1]: a photo must stand once, got '{PHOTO}'; write it again"),
+        ("images", 1, {"file_name": PHOTO}, f"images[1]: an image must be listed once, got '{PHOTO}'; write it again"),
         (
             "images",
             0,
             {"width": 38, "height": 25},
-            f"images[0]: must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the photo's own size",
+            f"images[0]: must be 25x38 pixels as {PHOTO} is, got 38x25, swapped; predict at the image's own size",
         ),
-        ("categories", 3, {"id": 1}, "categories[3]: id must be its own, got 1; write it again"),
+        ("categories", 3, {"id": 1}, "categories[3]: id must be unique, got 1; write it again"),
         (
             "categories",
             3,
             {"name": None},
             "annotations[2]: category must be a name or a number, got None; write it again",
         ),
-        ("annotations", 2, {"id": 1}, "annotations[2]: id must be a number or text of its own, got 1; write it again"),
+        ("annotations", 2, {"id": 1}, "annotations[2]: id must be a unique number or text, got 1; write it again"),
         (
             "annotations",
             2,
@@ -840,13 +841,13 @@ def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
     write_json(tmp_path / "labels.json", value)
     assert refusal(tmp_path, small_store) == (
         f'{tmp_path}/labels.json: its pairs must be those of small, got unknown 1 ("cat\'s nose"), missing 1 '
-        '("cat\'s head"); predict with the words of the data set'
+        '("cat\'s head"); predict with the classes of the data set'
     )
     value["pairs"][1] = {"index": 1, "object": "cat", "part": "ear"}
     write_json(tmp_path / "labels.json", value)
     assert refusal(tmp_path, small_store) == (
-        f'{tmp_path}/labels.json: its pairs must be those of small, got missing 1 ("cat\'s head"), doubled 1 '
-        '("cat\'s ear"); predict with the words of the data set'
+        f'{tmp_path}/labels.json: its pairs must be those of small, got missing 1 ("cat\'s head"), duplicate 1 '
+        '("cat\'s ear"); predict with the classes of the data set'
     )
 
 
@@ -854,7 +855,7 @@ def test_a_broken_list_of_labels_is_refused(small_store, tmp_path):
     list(export(small_store, tmp_path, ["val"], save=write_label_map))
     path = tmp_path / "labels.json"
     value = json.loads(path.read_text())
-    rule = "pairs must be a list of words in the order of their index, from 0"
+    rule = "pairs must be a list of classes in the order of their index, from 0"
     advice = "export it again: partseg export --to png"
     value["pairs"][2]["index"] = 3
     write_json(path, value)
@@ -878,7 +879,7 @@ def test_an_export_without_its_maps_is_refused(small_store, tmp_path):
     (tmp_path / "elsewhere").rename(tmp_path / "pairs")
     (tmp_path / "pairs/val/photo_09.png").unlink()
     assert refusal(tmp_path, small_store).startswith(
-        f"{tmp_path}/pairs: each of 4 photos must have a prediction, got none of 1 (photo_09.png); "
+        f"{tmp_path}/pairs: each of 4 images must have a prediction, got none of 1 (photo_09.png); "
     )
 
 
@@ -891,7 +892,7 @@ def test_a_predict_folder_with_other_words_is_refused(small_store, tmp_path):
     write_json(path, value)
     assert refusal(tmp_path, small_store) == (
         f"{path}: its pairs must be those of small, got unknown 2 ('ear', 'cat'), missing 2 "
-        '("cat\'s ear", "cat\'s head"); predict with the words of the data set'
+        '("cat\'s ear", "cat\'s head"); predict with the classes of the data set'
     )
 
 
@@ -899,16 +900,16 @@ def test_a_broken_json_of_a_prediction_is_refused(small_store, tmp_path):
     write_predicted(small_store, tmp_path)
     path, advice = tmp_path / "photo_09.json", "predict it again: partseg predict"
     write_json(path, {"image": None})
-    assert refusal(tmp_path, small_store) == f"{path}: image must be the path of a photo, got None; {advice}"
+    assert refusal(tmp_path, small_store) == f"{path}: image must be the path of an image, got None; {advice}"
     write_json(path, {"image": "photo_09.png", "classes": [{"index": 0, "object": 7}]})
     assert refusal(tmp_path, small_store) == (
-        f"{path}: classes must be a list of words in the order of their index, from 0, "
+        f"{path}: classes must be a list of classes in the order of their index, from 0, "
         f"got {{'index': 0, 'object': 7}}; {advice}"
     )
     path.unlink()
     assert refusal(tmp_path, small_store) == (
-        f"{tmp_path}: each of 4 photos must have a prediction, got none of 1 (photo_09.png); "
-        "name each by the path of its photo without suffix, or by its stem"
+        f"{tmp_path}: each of 4 images must have a prediction, got none of 1 (photo_09.png); "
+        "name each by the path of its image without suffix, or by its stem"
     )
 
 
@@ -921,13 +922,13 @@ def test_a_value_that_means_nothing_is_refused(small_store, tmp_path):
     values[0, :3], values[1, 0] = 7, 254
     Image.fromarray(values).save(tmp_path / PHOTO)
     assert late_refusal(tmp_path, small_store) == (
-        f"{tmp_path}/{PHOTO}: values must be 0 to 5, places of pairs, or 6 or 255 for none, "
-        "got 7 (3 pixels), 254 (1 pixels); write them so"
+        f"{tmp_path}/{PHOTO}: values must be 0 to 5, indices of pairs, or 6 or 255 for void, "
+        "got 7 (3 pixels), 254 (1 pixels); write such values"
     )
     Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / PHOTO)
     assert late_refusal(tmp_path, small_store) == (
-        f"{tmp_path}/{PHOTO}: values must be 0 to 5, places of pairs, or 6 or 255 or 65535 for none, "
-        "got 1799 (3 pixels), 65278 (1 pixels); write them so"
+        f"{tmp_path}/{PHOTO}: values must be 0 to 5, indices of pairs, or 6 or 255 or 65535 for void, "
+        "got 1799 (3 pixels), 65278 (1 pixels); write such values"
     )
 
 
@@ -935,8 +936,8 @@ def test_an_export_holds_no_other_background_than_its_own(small_store, tmp_path)
     list(export(small_store, tmp_path, ["val"], save=write_label_map))
     Image.fromarray(np.full((38, 25), 6, np.uint8)).save(tmp_path / "pairs/val" / PHOTO)
     assert late_refusal(tmp_path, small_store) == (
-        f"{tmp_path}/pairs/val/{PHOTO}: values must be 0 to 5, places of pairs, or 255 for none, "
-        "got 6 (950 pixels); write them so"
+        f"{tmp_path}/pairs/val/{PHOTO}: values must be 0 to 5, indices of pairs, or 255 for void, "
+        "got 6 (950 pixels); write such values"
     )
 
 
@@ -958,11 +959,11 @@ def test_scores_that_are_not_finite_are_refused(small_store, tmp_path):
         scores[3, 1, 2] = value
         np.save(path, scores)
         assert late_refusal(tmp_path / "out", small_store) == (
-            f"{path}: scores must be finite in float32, got {value} in channel 3; mend the model"
+            f"{path}: scores must be finite in float32, got {value} in channel 3; fix the model"
         )
     np.save(path, np.full((7, 4, 5), 1e300))
     assert late_refusal(tmp_path / "out", small_store) == (
-        f"{path}: scores must be finite in float32, got inf in channel 0; mend the model"
+        f"{path}: scores must be finite in float32, got inf in channel 0; fix the model"
     )
 
 
