@@ -161,7 +161,7 @@ def compare(files: Sequence[Path], exact: PartDataset, cached: PartDataset, work
     print(f"{workers} workers")
     for name, seconds in times.items():
         each = 1000 * seconds / PASSES / len(files)
-        print(f"  {name:32}{each:8.2f} ms a image {plain / seconds:6.2f} x the plain loader")
+        print(f"  {name:32}{each:8.2f} ms an image {plain / seconds:6.2f} x the plain loader")
 
 
 if __name__ == "__main__":
