@@ -1,11 +1,12 @@
-"""How a cat, a dog and a bird look; all measures are drawn by eye, in the units that `Pen` tells of."""
+"""Figures of a cat, a dog and a bird, and the features that all animals share; all measures in the units of `Pen`."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from partseg_cli.data.cartoon.animal_parts import BLACK, EYES, draw_eye, pricked_ear
-from partseg_cli.data.cartoon.pen import Colour, Pen, Point, Points, blob, ellipse, limb, polygon, shade, tint
+from partseg_cli.data.cartoon.pen import Colour, Pen, Point, Points, blend, blob, ellipse, limb, polygon, shade, tint
 
 RED = (226, 92, 100)
 CAT_FUR = ((236, 152, 62), (150, 152, 164), (84, 80, 92), (238, 224, 200), (176, 128, 92))
@@ -23,7 +24,7 @@ FOLDED_SHARE = 0.25
 
 
 def cat(pen: Pen, rng: np.random.Generator) -> None:
-    """Draw a cat that stands or sits, its face to us."""
+    """Draw a cat that stands or sits, facing the viewer."""
     fur = tint(CAT_FUR, rng)
     stripe = shade(fur, 0.68) if rng.random() < 0.6 else fur
     if rng.random() < 0.5:
@@ -196,3 +197,61 @@ def _bird_head(pen: Pen, rng: np.random.Generator, coat: Colour, beak: Colour) -
     bill = pen.part("beak", polygon((0.2, 0.16), (0.66, -0.05), (0.18, -0.18)), beak, on=head)
     pen.detail(limb(((0.26, -0.01), (0.6, -0.04)), 0.03, 0.02), shade(beak, 0.6), on=bill)
     draw_eye(pen, 0.07, 0.09, tint(EYES, rng), head)
+
+
+BLACK, WHITE, PINK = (30, 28, 34), (250, 248, 242), (240, 150, 160)
+EYES = ((252, 250, 244), (252, 250, 244), (250, 226, 150), (196, 224, 240))
+"""Colours around the pupils."""
+LOBE_TURNS = np.linspace(0, math.pi, 6, endpoint=False)
+"""Places along one lobe of a wool cloud."""
+
+
+def pricked_ear(pen: Pen, shape: Points, fur: Colour) -> None:
+    """Draw an ear and its pink inside."""
+    pen.detail(0.6 * shape + 0.4 * shape.mean(axis=0), PINK, on=pen.part("ear", shape, fur))
+
+
+def draw_eye(pen: Pen, x: float, y: float, iris: Colour, head: int) -> None:
+    """Draw the eye of an animal."""
+    eye = pen.part("eye", ellipse(x, y, 0.125, 0.135), iris, on=head)
+    pen.detail(ellipse(x + 0.01, y, 0.07, 0.095), BLACK, on=eye)
+    pen.detail(ellipse(x + 0.03, y + 0.05, 0.03, 0.035), WHITE, on=eye)
+
+
+def hanging_ear(pen: Pen, side: int, colour: Colour) -> None:
+    """Draw an ear of a face seen from the front, on its left (-1) or right (1)."""
+    pen.part("ear", limb(((side * 0.18, 0.1), (side * 0.46, 0.12), (side * 0.56, -0.18)), 0.2, 0.17), colour)
+
+
+def draw_muzzle(pen: Pen, shape: Points, colour: Colour, nostrils: tuple[Point, ...], head: int) -> None:
+    """Draw a muzzle, its nostrils and its mouth."""
+    muzzle = pen.part("muzzle", shape, colour, on=head)
+    x, y = shape.mean(axis=0).tolist()
+    for nostril in nostrils:
+        pen.detail(ellipse(*nostril, 0.045, 0.04), shade(colour, 0.4), on=muzzle)
+    pen.detail(limb(((x - 0.09, y - 0.1), (x + 0.09, y - 0.1)), 0.03, 0.03), shade(colour, 0.4), on=muzzle)
+
+
+def muzzle_colour(coat: Colour) -> Colour:
+    """Return a colour that stands out: darker on a pale coat, paler on a dark one."""
+    return blend(coat, (92, 82, 84), 0.6) if sum(coat) > 440 else shade(coat, 1.45)
+
+
+def stance(rng: np.random.Generator, x: float, top: float, stride: float) -> tuple[Point, ...]:
+    """Return the path of a leg that stands on the ground."""
+    foot = x + rng.uniform(-stride, stride)
+    return (x, top), (x, top / 2), (foot, 0.1)
+
+
+def cloud(x: float, y: float, half_width: float, half_height: float, lobes: int) -> Points:
+    """Return an ellipse whose edge is a ring of round lobes."""
+    turns = (np.arange(lobes)[:, None] + LOBE_TURNS / math.pi).ravel() * (2 * math.pi / lobes)
+    reach = 0.86 + 0.14 * np.tile(np.sin(LOBE_TURNS), lobes)
+    circle = np.stack([np.cos(turns), np.sin(turns)], axis=1) * reach[:, None]
+    return np.asarray(circle * (half_width, half_height) + (x, y))
+
+
+def draw_curls(pen: Pen, hair: Colour, body: int) -> None:
+    """Draw locks of long hair on a body."""
+    for x, y in ((-0.5, 0.98), (-0.14, 1.1), (-0.2, 0.76), (0.16, 0.92)):
+        pen.detail(limb(((x - 0.1, y), (x, y - 0.14), (x + 0.1, y)), 0.04, 0.04), shade(hair, 0.8), on=body)

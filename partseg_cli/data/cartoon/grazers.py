@@ -1,10 +1,10 @@
-"""How a cow, a horse and a sheep look; all measures are drawn by eye, in the units that `Pen` tells of."""
+"""Figures of a cow, a horse and a sheep; all measures in the units of `Pen`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from partseg_cli.data.cartoon.animal_parts import (
+from partseg_cli.data.cartoon.animals import (
     EYES,
     PINK,
     WHITE,
@@ -51,7 +51,7 @@ def _hoof(foot: Point, width: float) -> Points:
 
 
 def cow(pen: Pen, rng: np.random.Generator) -> None:
-    """Draw a cow that stands, grazes or turns its face to us."""
+    """Draw a cow that stands, grazes or turns facing the viewer."""
     coat = tint(COW_COATS, rng)
     is_pale = sum(coat) > 600
     spot = tint(COW_SPOTS, rng) if is_pale else shade(coat, 1.85)
@@ -144,7 +144,7 @@ def _cow_front(pen: Pen, rng: np.random.Generator, coat: Colour, is_horned: bool
 
 
 def horse(pen: Pen, rng: np.random.Generator) -> None:
-    """Draw a horse that stands, trots, grazes or turns its face to us."""
+    """Draw a horse that stands, trots, grazes or turns facing the viewer."""
     coat, mane = tint(HORSE_COATS, rng), tint(MANES, rng)
     pose = rng.integers(4)
     _horse_body(pen, rng, coat, mane, is_trotting=bool(pose == 1))
@@ -232,7 +232,7 @@ def _horse_front(pen: Pen, rng: np.random.Generator, coat: Colour, mane: Colour)
 
 
 def sheep(pen: Pen, rng: np.random.Generator) -> None:
-    """Draw a sheep that stands, grazes or turns its face to us."""
+    """Draw a sheep that stands, grazes or turns facing the viewer."""
     wool, face = tint(WOOL, rng), tint(FACES, rng)
     is_horned = rng.random() < SHEEP_HORN_SHARE
     pose = rng.integers(3)

@@ -1,4 +1,4 @@
-"""How a bottle, a potted plant and a screen look; all measures are drawn by eye, in the units that `Pen` tells of."""
+"""Figures of a bottle, a potted plant and a screen; all measures in the units of `Pen`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes, and the pen that sticks them on a canvas, whose one map gives the picture for the eye and the masks."""
+"""Shapes, and the pen that places them on a canvas, whose map of pieces gives both the image and the masks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Point = tuple[float, float]
 Points = Float[np.ndarray, "V 2"]
 
 FINENESS = 3
-"""Pictures are drawn this many times larger, then averaged; odd, so that each final pixel has a middle."""
+"""Images are drawn this many times larger, then averaged; odd, so that each final pixel has a middle."""
 
 INK_WIDTH = 1 / 128
-"""Width of an outline as a fraction of the picture's side."""
+"""Width of an outline as a fraction of the image's side."""
 
 INK_SHADE = 0.5
 """An outline has its piece's colour, this much darker."""
@@ -32,11 +32,11 @@ SPINE = np.linspace(0, 1, 9)
 CAP = np.exp(1j * np.linspace(math.pi / 2, -math.pi / 2, 7)[1:-1])
 """Half a circle around the start of the real axis, from left to right, without its ends."""
 CUTS = 3
-"""How often corners are cut."""
+"""Rounds of corner cutting."""
 
 
 def _bezier(count: int) -> Float[np.ndarray, "2 S {count}"]:
-    """Give, at each place of `SPINE`, the weights of `count` control points in the curve, and in its derivative."""
+    """Return the Bernstein weights of `count` control points along `SPINE`, for the curve and for its derivative."""
     t, order = SPINE[:, None], np.arange(count)
     choose = np.asarray([math.comb(count - 1, k) for k in order])
     place = choose * t**order * (1 - t) ** (count - 1 - order)
@@ -47,12 +47,12 @@ def _bezier(count: int) -> Float[np.ndarray, "2 S {count}"]:
 
 
 BEZIER = {count: _bezier(count) for count in (2, 3, 4)}
-"""Of curves with so many control points."""
+"""Number of control points -> weights."""
 
 
 @cache
 def _chaikin(corners: int) -> Float[np.ndarray, "V {corners}"]:
-    """Give the weights of so many corners in the points that are left when they have been cut."""
+    """Return the weights of the corners in the points of the curve after `CUTS` rounds of corner cutting."""
     points = np.eye(corners)
     for _ in range(CUTS):
         following = np.roll(points, -1, axis=0)
@@ -62,18 +62,18 @@ def _chaikin(corners: int) -> Float[np.ndarray, "V {corners}"]:
 
 
 def polygon(*corners: Point) -> Points:
-    """Give the shape with these corners."""
+    """Return the shape with these corners."""
     return np.asarray(corners, np.float64)
 
 
 def ellipse(x: float, y: float, half_width: float, half_height: float, turn: float = 0.0) -> Points:
-    """Give an ellipse around (x, y), turned to the left by `turn` radians."""
+    """Return an ellipse around (x, y), turned to the left by `turn` radians."""
     upright = half_width * CIRCLE.real + 1j * half_height * CIRCLE.imag
     return _points(upright * cmath.exp(1j * turn) + complex(x, y))
 
 
 def box(left: float, bottom: float, right: float, top: float, rounding: float = 0.0) -> Points:
-    """Give an upright rectangle whose corners are quarters of a circle of radius `rounding`."""
+    """Return an upright rectangle whose corners are quarters of a circle of radius `rounding`."""
     if not rounding:
         return polygon((right, top), (left, top), (left, bottom), (right, bottom))
     in_left, in_right, low, high = left + rounding, right - rounding, bottom + rounding, top - rounding
@@ -84,12 +84,12 @@ def box(left: float, bottom: float, right: float, top: float, rounding: float = 
 
 
 def blob(*corners: Point) -> Points:
-    """Give a closed smooth curve inside these corners (Chaikin's corner cutting)."""
+    """Return a closed smooth curve inside these corners (Chaikin's corner cutting)."""
     return np.asarray(_chaikin(len(corners)) @ polygon(*corners))
 
 
 def limb(path: tuple[Point, ...], start_width: float, end_width: float) -> Points:
-    """Give a tapering band with round ends along the Bezier curve of the control points `path`."""
+    """Return a tapering band with round ends along the Bezier curve of the control points `path`."""
     spine, along = BEZIER[len(path)] @ np.asarray([complex(x, y) for x, y in path])
     along /= np.abs(along)
     radii = (start_width + (end_width - start_width) * SPINE) / 2
@@ -104,7 +104,7 @@ def _points(plane: Complex[np.ndarray, "V"]) -> Points:
 
 
 def panel(face: Points, left: float, bottom: float, right: float, top: float) -> Points:
-    """Give a rectangle painted on a slanted face, its edges given as fractions of the face.
+    """Return a rectangle painted on a slanted face, its edges given as fractions of the face.
 
     The four corners of `face`, as those of the result: bottom left, bottom right, top right, top left.
     """
@@ -116,12 +116,12 @@ def panel(face: Points, left: float, bottom: float, right: float, top: float) ->
 
 
 def _rotation(turn: float) -> Float[np.ndarray, "2 2"]:
-    """Give the matrix that, on the right of a row vector, turns it to the left."""
+    """Return the matrix that, on the right of a row vector, turns it to the left."""
     return np.asarray([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Give the colour darker (factor below 1) or lighter (above 1, 2 is white)."""
+    """Return the colour darker (factor below 1) or lighter (above 1, 2 is white)."""
     light, own = max(factor - 1, 0), min(factor, 1)
     red, green, blue = colour
     return (
@@ -132,7 +132,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
-    """Give the colour between the two that holds this share of the other."""
+    """Return the colour between the two that holds this share of the other."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
@@ -154,11 +154,11 @@ OPAQUE = 255
 
 @dataclass(frozen=True)
 class Piece:
-    """One thing drawn, or a whole object.
+    """An object, a part or an unnamed detail.
 
     Attributes:
-        name: of an object or a part; empty for what has no name of its own, such as a pupil or a stripe.
-        on: number of the piece that it is a detail of and whose mask keeps its pixels; 0 for an object.
+        name: Name of the object or part; empty for a detail such as a pupil or a stripe.
+        on: Number of the piece that this one belongs to and whose mask includes it; 0 for an object.
     """
 
     name: str
@@ -166,9 +166,9 @@ class Piece:
 
 
 class Canvas:
-    """A square sheet of stickers on a backdrop: a map of which sticker is on top gives picture and masks alike.
+    """Square canvas over a backdrop: a map of the topmost sticker gives both the image and the masks.
 
-    Shapes are stuck on at `FINENESS` times the backdrop's resolution; 0 is where the backdrop shows.
+    Shapes are drawn at `FINENESS` times the backdrop's resolution; 0 is the backdrop.
     """
 
     def __init__(self, backdrop: Image.Image) -> None:
@@ -181,7 +181,7 @@ class Canvas:
         self._owners = [0]
 
     def add(self, piece: Piece) -> int:
-        """Give the piece its number."""
+        """Add a piece and return its number."""
         self.pieces.append(piece)
         return len(self.pieces) - 1
 
@@ -198,7 +198,7 @@ class Canvas:
         return len(self._owners) - 1
 
     def image(self) -> Image.Image:
-        """Give the picture at its final size."""
+        """Return the image at its final size."""
         fine = np.take(np.asarray(self._colours, np.uint8).view(np.uint32)[:, 0], np.asarray(self._map))
         stuck = np.asarray(Image.frombuffer("RGBX", self._map.size, fine).reduce(FINENESS), np.uint16)  # H W 4
         shows = OPAQUE - stuck[..., 3:]
@@ -207,7 +207,7 @@ class Canvas:
         )
 
     def masks(self) -> Bool[np.ndarray, "pieces H W"]:
-        """Give what shows of each piece and of all that is drawn on it, at the middle of each final pixel."""
+        """Return the visible pixels of each piece, including the pieces on it, sampled at pixel centres."""
         middles = self._map.resize(self._backdrop.size, Image.Resampling.NEAREST)
         owners = np.asarray(self._owners)[np.asarray(middles)]  # H W
         belongs = np.eye(len(self.pieces), dtype=bool)  # to piece (row), what is owned by (column)
@@ -218,25 +218,25 @@ class Canvas:
 
 
 class Pen:
-    """Draws one object on a canvas, in the object's own units.
+    """Pen for one object on a canvas, in the object's own units.
 
-    An object stands on y = 0 around x = 0, looks to +x, y points up; it is about 2 wide or 2 high.
+    The object stands on y = 0, centred on x = 0, faces +x and is about 2 units wide or high; y points up.
     """
 
     def __init__(self, canvas: Canvas, name: str, foot: Point, unit: float, tilt: float, is_flipped: bool) -> None:
-        """Begin the object called `name` at `foot`, `unit` pixels to the unit, turned left by `tilt` radians."""
+        """Start the object `name` at `foot`, with `unit` pixels per unit, rotated to the left by `tilt` radians."""
         self.canvas, self._origin = canvas, np.asarray(foot)
         self.object = canvas.add(Piece(name, 0))
         mirror = np.asarray([[-unit if is_flipped else unit, 0.0], [0.0, -unit]])
         self._to_pixels = mirror @ _rotation(-tilt)
 
     def within(self, at: Point, turn: float = 0.0, size: float = 1.0) -> Pen:
-        """Give a pen for a group of parts of the same object, such as a head.
+        """Return a pen for a group of parts of the same object, such as a head.
 
         Args:
-            at: its origin, in this pen's units.
-            turn: how far it is turned to the left, in radians.
-            size: its unit, in this pen's units.
+            at: Origin, in this pen's units.
+            turn: Rotation to the left, in radians.
+            size: Length of its unit, in this pen's units.
         """
         pen = copy(self)
         pen._origin = np.asarray(at) @ self._to_pixels + self._origin
@@ -252,7 +252,7 @@ class Pen:
         return self._draw(Piece(name, on), shape, colour, None)
 
     def detail(self, shape: Points, colour: Colour, on: int) -> int:
-        """Draw something nameless without outline `on` a piece: a pupil, a stripe, a hub."""
+        """Draw an unnamed detail without outline `on` a piece: a pupil, a stripe, a hub."""
         return self._draw(Piece("", on), shape, colour, None)
 
     def _draw(self, piece: Piece, shape: Points, colour: Colour, ink: Colour | None) -> int:

@@ -1,4 +1,4 @@
-"""How a person looks; all measures are drawn by eye, in the units that `Pen` tells of."""
+"""Figure of a person; all measures in the units of `Pen`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _arm(pen: Pen, rng: np.random.Generator, side: int, skin: Colour, shirt: Col
 
 
 def _reach(start: Point, side: int, angle: float, length: float) -> Point:
-    """Give the place `length` away from `start`, outwards and then up by `angle` radians."""
+    """Return the place `length` away from `start`, outwards and then up by `angle` radians."""
     return start[0] + side * length * math.cos(angle), start[1] + length * math.sin(angle)
 
 

@@ -1,6 +1,6 @@
-"""Cartoon-Part: procedurally drawn scenes with exact, overlapping part masks, for a quick start without any download.
+"""Cartoon-Part: procedurally drawn scenes with exact, overlapping part masks, without any download.
 
-An object is a function that draws its named parts with a `Pen`. To add one: write it, name it in `FIGURES`, and name
+An object is a function that draws its named parts with a `Pen`. To add one: write it, add it to `FIGURES`, and list
 its parts in `data_manifests/cartoon_part.yaml`.
 """
 
@@ -16,15 +16,12 @@ from jaxtyping import Bool
 from PIL import Image
 
 from partseg_cli.data.cartoon.animals import bird, cat, dog
-from partseg_cli.data.cartoon.cycles import bicycle, motorbike
-from partseg_cli.data.cartoon.foreground import hide_some
 from partseg_cli.data.cartoon.grazers import cow, horse, sheep
 from partseg_cli.data.cartoon.indoor import bottle, pottedplant, tvmonitor
 from partseg_cli.data.cartoon.pen import Canvas, Pen, Points, ellipse
 from partseg_cli.data.cartoon.people import person
-from partseg_cli.data.cartoon.scenery import paint_backdrop, relight
-from partseg_cli.data.cartoon.transport import aeroplane, train
-from partseg_cli.data.cartoon.vehicles import bus, car
+from partseg_cli.data.cartoon.scenery import hide_some, paint_backdrop, relight
+from partseg_cli.data.cartoon.vehicles import aeroplane, bicycle, bus, car, motorbike, train
 from partseg_cli.data.converters.conversion import Conversion, Converted, SourceImage
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
@@ -55,19 +52,19 @@ FIGURES: dict[str, Figure] = {
 
 IMAGE_ROOT = "images"
 VAL_EVERY = 5
-"""One image in so many belongs to val."""
+"""Every so many images, one belongs to val."""
 
 SIZES = (64, 1024)
-"""Smallest side in pixels at which the parts can be made out, largest that is drawn in a few hundred megabytes."""
+"""Smallest and largest side in pixels: parts stay recognisable, drawing stays within a few hundred megabytes."""
 
 CROWDS = (0.6, 0.3, 0.1)
-"""How often a scene holds one, two, three objects."""
+"""Probabilities of one, two and three objects in a scene."""
 
 SIDEWAYS = 0.1
-"""How far an object may stand from the middle of its share of the scene, as a fraction of that share."""
+"""Largest offset of an object from the centre of its slot, as a fraction of the slot."""
 
 UNITS = ((0.34, 0.44), (0.27, 0.36), (0.22, 0.3))
-"""Length of an object's unit as a fraction of the picture's side, in scenes of one, two, three objects."""
+"""Length of an object's unit as a fraction of the image's side, in scenes of one, two, three objects."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,9 @@ class Drawn:
     """One object of a scene.
 
     Attributes:
-        name: such as "cat".
-        mask: its pixels that show.
-        parts: name and showing pixels of each of its parts; parts may overlap, one name may stand several times.
+        name: Name of the object, such as "cat".
+        mask: Visible pixels.
+        parts: Name and visible pixels of each part; parts may overlap, and one name may occur several times.
     """
 
     name: str
@@ -87,7 +84,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image with all that is in it, from back to front."""
+    """One image with its objects, from back to front."""
 
     image: Image.Image
     objects: tuple[Drawn, ...]
@@ -95,15 +92,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an object stands.
+    """Pose of an object in a scene.
 
     Attributes:
-        name: of the object.
-        x: of its foot, as a fraction of the picture's side from the left.
-        y: ... from the bottom.
-        unit: length of its unit as a fraction of the picture's side.
-        tilt: in radians, to the left.
-        is_flipped: whether it looks to the left.
+        name: Name of the object.
+        x: Horizontal position of the foot, as a fraction of the image's side from the left.
+        y: Vertical position of the foot, as a fraction of the image's side from the bottom.
+        unit: Length of the object's unit, as a fraction of the image's side.
+        tilt: Angle in radians, to the left.
+        is_flipped: True if the object faces left.
     """
 
     name: str
@@ -132,9 +129,9 @@ def draw_scene(seed: int, index: int, size: int) -> Scene:
 
 
 def place(rng: np.random.Generator, index: int) -> list[Placement]:
-    """Choose one to three objects and their places, from back to front.
+    """Choose one to three objects and their poses, from back to front.
 
-    The one in front is chosen by the scene's index, in turn, so that each object comes often and soon in every split.
+    The front object is chosen by the scene's index in turn, so that every split soon contains every object.
     """
     count = 1 + int(rng.choice(len(CROWDS), p=CROWDS))
     names = list(FIGURES)
@@ -155,7 +152,7 @@ def place(rng: np.random.Generator, index: int) -> list[Placement]:
 
 
 def find_objects(canvas: Canvas) -> tuple[Drawn, ...]:
-    """Give the objects on a canvas and their parts, as far as they show; what has no name only hides others."""
+    """Return the visible objects on a canvas with their visible parts; unnamed pieces only hide others."""
     masks = canvas.masks()
     shows = np.asarray(masks.any(axis=(1, 2)))
     objects: dict[int, list[tuple[str, Bool[np.ndarray, "H W"]]]] = {}
@@ -174,28 +171,30 @@ def find_objects(canvas: Canvas) -> tuple[Drawn, ...]:
 
 
 def convert(folder: Path, manifest: Manifest, *, images: int, seed: int, size: int) -> Conversion:
-    """Draw a data set: photos below `folder`, records to store.
+    """Build the conversion that draws a dataset, with its images in a subfolder of `folder`.
 
     Raises:
-        UsageError: `images`, `seed` or `size` is outside its rule.
+        UsageError: `images`, `seed` or `size` is out of range.
     """
     if images < 1:
-        raise UsageError(f"cartoon: images must be >= 1, got {images}; ask for at least one")
+        raise UsageError(f"cartoon: images must be >= 1, got {images}; draw at least one")
     if seed < 0:
         raise UsageError(f"cartoon: seed must be >= 0, got {seed}; choose another")
     if not SIZES[0] <= size <= SIZES[1]:
-        raise UsageError(f"cartoon: size must be from {SIZES[0]} to {SIZES[1]} pixels, got {size}; 128 is a good one")
-    photos = folder / IMAGE_ROOT
+        raise UsageError(
+            f"cartoon: size must be from {SIZES[0]} to {SIZES[1]} pixels, got {size}; 128 is a good choice"
+        )
+    image_folder = folder / IMAGE_ROOT
     items = [SourceImage(f"cartoon seed {seed} image {index}", index) for index in range(images)]
-    return Conversion(photos, items, partial(_draw, photos, manifest, seed, size), IMAGE_ROOT)
+    return Conversion(image_folder, items, partial(_draw, image_folder, manifest, seed, size), IMAGE_ROOT)
 
 
-def _draw(photos: Path, manifest: Manifest, seed: int, size: int, index: int) -> list[Converted]:
-    """Draw one image below `photos`, and give its record."""
+def _draw(image_folder: Path, manifest: Manifest, seed: int, size: int, index: int) -> list[Converted]:
+    """Draw one image into the folder `image_folder` and return its record."""
     scene = draw_scene(seed, index, size)
     image_id = f"cartoon_{index:05d}"
     file_name = f"{image_id}.png"
-    with atomic_write(photos / file_name, is_durable=False) as temporary:
+    with atomic_write(image_folder / file_name, is_durable=False) as temporary:
         scene.image.save(temporary, "PNG", compress_level=1)
     objects, parts = _annotations(scene, manifest)
     source = f"cartoon seed {seed} image {index}"
@@ -204,9 +203,9 @@ def _draw(photos: Path, manifest: Manifest, seed: int, size: int, index: int) ->
 
 
 def _annotations(scene: Scene, manifest: Manifest) -> tuple[tuple[Instance, ...], tuple[Part, ...]]:
-    """Give instances and parts as a store holds them.
+    """Return the instances and parts of a scene in the form of a store.
 
-    All parts have level 1: parts overlap only where one lies on the other, so painting by area is already exact.
+    All parts have level 1: parts overlap only where one covers another, so painting by area is already exact.
     """
     pairs = {(pair.object, pair.part): index for index, pair in enumerate(manifest.vocabulary.pairs)}
     objects, parts = [], []

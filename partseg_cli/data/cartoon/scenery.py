@@ -1,4 +1,4 @@
-"""Soft, cluttered backdrops: a meadow, a street, a room."""
+"""Backdrops of scenes, lighting, and objects in the foreground that hide some of a scene."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from partseg_cli.data.cartoon.pen import Colour, Points, box, ellipse, polygon, shade, tint
+from partseg_cli.data.cartoon.pen import Canvas, Colour, Pen, Points, box, ellipse, limb, polygon, shade, tint
 
 BLUR = 1 / 128
-"""Half the width of the box that the blur averages, as a fraction of the picture's side."""
+"""Half the width of the box that the blur averages, as a fraction of the image's side."""
 
 SHADOW = (0, 0, 0, 56)
 """Colour and opacity, of 255, of shadows."""
@@ -28,7 +28,7 @@ WINDOW, SUN, BARK = (250, 232, 160), (255, 240, 176), (126, 92, 66)
 
 
 class Backdrop:
-    """A picture to paint on; x goes to the right and y up, both from 0 to 1."""
+    """Image to paint on; x goes to the right and y up, both from 0 to 1."""
 
     def __init__(self, size: int, sky: Colour, ground: Colour, horizon: float) -> None:
         """Begin with a sky that pales towards the horizon above a ground that darkens away from it."""
@@ -55,7 +55,7 @@ class Backdrop:
         return corners
 
     def soft(self) -> Image.Image:
-        """Give the picture, a little out of focus."""
+        """Return the image, a little out of focus."""
         return self._picture.filter(ImageFilter.BoxBlur(BLUR * self.size))
 
 
@@ -69,7 +69,7 @@ def paint_backdrop(rng: np.random.Generator, size: int, shadows: list[Points]) -
 
 
 def relight(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Change light and hue of the whole picture, as the time of day does."""
+    """Change light and hue of the whole image, as the time of day does."""
     gains = rng.uniform(0.82, 1.12) * rng.uniform(0.94, 1.06, 3)
     pixels = np.asarray(picture) * gains + rng.uniform(-8, 8)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
@@ -181,3 +181,46 @@ def _sofa(backdrop: Backdrop, rng: np.random.Generator, foot: float) -> None:
     backdrop.fill(box(x - 0.03, foot - 0.05, x + 0.53, foot + 0.13, 0.03), fabric)
     for left in (x + 0.08, x + 0.32):
         backdrop.fill(box(left, foot + 0.1, left + 0.13, foot + 0.24, 0.03), tint(FABRICS, rng))
+
+
+HIDDEN = 0.3
+"""How often something stands in front."""
+
+HEDGES = ((90, 140, 70), (120, 160, 80), (70, 120, 84))
+WOODS = ((150, 110, 72), (196, 170, 130), (110, 110, 118))
+BALLS = ((226, 70, 70), (70, 130, 220), (246, 200, 70), (240, 240, 240))
+
+
+def hide_some(canvas: Canvas, rng: np.random.Generator, size: int) -> None:
+    """Draw something nameless in front of some scenes."""
+    if rng.random() < HIDDEN:
+        foot = (float(rng.uniform(0.05, 0.95)) * size, float(rng.uniform(0.9, 1.02)) * size)
+        pen = Pen(canvas, "", foot, 0.3 * size, 0.0, bool(rng.random() < 0.5))
+        kinds: tuple[Callable[[Pen, np.random.Generator], None], ...] = (_bush, _post, _ball, _fence)
+        kinds[rng.integers(len(kinds))](pen, rng)
+
+
+def _bush(pen: Pen, rng: np.random.Generator) -> None:
+    leaves = tint(HEDGES, rng)
+    for x, y in ((-0.4, 0.12), (0.4, 0.12), (0.0, 0.26)):
+        pen.part("", ellipse(x, y, rng.uniform(0.3, 0.44), rng.uniform(0.26, 0.4)), leaves)
+
+
+def _post(pen: Pen, rng: np.random.Generator) -> None:
+    wood, height = tint(WOODS, rng), rng.uniform(0.9, 2.4)
+    pole = pen.part("", box(-0.1, -0.2, 0.1, height), wood)
+    pen.detail(box(-0.05, -0.1, 0.0, height - 0.1), shade(wood, 1.3), on=pole)
+
+
+def _ball(pen: Pen, rng: np.random.Generator) -> None:
+    colour, radius = tint(BALLS, rng), rng.uniform(0.24, 0.4)
+    ball = pen.part("", ellipse(0.0, radius, radius, radius), colour)
+    for turn in (0.4, 1.9):
+        pen.detail(ellipse(0.0, radius, radius * 0.9, radius * 0.16, turn), shade(colour, 0.7), on=ball)
+
+
+def _fence(pen: Pen, rng: np.random.Generator) -> None:
+    wood = tint(WOODS, rng)
+    pen.part("", limb(((-0.75, 0.3), (0.75, 0.3)), 0.12, 0.12), shade(wood, 0.9))
+    for x in (-0.6, -0.2, 0.2, 0.6):
+        pen.part("", box(x - 0.09, -0.1, x + 0.09, 0.55, 0.05), wood)

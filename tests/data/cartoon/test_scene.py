@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from partseg_cli.data.cartoon.foreground import HIDDEN, hide_some
 from partseg_cli.data.cartoon.pen import Canvas, Pen, box
 from partseg_cli.data.cartoon.scene import FIGURES, Scene, convert, draw_scene, find_objects
-from partseg_cli.data.cartoon.scenery import relight
+from partseg_cli.data.cartoon.scenery import HIDDEN, hide_some, relight
 from partseg_cli.data.converters.conversion import Converted
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.rle import NONE
