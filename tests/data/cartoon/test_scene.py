@@ -309,10 +309,10 @@ def test_the_store_gives_back_the_flat_maps_of_the_topmost_parts(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"images": 0}, "cartoon: images must be >= 1, got 0; ask for at least one"),
+        ({"images": 0}, "cartoon: images must be >= 1, got 0; draw at least one"),
         ({"seed": -1}, "cartoon: seed must be >= 0, got -1; choose another"),
-        ({"size": 63}, "cartoon: size must be from 64 to 1024 pixels, got 63; 128 is a good one"),
-        ({"size": 1025}, "cartoon: size must be from 64 to 1024 pixels, got 1025; 128 is a good one"),
+        ({"size": 63}, "cartoon: size must be from 64 to 1024 pixels, got 63; 128 is a good choice"),
+        ({"size": 1025}, "cartoon: size must be from 64 to 1024 pixels, got 1025; 128 is a good choice"),
     ],
 )
 def test_bad_values_are_refused_before_anything_is_drawn(tmp_path, values, message):
