@@ -30,13 +30,11 @@ TABLE = {
 """Part -> what it may import besides `errors` and itself. `pipeline` may import all but `cli`; for `cli` see below."""
 
 PENDING = {
-    "cli -> data",
     "cli -> evaluation",
     "cli -> runtime",
     "cli -> training",
     "evaluation -> config",
     "evaluation -> models",
-    "io -> data",
     "reports -> inference",
     "runtime -> config",
     "runtime -> training",

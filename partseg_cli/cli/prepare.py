@@ -105,10 +105,8 @@ def prepare(
 
     Your own: **partseg prepare coco DIR --annotations a.json --as train --annotations b.json --as val --object car**
     """
-    from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
     from partseg_cli.errors import UsageError
     from partseg_cli.pipeline import prepare as story
-    from partseg_cli.runtime.pool import usable_cores
 
     if listed:
         _show_catalogue()
@@ -130,10 +128,10 @@ def prepare(
         allow_resize=allow_resize,
         split_list=split_list,
         preview=preview,
-        workers=usable_cores() if workers is None else workers,
-        drawing=CartoonOptions(images, seed, size),
+        workers=workers,
+        drawing=story.CartoonOptions(images, seed, size),
         overwrite=overwrite,
-        own=CocoOptions(tuple(annotations or ()), tuple(splits or ()), object_name),
+        own=story.CocoOptions(tuple(annotations or ()), tuple(splits or ()), object_name),
         track=show.track,
         log=show.note,
     )
@@ -143,12 +141,12 @@ def prepare(
 def _show_catalogue() -> None:
     from rich.table import Table
 
-    from partseg_cli.data.catalogue import catalogue
+    from partseg_cli.pipeline.prepare import load_manifests
 
     table = Table(title="data sets", caption="and coco: a set of your own", caption_justify="left")
     for column in ("name", "objects", "pairs", "train", "val"):
         table.add_column(column, justify="left" if column == "name" else "right")
-    for manifest in catalogue():
+    for manifest in load_manifests():
         expected = manifest.expected
         counts = [f"{expected[split]:,}" if split in expected else "-" for split in ("train", "val")]
         words = manifest.vocabulary
@@ -159,12 +157,12 @@ def _show_catalogue() -> None:
 def _show_explained(name: str) -> None:
     from rich.table import Table
 
-    from partseg_cli.data.catalogue import explain
+    from partseg_cli.pipeline.prepare import describe_dataset
 
     table = Table(title=name, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for what, text in explain(name):
+    for what, text in describe_dataset(name):
         table.add_row(what, text)
     show.table(table)
 

@@ -91,6 +91,11 @@ def manifest_names() -> list[str]:
     return sorted(path.stem.replace("_", "-") for path in packaged("data_manifests").glob("*.yaml"))
 
 
+def load_manifests() -> list[Manifest]:
+    """Load all packaged manifests, by name."""
+    return [load_manifest(name) for name in manifest_names()]
+
+
 def load_manifest(name: str) -> Manifest:
     """Read the packaged manifest of the data set `name`.
 

@@ -24,7 +24,7 @@ from partseg_cli.data.record import Record, RecordKey
 from partseg_cli.errors import DataError, PartsegError, VocabularyError, one_line
 from partseg_cli.io.atomic import atomic_write, disk_error, write_json
 from partseg_cli.io.hashing import digest
-from partseg_cli.io.images import open_photo
+from partseg_cli.io.images import open_image
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-store-1"
@@ -231,7 +231,7 @@ class Store:
         Raises:
             DataError: it is missing or broken, or has another size than when it was prepared.
         """
-        photo = open_photo(self.image_path(record), upright=record.upright)
+        photo = open_image(self.image_path(record), upright=record.upright)
         if photo.size != (record.width, record.height):
             raise DataError(
                 f"{record.file_name}: must be {record.width}x{record.height} as prepared, "

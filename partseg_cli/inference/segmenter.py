@@ -17,7 +17,7 @@ from partseg_cli.data.loading.transforms import image_to_tensor
 from partseg_cli.errors import DataError
 from partseg_cli.inference.protocols import pred_all
 from partseg_cli.inference.query import Query
-from partseg_cli.io.images import find_photos, open_photo
+from partseg_cli.io.images import find_images, open_image
 from partseg_cli.models.builder import load_model
 from partseg_cli.models.checkpoints.checkpoint import Header
 from partseg_cli.models.clip.model import check_words
@@ -104,7 +104,7 @@ def read_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image | Dat
     seen: set[str] = set()
     for given in paths:
         try:
-            found = find_photos([given])
+            found = find_images([given])
         except DataError as error:
             yield given, error
             continue
@@ -114,6 +114,6 @@ def read_images(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image | Dat
                 continue
             seen.add(key)
             try:
-                yield path, open_photo(path, upright=True)
+                yield path, open_image(path, upright=True)
             except DataError as error:
                 yield path, error

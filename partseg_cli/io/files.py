@@ -79,6 +79,26 @@ def check_links(source: Path, folders: Iterable[Path], files: Iterable[Path]) ->
             is_inside(source, file)
 
 
+def list_files(source: Path, folder: Path) -> list[str]:
+    """List the names in a folder, sorted, without ignored files; none if there is no folder.
+
+    Raises:
+        DataError: the folder cannot be read, or a link leads out of `source` or in a circle.
+    """
+    is_inside(source, folder)
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_symlink()) for entry in entries if not is_ignored_file(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: must be readable, got {error.strerror}; check its permissions") from error
+    for name, is_link in found:
+        if is_link:
+            is_inside(source, folder / name)
+    return sorted(name for name, _ in found)
+
+
 def absolute(path: Path) -> Path:
     """Give the absolute path without "..", links not followed."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links

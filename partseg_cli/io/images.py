@@ -42,7 +42,7 @@ TURNS = {
 """What brings a photo of this EXIF orientation (EXIF 2.3, tag 274) upright."""
 
 
-def open_photo(path: Path, *, upright: bool) -> Image.Image:
+def open_image(path: Path, *, upright: bool) -> Image.Image:
     """Give the photo as 8-bit RGB, fully decoded; transparent pixels lie over white.
 
     Args:
@@ -59,7 +59,7 @@ def open_photo(path: Path, *, upright: bool) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def photo_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """Give width and height in pixels as stored, from the head of the file alone.
 
     Raises:
@@ -69,13 +69,13 @@ def photo_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def check_photo(path: Path) -> tuple[int, int]:
-    """Prove by decoding that `open_photo` can read the photo, and give width and height in pixels as stored.
+def verify_image(path: Path) -> tuple[int, int]:
+    """Prove by decoding that `open_image` can read the photo, and give width and height in pixels as stored.
 
     Raises:
-        DataError: as `open_photo`.
+        DataError: as `open_image`.
     """
-    return open_photo(path, upright=False).size
+    return open_image(path, upright=False).size
 
 
 def turn_of(path: Path) -> Image.Transpose | None:
@@ -90,7 +90,7 @@ def turn_of(path: Path) -> Image.Transpose | None:
         return None
 
 
-def find_photos(paths: Sequence[Path]) -> list[Path]:
+def find_images(paths: Sequence[Path]) -> list[Path]:
     """Give the photos that files, folders and patterns such as `photos/*.jpg` stand for: in order, each once.
 
     A folder stands for the photos right in it, by suffix and sorted; hidden files are left out.

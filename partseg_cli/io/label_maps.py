@@ -1,4 +1,4 @@
-"""Pictures whose pixels are numbers that mean something: read as they are, never turned into colours."""
+"""Label maps as image files: values are read as stored, never converted to colours."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.atomic import atomic_write
-from partseg_cli.io.images import photo_size
+from partseg_cli.io.images import image_size
 
 VOID_8, VOID_16 = 255, 65535
 """Value of a pixel without a label in a PNG of 8 and of 16 bits."""
@@ -21,26 +20,23 @@ GOLDEN_RATIO = 0.618034
 """Hue step of the palette: it keeps neighbouring colours apart for any number of them."""
 
 
-def read_numbers(path: Path, kind: str, reason: str) -> tuple[str, Shaped[np.ndarray, "..."]]:
-    """Give mode and values of a picture; of a palette the indices count.
+def read_label_image(path: Path, kind: str = "PNG") -> tuple[str, Shaped[np.ndarray, "..."]]:
+    """Read the Pillow mode and the values of an image file, the indices of one with a palette.
 
     Args:
-        path: of the file.
-        kind: its format, as Pillow calls it, such as "PNG".
-        reason: of the defect that it is otherwise.
+        path: Path of the file.
+        kind: Pillow's name of the format.
 
     Raises:
-        DefectError: it is missing, something else, larger than a photo may be, or not whole.
+        DataError: the file is missing, of another format, larger than an image may be, or not whole.
     """
+    image_size(path)
     try:
-        photo_size(path)
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=(kind,)) as image:
             return image.mode, np.array(image)
-    except DataError as error:
-        raise InvalidAnnotationError(reason, str(error).replace(str(path), path.name)) from error
     except Exception as error:  # Pillow raises whatever broken bytes lead it to
-        why = one_line(str(error).replace(str(path), path.name)) or type(error).__name__
-        raise InvalidAnnotationError(reason, f"{path.name}: {why}") from error
+        why = one_line(error).replace(str(path), path.name) or type(error).__name__
+        raise DataError(f"{path}: {why}") from error
 
 
 def palette(count: int) -> UInt8[np.ndarray, "{count} 3"]:

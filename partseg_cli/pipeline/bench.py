@@ -20,7 +20,7 @@ from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.store import Store
 from partseg_cli.evaluation.spec import open_data
 from partseg_cli.inference import segmenter as inference
-from partseg_cli.io.images import find_photos, open_photo
+from partseg_cli.io.images import find_images, open_image
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline.predict import Predictor
@@ -252,13 +252,13 @@ def bench_predict(
         DataError: a photo is missing or cannot be read.
         OutOfMemoryError: a forward pass takes too much.
     """
-    segmenter, found = predictor.segmenter, find_photos(photos)
+    segmenter, found = predictor.segmenter, find_images(photos)
     compute, turns = segmenter.compute, cycle(found)
     watch = Stopwatch((PHOTO, TOWER, TEXT, DECODER, LABEL_MAP, REST), waiter(compute.device))
 
     def group(size: int) -> None:
         with watch.section(PHOTO):
-            pictures = [open_photo(path, upright=True) for path in islice(turns, size)]
+            pictures = [open_image(path, upright=True) for path in islice(turns, size)]
         for _ in watch.each(segmenter.segment(pictures, predictor.query), LABEL_MAP):
             pass
 

@@ -22,12 +22,14 @@ from partseg_cli.data.converters.conversion import (
 )
 from partseg_cli.data.converters.plan import (
     OWN,
-    CartoonOptions,
-    CocoOptions,
     ConversionPlan,
     plan_coco_conversion,
     plan_published_conversion,
 )
+from partseg_cli.data.converters.plan import CartoonOptions as CartoonOptions
+from partseg_cli.data.converters.plan import CocoOptions as CocoOptions
+from partseg_cli.data.manifest import Manifest, load_manifest
+from partseg_cli.data.manifest import load_manifests as load_manifests
 from partseg_cli.data.quality.conversion_report import ConversionStats, CountCheck, audit, to_json
 from partseg_cli.data.record import Record
 from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
@@ -35,10 +37,13 @@ from partseg_cli.errors import DataError, UsageError
 from partseg_cli.io.atomic import atomic_write, write_json
 from partseg_cli.io.journal import Journal, clear_journals
 from partseg_cli.io.label_maps import write_png
+from partseg_cli.io.paths import data_dir
 from partseg_cli.reports.figures import draw_tile
 from partseg_cli.reports.overlay import contact_sheet
-from partseg_cli.runtime.pool import Track, in_order, silent
+from partseg_cli.runtime.pool import Track, in_order, silent, usable_cores
 
+STORED = 3130
+"""Bytes of the masks of an image with 2 objects and 10 parts at 500x375, as measured; for manifests without a size."""
 COPIED = "images"
 PREVIEW = "preview.png"
 SAME_NAME = "another image has the same name"
@@ -118,7 +123,7 @@ def prepare(
     allow_resize: bool = False,
     split_list: Path | None = None,
     preview: int = 0,
-    workers: int = 1,
+    workers: int | None = 1,
     drawing: CartoonOptions | None = None,
     overwrite: bool = False,
     own: CocoOptions | None = None,
@@ -136,7 +141,8 @@ def prepare(
         allow_resize: whether masks of another size than their photo are scaled to it, not refused.
         split_list: a list of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
         preview: number of converted images on `preview.png`; 0 = no picture.
-        workers: number of processes, at most; more than one only from a guarded main module (`multiprocessing`).
+        workers: Largest number of processes, None for one per core. More than one needs a guarded main module, see
+            `multiprocessing`.
         drawing: for a data set that is drawn.
         overwrite: whether such a set may take the place of one that is there.
         own: for "coco".
@@ -147,6 +153,7 @@ def prepare(
         UsageError: an option belongs to another data set, or does not fit the source.
         DataError: the source is missing or of another kind, nothing could be converted, or `strict` found a defect.
     """
+    workers = usable_cores() if workers is None else workers
     if workers < 1:
         raise UsageError(f"--workers must be >= 1, got {workers}")
     if name == OWN:
@@ -285,6 +292,41 @@ def _check(name: str, found: int, tally: ConversionStats, strict: bool) -> None:
     if not tally.images.total():
         reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(s.reason for s in tally.skipped).items())
         raise DataError(f"{name}: at least one image must convert, got none of {found} ({reasons})")
+
+
+def describe_dataset(name: str) -> list[tuple[str, str]]:
+    """Describe a published dataset: rows of a heading and a text, in the order in which a user needs them.
+
+    Raises:
+        DataError: there is no such dataset.
+    """
+    manifest = load_manifest(name)
+    vocabulary = manifest.vocabulary
+    images = ", ".join(f"{split} {count:,}" for split, count in manifest.expected.items()) or "no published count"
+    whole = f"; {manifest.annotated:,} annotated in all of it" if manifest.annotated else ""
+    seen = sum(vocabulary.is_seen)
+    unseen = ", ".join(vocabulary.unseen_objects) or "none"
+    rows = [("what", manifest.title), ("home page", manifest.homepage), ("licence", manifest.licence)]
+    rows += [("get", manifest.source)]
+    for archive in manifest.archives:
+        known = [f"{key} {archive[key]}" for key in ("size", "sha256") if key in archive]
+        rows.append(("archive", "; ".join([f"{archive['name']}: {archive['what']}", *known])))
+    rows += [
+        ("put it into", f"{data_dir() / 'raw' / name}, or name its folder with --source"),
+        ("becomes", f"{data_dir() / name}, or --out"),
+        ("needs on disk", _describe_disk(manifest)),
+        ("images", images + whole),
+        ("objects", f"{len(manifest.objects)}, {len(vocabulary.objects)} of them with parts; unseen: {unseen}"),
+        ("pairs", f"{len(vocabulary.pairs)}: {seen} seen, {len(vocabulary.pairs) - seen} unseen"),
+    ]
+    return rows + [("note", note) for note in manifest.notes]
+
+
+def _describe_disk(manifest: Manifest) -> str:
+    images = sum(manifest.expected.values()) or manifest.annotated
+    size = manifest.stored or STORED
+    store = f"about {max(1, round(images * size / 1e6)):,} MB" if images else f"about {size / 1e3:.0f} kB an image"
+    return f"{store} for the masks; the images are read from the source (with --copy-images, their size is added)"
 
 
 def draw_preview(store: Store, count: int) -> Path:

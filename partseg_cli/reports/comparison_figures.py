@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.record import Record
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError
-from partseg_cli.io.label_maps import VOID_8, VOID_16, palette, read_numbers, write_png
+from partseg_cli.io.label_maps import VOID_8, VOID_16, palette, read_label_image, write_png
 from partseg_cli.reports.overlay import PAPER, colour, contact_sheet, with_legend
 
 PREDICTIONS = "predictions"
@@ -115,9 +114,10 @@ def _prediction(side: Side, record: Record, pairs: int) -> Int[np.ndarray, "H W"
     """Read the predicted pair of each pixel, -1 = none."""
     path = side.folder / PREDICTIONS / f"{record.image_id}.png"
     try:
-        _, values = read_numbers(path, "PNG", "prediction")
-    except InvalidAnnotationError as error:
-        raise DataError(f"{path}: must be a saved prediction, got {error.detail}; evaluate again") from error
+        _, values = read_label_image(path)
+    except DataError as error:
+        why = str(error).replace(str(path), path.name)
+        raise DataError(f"{path}: must be a saved prediction, got {why}; evaluate again") from error
     labels = values.astype(np.int64)
     labels[labels == (VOID_8 if pairs < VOID_8 else VOID_16)] = -1
     if labels.shape != (record.height, record.width) or labels.max(initial=-1) >= pairs:

@@ -24,7 +24,7 @@ from timing import rounds
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
-from partseg_cli.io.images import open_photo
+from partseg_cli.io.images import open_image
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -136,7 +136,7 @@ def main() -> None:
     if SAMPLES.is_dir():
         image = next((SAMPLES / "pascal_part/JPEGImages").glob("*.jpg"))
         line = draw(375, 500, 2, 10).to_json()
-        best = rounds({"ours": lambda: load(line), "image": lambda: open_photo(image, upright=False)}, repeats=20)
+        best = rounds({"ours": lambda: load(line), "image": lambda: open_image(image, upright=False)}, repeats=20)
         print(f"the same against decoding a image of that size: {best['ours'] / best['image']:.2f} x")
     grown, held = growth()
     print(f"a worker after {RECORDS:,} records: {grown:+.1f} MB (target < 5); holding them: {held:+.0f} MB")

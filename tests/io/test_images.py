@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from partseg_cli.errors import DataError
 from partseg_cli.io.files import describe_file
-from partseg_cli.io.images import SUFFIXES, check_photo, find_photos, open_photo, photo_size
+from partseg_cli.io.images import SUFFIXES, find_images, image_size, open_image, verify_image
 
 FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
 
@@ -24,7 +24,7 @@ def saved(image: Image.Image, path: Path, **options) -> Path:
 
 
 def pixels_of(path: Path, *, upright: bool = False) -> np.ndarray:
-    photo = open_photo(path, upright=upright)
+    photo = open_image(path, upright=upright)
     assert photo.mode == "RGB"
     return np.asarray(photo)
 
@@ -116,9 +116,9 @@ def test_numbers_without_a_range_are_refused(tmp_path, dtype, mode):
         "convert it to PNG or JPEG"
     )
     with pytest.raises(DataError, match=exactly(message)):
-        open_photo(path, upright=True)
+        open_image(path, upright=True)
     with pytest.raises(DataError, match=exactly(message)):
-        check_photo(path)
+        verify_image(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -131,7 +131,7 @@ def test_upright_obeys_the_exif_orientation(tmp_path, orientation, suffix):
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     np.testing.assert_array_equal(pixels_of(path, upright=True), expected)
     np.testing.assert_array_equal(pixels_of(path, upright=False), np.asarray(colours()))
-    assert photo_size(path) == check_photo(path) == (5, 3)
+    assert image_size(path) == verify_image(path) == (5, 3)
 
 
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path):
@@ -149,13 +149,13 @@ def test_a_broken_exif_block_leaves_the_photo_readable(tmp_path, block):
 
 def test_the_size_of_a_photo_is_width_then_height(tmp_path):
     path = saved(colours(width=7, height=4), tmp_path / "a.jpg")
-    assert photo_size(path) == check_photo(path) == (7, 4)
+    assert image_size(path) == verify_image(path) == (7, 4)
 
 
 def test_a_missing_photo_is_named(tmp_path):
     path = tmp_path / "a.jpg"
     message = f"{path}: must be a readable photo, got No such file or directory; check the path"
-    for read in (photo_size, check_photo):
+    for read in (image_size, verify_image):
         with pytest.raises(DataError, match=exactly(message)):
             read(path)
 
@@ -163,7 +163,7 @@ def test_a_missing_photo_is_named(tmp_path):
 def test_a_folder_is_no_photo(tmp_path):
     message = f"{tmp_path}: must be a readable photo, got Is a directory; check the path"
     with pytest.raises(DataError, match=exactly(message)):
-        open_photo(tmp_path, upright=True)
+        open_image(tmp_path, upright=True)
 
 
 @pytest.mark.parametrize(
@@ -182,21 +182,21 @@ def test_what_is_no_photo_is_described(tmp_path, content, what):
     assert describe_file(path) == what
     message = f"{path}: must be a photo ({FORMATS}), got {what}; get or convert it again"
     with pytest.raises(DataError, match=exactly(message)):
-        photo_size(path)
+        image_size(path)
 
 
 def test_a_truncated_photo_shows_only_when_decoded(tmp_path):
     path = saved(colours(64, 48), tmp_path / "a.jpg")
     path.write_bytes(path.read_bytes()[:-100])
-    assert photo_size(path) == (64, 48)
+    assert image_size(path) == (64, 48)
     why = "image file is truncated \\(\\d+ bytes not processed\\)"
     message = (
         f"^{re.escape(str(path))}: a photo must be whole, got one that cannot be decoded \\({why}\\); get it again$"
     )
     with pytest.raises(DataError, match=message):
-        check_photo(path)
+        verify_image(path)
     with pytest.raises(DataError, match=message):
-        open_photo(path, upright=True)
+        open_image(path, upright=True)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif", "a.gif", "a.bmp", "a.ppm"])
@@ -205,14 +205,14 @@ def test_any_cut_gives_one_line(tmp_path, name):
     for length in range(0, len(whole) - 40, 41):
         (tmp_path / name).write_bytes(whole[:length])
         with pytest.raises(DataError) as caught:
-            check_photo(tmp_path / name)
+            verify_image(tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
 def test_more_than_100_megapixels_are_refused_before_decoding(tmp_path):
     path = header(tmp_path / "a.ppm", 10_001, 10_000)
     message = f"{path}: a photo must have at most 100 megapixels, got 10001x10000; make it smaller"
-    for read in (photo_size, check_photo):
+    for read in (image_size, verify_image):
         with pytest.raises(DataError, match=exactly(message)):
             read(path)
 
@@ -221,20 +221,20 @@ def test_a_decompression_bomb_is_refused_in_our_words(tmp_path):
     path = header(tmp_path / "a.ppm", 20_000, 10_000)
     message = f"{path}: a photo must have at most 100 megapixels, got more than 178; make it smaller"
     with pytest.raises(DataError, match=exactly(message)):
-        photo_size(path)
+        image_size(path)
 
 
 def test_exactly_100_megapixels_pass_without_a_warning(tmp_path):
     path = header(tmp_path / "a.ppm", 10_000, 10_000)
     with warnings.catch_warnings(record=True, action="always") as caught:
-        assert photo_size(path) == (10_000, 10_000)
+        assert image_size(path) == (10_000, 10_000)
     assert caught == []
 
 
 def test_real_photos_are_whole(samples):
-    photos = find_photos([samples / "pascal_part" / "JPEGImages"])
+    photos = find_images([samples / "pascal_part" / "JPEGImages"])
     assert len(photos) == 18
-    assert check_photo(photos[0]) == (320, 213)
+    assert verify_image(photos[0]) == (320, 213)
 
 
 @pytest.fixture
@@ -249,49 +249,49 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_folder_stands_for_the_photos_right_in_it(folder):
-    assert find_photos([folder]) == [folder / "a.PNG", folder / "b.jpg", folder / "c[1].jpeg"]
+    assert find_images([folder]) == [folder / "a.PNG", folder / "b.jpg", folder / "c[1].jpeg"]
 
 
 def test_a_named_file_needs_no_suffix_of_a_photo(folder):
-    assert find_photos([folder / "notes.txt"]) == [folder / "notes.txt"]
+    assert find_images([folder / "notes.txt"]) == [folder / "notes.txt"]
 
 
 def test_a_pattern_stands_for_its_files(folder):
-    assert find_photos([folder / "*.jp*"]) == [folder / "b.jpg", folder / "c[1].jpeg"]
-    assert find_photos([folder.absolute() / "?.jpg"]) == [folder.absolute() / "b.jpg"]
+    assert find_images([folder / "*.jp*"]) == [folder / "b.jpg", folder / "c[1].jpeg"]
+    assert find_images([folder.absolute() / "?.jpg"]) == [folder.absolute() / "b.jpg"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(folder):
-    assert find_photos([folder / "c[1].jpeg"]) == [folder / "c[1].jpeg"]
+    assert find_images([folder / "c[1].jpeg"]) == [folder / "c[1].jpeg"]
 
 
 def test_paths_keep_their_order_and_come_once(folder):
     paths = [folder / "c[1].jpeg", folder, folder / ".." / "photos" / "b.jpg", (folder / "b.jpg").absolute()]
-    assert find_photos(paths) == [folder / "c[1].jpeg", folder / "a.PNG", folder / "b.jpg"]
+    assert find_images(paths) == [folder / "c[1].jpeg", folder / "a.PNG", folder / "b.jpg"]
 
 
 def test_no_path_at_all_is_refused():
     with pytest.raises(
         DataError, match=exactly("photos: needs at least one file, folder or pattern, got none; name one")
     ):
-        find_photos([])
+        find_images([])
 
 
 def test_a_path_to_nothing_is_refused(folder):
     message = "photos/z.jpg: must be a photo, a folder of photos or a pattern, got nothing there; check the path"
     with pytest.raises(DataError, match=exactly(message)):
-        find_photos([folder, folder / "z.jpg"])
+        find_images([folder, folder / "z.jpg"])
 
 
 def test_a_pattern_without_a_match_is_refused(folder):
     with pytest.raises(
         DataError, match=exactly("photos/*.webp: a pattern must match at least one file, got none; check it")
     ):
-        find_photos([folder / "*.webp"])
+        find_images([folder / "*.webp"])
 
 
 def test_a_folder_without_photos_is_refused(folder):
     (folder / "empty").mkdir()
     message = f"photos/empty: a folder must hold photos ({' '.join(sorted(SUFFIXES))}), got none; name another"
     with pytest.raises(DataError, match=exactly(message)):
-        find_photos([folder / "empty"])
+        find_images([folder / "empty"])

@@ -12,13 +12,12 @@ from command_line import tiny
 from PIL import Image
 from scipy.io import savemat
 
-from partseg_cli.data.catalogue import explain
 from partseg_cli.data.converters.plan import CartoonOptions, CocoOptions
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.io.images import open_photo
-from partseg_cli.pipeline.prepare import prepare
+from partseg_cli.io.images import open_image
+from partseg_cli.pipeline.prepare import describe_dataset, prepare
 
 HEIGHT, WIDTH = 30, 50
 STEMS = ("2008_000652", "2008_000700", "2008_000726", "2010_000145")
@@ -255,13 +254,13 @@ def test_a_store_with_copies_needs_no_source_and_may_move(release, tmp_path):
     shutil.move(tmp_path / "store", tmp_path / "moved")
     store = Store.open(tmp_path / "moved")
     assert {r.image_id: store.image_path(r).read_bytes() for _, r in iterate(store)} == before
-    assert {open_photo(store.image_path(r), upright=False).size for _, r in iterate(store)} == {(WIDTH, HEIGHT)}
+    assert {open_image(store.image_path(r), upright=False).size for _, r in iterate(store)} == {(WIDTH, HEIGHT)}
 
 
 def test_a_drawn_store_may_be_asked_for_copies_too(tmp_path):
     prepare("cartoon-part", out=tmp_path / "store", copy_images=True, drawing=CartoonOptions(images=3, seed=0, size=64))
     store = Store.open(tmp_path / "store")
-    sizes = [open_photo(store.image_path(record), upright=False).size for _, record in iterate(store)]
+    sizes = [open_image(store.image_path(record), upright=False).size for _, record in iterate(store)]
     assert sizes == [(64, 64)] * 3
 
 
@@ -349,7 +348,7 @@ def test_a_copied_set_of_ones_own_needs_no_source(own_set, tmp_path):
     prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, copy_images=True)
     shutil.rmtree(own_set)
     store = Store.open(tmp_path / "store")
-    assert {open_photo(store.image_path(record), upright=False).size for _, record in iterate(store)} == {
+    assert {open_image(store.image_path(record), upright=False).size for _, record in iterate(store)} == {
         (WIDTH, HEIGHT)
     }
 
@@ -455,7 +454,7 @@ def test_a_data_set_is_explained_and_nothing_is_converted(partseg, tmp_path, mon
     [("pascal-part-116", "about 29 MB"), ("cityscapes-panoptic-parts", "about 400 MB"), ("cartoon-part", "about 3 kB")],
 )
 def test_the_room_that_a_store_takes_is_told(name, size):
-    assert dict(explain(name))["needs on disk"].startswith(size)
+    assert dict(describe_dataset(name))["needs on disk"].startswith(size)
 
 
 def test_prepare_without_a_name_points_to_the_list(partseg):

@@ -19,10 +19,9 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError
+from partseg_cli.data.converters.conversion import InvalidAnnotationError, read_pixels
 from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.files import absolute, check_links, describe_file, describe_folder, folders_at, is_ignored_file
-from partseg_cli.io.label_maps import read_numbers
 
 FOLDERS = ("images/ADE", "ADE20K_2021_17_01/images/ADE", "*/ADE20K_2021_17_01/images/ADE")
 SPLITS = {"training": "train", "validation": "val"}
@@ -170,10 +169,7 @@ def visible_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
     Raises:
         DefectError: it is not whole, or no 8-bit grey PNG.
     """
-    mode, values = read_numbers(path, "PNG", BROKEN_MASK)
-    if mode != "L":
-        raise InvalidAnnotationError(BROKEN_MASK, f"{path.name}: must be grey of 8 bits (mode L), got mode {mode}")
-    return np.asarray(values == VISIBLE)
+    return np.asarray(read_pixels(path, ["L"], "grey of 8 bits (mode L)", BROKEN_MASK) == VISIBLE)
 
 
 def _things(content: bytes) -> dict[int, Thing]:

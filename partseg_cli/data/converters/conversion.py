@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import check_photo, open_photo
+from partseg_cli.io.images import open_image, verify_image
+from partseg_cli.io.label_maps import read_label_image
 
 NO_PHOTO = "photo is missing"
 BROKEN_PHOTO = "photo cannot be used"
@@ -157,6 +160,28 @@ class Conversion:
         return replace(outcome, record=record)
 
 
+def read_pixels(path: Path, modes: Sequence[str], wanted: str, reason: str, kind: str = "PNG") -> np.ndarray:
+    """Read the values of an annotation's image file.
+
+    Args:
+        path: Path of the file.
+        modes: Pillow's names of the modes that it may have.
+        wanted: These modes in words.
+        reason: Reason of the `InvalidAnnotationError`.
+        kind: Pillow's name of the format.
+
+    Raises:
+        InvalidAnnotationError: the file is missing, of another kind or mode, or not whole.
+    """
+    try:
+        mode, values = read_label_image(path, kind)
+    except DataError as error:
+        raise InvalidAnnotationError(reason, str(error).replace(str(path), path.name)) from error
+    if mode not in modes:
+        raise InvalidAnnotationError(reason, f"{path.name}: must be {wanted}, got mode {mode}")
+    return values
+
+
 def fit_photo(record: Record, path: Path, *, allow_resize: bool = False) -> Record:
     """Give the record in the size of its photo, which must be whole.
 
@@ -170,7 +195,7 @@ def fit_photo(record: Record, path: Path, *, allow_resize: bool = False) -> Reco
     size = (record.width, record.height)
     if size == stored:
         return record
-    turned = open_photo(path, upright=True).size
+    turned = open_image(path, upright=True).size
     if size == turned:
         return replace(record, upright=True)
     if not allow_resize:
@@ -193,7 +218,7 @@ def measure_photo(path: Path, name: str | None = None) -> tuple[int, int]:
     if not path.is_file():
         raise InvalidAnnotationError(NO_PHOTO, name)
     try:
-        return check_photo(path)
+        return verify_image(path)
     except DataError as error:
         raise InvalidAnnotationError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
 

@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 from pycocotools import mask as coco
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError
+from partseg_cli.data.converters.conversion import read_pixels
 from partseg_cli.data.rle import Mask
-from partseg_cli.io.label_maps import read_numbers
 
 CLASSES = 34
 """Classes of Cityscapes, 0 = unlabelled to 33 = bicycle."""
@@ -23,7 +22,6 @@ PARTS = 100
 """Parts that two digits can tell apart, 0 = none."""
 
 BROKEN_IDS = "ids cannot be read"
-WRONG_KIND = "ids are no 32-bit integers"
 
 
 def read_ids(path: Path) -> Int[np.ndarray, "H W"]:
@@ -32,11 +30,7 @@ def read_ids(path: Path) -> Int[np.ndarray, "H W"]:
     Raises:
         DefectError: it is something else, or not whole.
     """
-    mode, values = read_numbers(path, "TIFF", BROKEN_IDS)
-    if mode != "I":
-        raise InvalidAnnotationError(WRONG_KIND, f"{path.name}: must be of mode I, got mode {mode}")
-    ids: Int[np.ndarray, "H W"] = values
-    return ids
+    return read_pixels(path, ["I"], "32-bit integers (mode I)", BROKEN_IDS, "TIFF")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from jaxtyping import Int, Int64, Shaped
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.exporters.common import unique_names
 from partseg_cli.data.exporters.png import LABELS
 from partseg_cli.data.predictions.matching import (
@@ -39,7 +38,7 @@ from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, format_list
 from partseg_cli.io.files import check_links, describe_file, read_json
 from partseg_cli.io.images import FORMATS
-from partseg_cli.io.label_maps import read_numbers
+from partseg_cli.io.label_maps import read_label_image
 
 VOID = {8: 255, 16: 65535}
 """Bits of a label map -> value of no label."""
@@ -187,10 +186,10 @@ def _read_labels(files: Mapping[str, LabelFile], record: Record) -> Int[Tensor, 
     file = files[record.image_id]
     bits = file.check(record)
     try:
-        _, values = read_numbers(file.path, "PNG", "broken")
-    except InvalidAnnotationError as defect:
-        why = defect.detail.removeprefix(f"{file.path.name}: ")
-        raise DataError(f"{file.path}: must be a whole PNG, got a broken one ({why}); write it again") from defect
+        _, values = read_label_image(file.path)
+    except DataError as error:
+        why = str(error).removeprefix(f"{file.path}: ")
+        raise DataError(f"{file.path}: must be a whole PNG, got a broken one ({why}); write it again") from error
     return torch.from_numpy(file.table.look_up(file.path, values, bits))
 
 

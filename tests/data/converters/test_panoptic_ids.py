@@ -76,7 +76,10 @@ def defect(path) -> tuple[str, str]:
 @pytest.mark.parametrize(("dtype", "mode"), [(np.uint8, "L"), (np.uint16, "I;16"), (np.float32, "F")])
 def test_pixels_of_another_kind_are_a_defect(tmp_path, dtype, mode):
     Image.fromarray(np.ones((5, 9), dtype)).save(tmp_path / "a.tif")
-    assert defect(tmp_path / "a.tif") == ("ids are no 32-bit integers", f"a.tif: must be of mode I, got mode {mode}")
+    assert defect(tmp_path / "a.tif") == (
+        "ids cannot be read",
+        f"a.tif: must be 32-bit integers (mode I), got mode {mode}",
+    )
 
 
 def test_what_is_no_tiff_or_not_whole_is_a_defect(tmp_path):

@@ -48,7 +48,7 @@ from partseg_cli.data.converters.partimagenet.files import ROOTS
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.errors import DataError
-from partseg_cli.io.images import open_photo
+from partseg_cli.io.images import open_image
 
 UNPACK = "unpack PartImageNet_Seg.zip of https://huggingface.co/datasets/turkeyju/PartImageNet"
 TRAIN_JSON = "PartImageNet/annotations/train/train.json"
@@ -671,7 +671,7 @@ def test_photos_of_imagenets_odd_kinds_are_read(tmp_path, mode, kind):
     path = photo_path(tmp_path, CAT)
     Image.new(mode, (13, 9)).save(path, kind)
     assert only_record(tmp_path).width == 13
-    assert open_photo(path, upright=False).mode == "RGB"
+    assert open_image(path, upright=False).mode == "RGB"
 
 
 @pytest.mark.parametrize(("size", "upright"), [((13, 9), False), ((9, 13), True)])
@@ -930,7 +930,7 @@ def test_real_photos_convert_in_both_forms(samples, tmp_path, write):
     found = sorted((samples / "car_parts").rglob("*.jpg"))[:3]
     photos = []
     for number, path in enumerate(found):
-        width, height = open_photo(path, upright=False).size
+        width, height = open_image(path, upright=False).size
         photos.append(Photo(f"{JEEP}_{number}", [Box("Car Body", 5, 9, width - 7, height - 3)], width, height))
     write(tmp_path, photos)
     if write is write_both:

@@ -14,7 +14,7 @@ from typing import Any
 
 from partseg_cli.data.converters.coco.categories import Meaning, choose_ways, used_categories
 from partseg_cli.data.converters.coco.exported import CocoSet, exported_files, read_exported
-from partseg_cli.data.converters.coco.files import CocoFile, choose, find_photo, read_coco
+from partseg_cli.data.converters.coco.files import CocoFile, choose, find_image, read_coco
 from partseg_cli.data.converters.coco.masks import mask_of, union
 from partseg_cli.data.converters.coco.records import (
     BACKGROUND,
@@ -191,7 +191,7 @@ def _find(source: Path, file: CocoFile, image: dict[str, Any], photos: set[Path]
     Raises:
         DefectError: it is missing, or had before.
     """
-    name = find_photo(source, file, image)
+    name = find_image(source, file, image)
     path = (source / name).resolve()
     if path in photos:
         raise InvalidAnnotationError(DOUBLE_PHOTO, name)

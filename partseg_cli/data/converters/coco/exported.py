@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.data.converters.coco.files import CocoFile, find_photo
+from partseg_cli.data.converters.coco.files import CocoFile, find_image
 from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
 from partseg_cli.data.converters.conversion import (
     NO_PHOTO,
@@ -280,7 +280,7 @@ def _items(source: Path, folder: str, file: CocoFile) -> Iterator[SourceImage]:
 
 def _check_place(source: Path, folder: str, file: CocoFile, image: dict[str, Any]) -> None:
     """Prove that the photo lies below the folder of all photos, under its own name."""
-    place = find_photo(source, file, image)
+    place = find_image(source, file, image)
     if place != folder + image["file_name"]:
         raise InvalidAnnotationError(NO_PHOTO, f"{folder}{image['file_name']}, but {place} is there")
 
@@ -294,7 +294,7 @@ def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
     images = [(file, image) for file in files for image in file.images]
     for file, image in images:
         try:
-            place = find_photo(source, file, image)
+            place = find_image(source, file, image)
         except InvalidAnnotationError:
             continue
         return place.removesuffix(image["file_name"])

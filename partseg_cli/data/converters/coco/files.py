@@ -124,7 +124,7 @@ def read_coco(source: Path, path: Path, split: str) -> CocoFile:
     return CocoFile(path, name, split, value["images"], value["annotations"], categories, value.get("info"))
 
 
-def find_photo(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
+def find_image(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
     """Give the path below `source` of the photo that `path` or `file_name` of an image names.
 
     Raises:

@@ -39,8 +39,17 @@ from partseg_cli.data.converters.conversion import (
     Skipped,
     SourceImage,
 )
-from partseg_cli.data.converters.ovparts.files import NO_LABELS, read_labels
-from partseg_cli.data.converters.ovparts.repack import ADE, FEW_SHOT, NO_PART, PHOTOS, Picture, Repack, object_order
+from partseg_cli.data.converters.ovparts.repack import (
+    ADE,
+    FEW_SHOT,
+    NO_LABELS,
+    NO_PART,
+    PHOTOS,
+    Picture,
+    Repack,
+    object_order,
+    read_labels,
+)
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask, masks_of, paint

@@ -23,7 +23,6 @@ from partseg_cli.data.converters.conversion import (
     Skipped,
     SourceImage,
 )
-from partseg_cli.data.converters.ovparts.files import read_labels
 from partseg_cli.data.converters.ovparts.repack import (
     FEW_SHOT,
     NO_PART,
@@ -33,6 +32,7 @@ from partseg_cli.data.converters.ovparts.repack import (
     Picture,
     Repack,
     object_order,
+    read_labels,
 )
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record

@@ -12,22 +12,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped
-from partseg_cli.data.converters.ovparts.files import MODES, list_names, read_png
-from partseg_cli.errors import DataError, one_line
-from partseg_cli.io.files import describe_folder, folders_at
+import numpy as np
+from jaxtyping import UInt16
+
+from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped, read_pixels
+from partseg_cli.data.rle import NONE
+from partseg_cli.errors import DataError, format_list, one_line
+from partseg_cli.io.files import describe_folder, folders_at, list_files
+from partseg_cli.io.label_maps import read_label_image
 
 PHOTOS = "images"
 PARTS = "annotations_detectron2_part"
 OBJECTS = "annotations_detectron2_obj"
 FEW_SHOT = "train_16shot"
 """The published few-shot list, a `.json` file of `{"file_name": path}` beside the folders."""
+MODES = {8: ("L", "P"), 16: ("I;16", "I")}
+"""Bits of a label map -> modes that Pillow gives it; of a palette the indices count, as in the published code."""
 SUFFIXES = {PHOTOS: (".jpg", ".jpeg", ".JPG", ".JPEG"), PARTS: (".png",), OBJECTS: (".png",)}
 
 NO_PART = "no part of the list"
 UNLABELLED = "photo has no label map"
 NOT_LISTED = "few-shot list names an image that is not there"
 BROKEN_LIST = "few-shot list cannot be read"
+NO_LABELS = "label map is missing"
+BROKEN_LABELS = "label map cannot be used"
+UNKNOWN_LABEL = "label map has a value outside of the list"
 
 
 @dataclass(frozen=True)
@@ -147,8 +156,8 @@ class Repack:
         """
         for picture in self.pictures():
             try:
-                mode, _ = read_png(picture.labels)
-            except InvalidAnnotationError:  # told when the image is converted
+                mode, _ = read_label_image(picture.labels)
+            except DataError:  # reported when the image is converted
                 continue
             bits = next((bits for bits, modes in MODES.items() if mode in modes), self.layout.bits)
             if bits != self.layout.bits:
@@ -207,6 +216,25 @@ class Repack:
         )
 
 
+def read_labels(path: Path, bits: int, count: int) -> UInt16[np.ndarray, "H W"]:
+    """Read a label map: ids below `count`, `rle.NONE` where the map has its largest value, which is none.
+
+    Raises:
+        InvalidAnnotationError: it is missing, broken, no grey PNG of this many bits, or has another value.
+    """
+    if not path.is_file():
+        raise InvalidAnnotationError(NO_LABELS, path.name)
+    values = read_pixels(path, MODES[bits], f"grey of {bits} bits", BROKEN_LABELS)
+    ignore = 2**bits - 1
+    wrong = np.unique(values[(values >= count) & (values != ignore)]).tolist()
+    if wrong:
+        got = format_list([str(value) for value in wrong])
+        raise InvalidAnnotationError(UNKNOWN_LABEL, f"{path.name}: must be 0 to {count - 1} or {ignore}, got {got}")
+    labels = values.astype(np.uint16)
+    labels[values == ignore] = NONE
+    return labels
+
+
 def is_repack(source: Path) -> bool:
     """Tell whether a repack of OV-PARTS lies in `source`, or one folder down."""
     return bool(find_roots(source))
@@ -232,7 +260,7 @@ def val_stems(source: Path) -> list[str]:
 
 def _by_stem(source: Path, root: Path, kind: str, folder: str) -> dict[str, str]:
     """Give the files of one folder of a repack, by stem."""
-    names = list_names(source, root / kind / folder)
+    names = list_files(source, root / kind / folder)
     return {Path(name).stem: name for name in names if name.endswith(SUFFIXES[kind])}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from partseg_cli.data.converters.coco import converter as coco
 from partseg_cli.data.converters.coco.categories import LINK, NO_OBJECT, OTHER_OBJECT, Meaning
 from partseg_cli.data.converters.coco.converter import Index, Picture
-from partseg_cli.data.converters.coco.files import CocoFile, find_photo
+from partseg_cli.data.converters.coco.files import CocoFile, find_image
 from partseg_cli.data.converters.coco.records import (
     BROKEN_IMAGE,
     DOUBLE_PHOTO,
@@ -212,7 +212,7 @@ def _find_photo(source: Path, file: CocoFile, image: Mapping[str, Any], photos: 
 def _first_photo(source: Path, file: CocoFile, name: object) -> str:
     for folder in PHOTO_FOLDERS:
         try:
-            return find_photo(source, file, {"file_name": f"{folder}{name}" if folder else name})
+            return find_image(source, file, {"file_name": f"{folder}{name}" if folder else name})
         except InvalidAnnotationError as defect:
             if defect.reason != NO_PHOTO:
                 raise

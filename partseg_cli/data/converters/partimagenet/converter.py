@@ -28,6 +28,7 @@ from partseg_cli.data.converters.conversion import (
     Outcome,
     Skipped,
     SourceImage,
+    read_pixels,
 )
 from partseg_cli.data.converters.partimagenet.annotations import (
     OTHER_CLASS,
@@ -43,7 +44,6 @@ from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
-from partseg_cli.io.label_maps import read_numbers
 
 BACKGROUND = len(SUPER_PARTS)
 """In a part map; maps of whole objects have 158 there (TACJu/PartImageNet, issue 12)."""
@@ -149,12 +149,7 @@ def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
     Raises:
         DefectError: it is not whole, or no 8-bit PNG of one channel.
     """
-    mode, values = read_numbers(path, "PNG", BROKEN_MAP)
-    if mode not in ("L", "P"):
-        raise InvalidAnnotationError(
-            BROKEN_MAP, f"{path.name}: must be grey or palette of 8 bits (mode L or P), got mode {mode}"
-        )
-    return values
+    return read_pixels(path, ["L", "P"], "grey or palette of 8 bits (mode L or P)", BROKEN_MAP)
 
 
 def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
