@@ -1,4 +1,4 @@
-"""The command `split`, and the tables it shows."""
+"""Command `split`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES_SHOWN = 8
 
 
 class Tested(StrEnum):
-    """What the test of a zero-shot split runs over."""
+    """Images and classes that the test of a zero-shot split covers."""
 
     VAL = "val"
     VAL_AND_TRAIN_UNSEEN = "val+train-unseen"
@@ -65,7 +65,7 @@ def split(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Draw val anew as this share of all images. [default: published lists]",
+            help="Draw val as this share of all images. [default: published lists]",
             show_default=False,
         ),
     ] = None,
@@ -74,21 +74,23 @@ def split(
         typer.Option(
             metavar="K",
             help="Keep only K train images of each seen object (few-shot): the published list if the data set has one "
-            "of so many, else drawn by --seed.",
+            "of K shots, else drawn by --seed.",
         ),
     ] = None,
     ade_test: Annotated[
         Tested | None,
         typer.Option(
-            help="What the test runs over: val alone, or also the unseen objects of the train images, as published for "
+            help="Test on val alone, or also on the unseen objects of the train images, as published for "
             "ADE20K-Part-234. [default: as the data set was published; with --trained-on: val]",
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random choices; the same seed makes the same split.")
+    ] = 0,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON file for all that was checked, names in full.", show_default=False),
+        typer.Option(metavar="FILE", help="JSON file for the results of all checks.", show_default=False),
     ] = None,
 ) -> None:
     """Choose seen and unseen pairs and the images of train and val, and check that nothing unseen is fed.
@@ -102,14 +104,14 @@ def split(
 
     Across data sets: **partseg split pascal-part-116 --trained-on ade20k-part-234 --report mapping.json**
     """
-    from partseg_cli.pipeline import split as story
+    from partseg_cli.pipeline import split as pipeline
 
-    divided = story.split(
+    result = pipeline.split(
         dataset,
         out=out,
         report=report,
-        unseen=None if unseen is None else _names(unseen),
-        unseen_parts=_names(unseen_parts or ""),
+        unseen=None if unseen is None else _parse_names(unseen),
+        unseen_parts=_parse_names(unseen_parts or ""),
         trained_on=trained_on,
         val_fraction=val_fraction,
         shots=shots,
@@ -117,62 +119,62 @@ def split(
         seed=seed,
         track=show.track,
     )
-    if divided.crossed:
-        _show_crossed(divided.crossed, divided.split.dataset)
-    _show_divided(divided)
-    show.note(f"{divided.path}: pass it as data.split={divided.path}")
+    if result.matched:
+        _show_mapping(result.matched, result.split.dataset)
+    _show_result(result)
+    show.note(f"{result.path}: pass it as data.split={result.path}")
     if report:
-        show.note(f"{report}: all that was checked")
+        show.note(f"{report}: results of all checks")
 
 
-def _names(text: str) -> list[str]:
-    """Take a list of names apart; `none` is no name."""
+def _parse_names(text: str) -> list[str]:
+    """Parse a comma-separated list; `none` is no name."""
     return [name.strip() for name in text.split(",") if name.strip() not in {"", "none"}]
 
 
-def _show_crossed(crossed: CrossDatasetMatch, target: str) -> None:
+def _show_mapping(matched: CrossDatasetMatch, target: str) -> None:
     from rich.table import Table
 
-    found = sum(match.source is not None for match in crossed.matches)
-    table = Table(title=f"{found} of the {len(crossed.matches)} pairs of {target} are in {crossed.source}")
-    for column in (target, crossed.source, "how"):
+    found = sum(mapping.source is not None for mapping in matched.mappings)
+    table = Table(title=f"{found} of the {len(matched.mappings)} pairs of {target} are in {matched.source}")
+    for column in (target, matched.source, "relation"):
         table.add_column(column)
-    for match in crossed.matches:
-        table.add_row(match.target.name, match.source.name if match.source else "-", match.how)
+    for mapping in matched.mappings:
+        table.add_row(mapping.target.name, mapping.source.name if mapping.source else "-", mapping.relation)
     show.table(table)
-    if crossed.lonely:
-        show.note(f"objects without a counterpart in {crossed.source}: {', '.join(crossed.lonely)}")
-    if there := crossed.unseen_there:
+    if matched.unmatched:
+        show.note(f"objects without a counterpart in {matched.source}: {', '.join(matched.unmatched)}")
+    if unseen := matched.unseen_in_source:
         show.note(
-            f"{len(there)} of the pairs found are unseen in the split of {crossed.source}: a model that was trained "
-            f"with that split has seen no label of {format_list(there, NAMES_SHOWN)}"
+            f"{len(unseen)} of the pairs found are unseen in the split of {matched.source}: a model trained with that "
+            f"split has seen no label of {format_list(unseen, NAMES_SHOWN)}"
         )
 
 
-def _show_divided(divided: SplitResult) -> None:
+def _show_result(result: SplitResult) -> None:
     from rich.table import Table
 
-    vocabulary, made, fed = divided.vocabulary, divided.split, divided.audit.leakage
+    made, fed = result.split, result.audit.leakage
     table = Table(title=f"{made.dataset}: {made.rule}, seed {made.seed}", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for what, is_seen in (("seen", True), ("unseen", False)):
-        pairs = [pair for pair in vocabulary.pairs if pair.is_seen is is_seen]
+    for name, is_seen in (("seen", True), ("unseen", False)):
+        pairs = [pair for pair in result.vocabulary.pairs if pair.is_seen is is_seen]
         objects = sorted({pair.object for pair in pairs})
-        table.add_row(what, f"{len(pairs)} pairs" + (f" of {', '.join(objects)}" if objects else ""))
+        table.add_row(name, f"{len(pairs)} pairs" + (f" of {', '.join(objects)}" if objects else ""))
     table.add_row("train", f"{fed.images:,} images fed; {fed.left_out:,} of the list have no seen part, left out")
     also = f"; and {len(made.val_unseen):,} of train, their unseen objects alone" if made.val_unseen else ""
     table.add_row("val", f"{len(made.val):,} images{also}")
     table.add_section()
-    for what, text in _checks(divided.audit):
-        table.add_row(what, text)
+    for name, text in _format_audit(result.audit):
+        table.add_row(name, text)
     show.table(table)
     if not made.val:
         show.note("val is empty: use --val-fraction to draw one")
 
 
-def _checks(audit: Audit) -> list[tuple[str, str]]:
-    """Tell what was checked, in the order in which a reviewer would ask."""
+def _format_audit(audit: Audit) -> list[tuple[str, str]]:
+    """Return the rows of the checks, in the order in which a reviewer would ask."""
     fed = audit.leakage
     left_out = fed.unseen_pixels - fed.unseen_as_background
     unseen = (
@@ -187,14 +189,14 @@ def _checks(audit: Audit) -> list[tuple[str, str]]:
         rows.append(("unseen parts", f"{fed.unseen_part_pixels:,} pixels fed as their object, without a part"))
     rows += [
         ("in both lists", f"{len(audit.in_both)} images"),
-        ("same photo file", f"{len(audit.same_photo)} under several ids, {audit.across} of them in train and in val"),
-        ("seen, not fed", f"{len(fed.untrained)} pairs{_list(fed.untrained)}"),
-        ("not tested", f"{len(audit.untested)} pairs{_list(audit.untested)}; {audit.tested:,} pixels are tested"),
+        ("same image file", f"{len(audit.same_photo)} under several ids, {audit.across} of them in train and in val"),
+        ("seen, not fed", _count(fed.untrained)),
+        ("not tested", f"{_count(audit.untested)}; {audit.tested:,} pixels are tested"),
     ]
     if audit.missing:
-        rows.append(("missing", f"{audit.missing:,} photos cannot be read"))
+        rows.append(("missing", f"{audit.missing:,} images cannot be read"))
     return rows
 
 
-def _list(names: tuple[str, ...]) -> str:
-    return f": {format_list(names, NAMES_SHOWN)}" if names else ""
+def _count(names: tuple[str, ...]) -> str:
+    return f"{len(names)} pairs" + (f": {format_list(names, NAMES_SHOWN)}" if names else "")

@@ -1,4 +1,4 @@
-"""`partseg split`: seen and unseen pairs, train and val images, and proof that nothing leaks."""
+"""`partseg split`: seen and unseen pairs, train and val images, and a check that nothing leaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.data.resolver import find_store
-from partseg_cli.data.splits.class_matching import Match, match, unmatched_pairs
+from partseg_cli.data.splits.class_matching import ClassMapping, match_classes, unmatched_objects
 from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage
 from partseg_cli.data.splits.split import Split, write_split
 from partseg_cli.data.splits.split_builder import build_split, unseen_across, unseen_by_name
@@ -20,47 +20,57 @@ from partseg_cli.io.atomic import write_json
 from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.vocabulary import Vocabulary
 
+NATIVE_SIZE = ImageTransform(
+    image_size=32,
+    shortest_edge=None,
+    longest_edge=1,
+    flip=0.0,
+    train_channel_order="rgb",
+    unlabelled_objects="background",
+)
+"""Transform for the check of leakage, which reads labels at native size: sizes and flips do not matter."""
+
 
 @dataclass(frozen=True)
 class CrossDatasetMatch:
-    """What a target has in common with the data set that a model was trained on.
+    """Pairs that a target shares with the data set that a model was trained on.
 
     Attributes:
-        source: name of that data set.
-        matches: one a pair of the target.
-        lonely: objects of the target without a counterpart.
+        source: Name of that data set.
+        mappings: One for each pair of the target.
+        unmatched: Objects of the target without a counterpart.
     """
 
     source: str
-    matches: tuple[Match, ...]
-    lonely: tuple[str, ...]
+    mappings: tuple[ClassMapping, ...]
+    unmatched: tuple[str, ...]
 
     @property
-    def unseen_there(self) -> tuple[str, ...]:
-        """The pairs found of which the counterpart is unseen in the source's own split."""
-        return tuple(m.target.name for m in self.matches if m.source and not m.source.is_seen)
+    def unseen_in_source(self) -> tuple[str, ...]:
+        """Matched pairs whose counterpart is unseen in the source's own split."""
+        return tuple(m.target.name for m in self.mappings if m.source and not m.source.is_seen)
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """A split that was written.
+    """Split that was written.
 
     Attributes:
-        path: of its file.
-        split: itself.
-        vocabulary: the store's pairs with its seen flags.
-        audit: what was checked.
-        crossed: the mapping, if it was made by one.
+        path: Path of the split file.
+        split: The split.
+        vocabulary: Pairs of the store with the split's seen flags.
+        audit: Results of the checks.
+        matched: Mapping to the data set of `trained_on`; None without it.
     """
 
     path: Path
     split: Split
     vocabulary: Vocabulary
     audit: Audit
-    crossed: CrossDatasetMatch | None = None
+    matched: CrossDatasetMatch | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give all that was found, for a report."""
+        """Return all results, for a report."""
         value: dict[str, Any] = {
             "dataset": self.split.dataset,
             "rule": self.split.rule,
@@ -70,11 +80,11 @@ class SplitResult:
             "images": {key: len(getattr(self.split, key)) for key in ("train", "val", "val_unseen")},
             "audit": asdict(self.audit),
         }
-        if self.crossed is not None:
-            value["trained_on"] = self.crossed.source
+        if self.matched is not None:
+            value["trained_on"] = self.matched.source
             value["mapping"] = [
-                {"target": m.target.name, "source": m.source and m.source.name, "how": m.how}
-                for m in self.crossed.matches
+                {"target": m.target.name, "source": m.source and m.source.name, "how": m.relation}
+                for m in self.matched.mappings
             ]
         return value
 
@@ -96,80 +106,57 @@ def split(
     """Make a split of a store and check it on what the loader would feed.
 
     Args:
-        dataset: folder of the store, or its name below $PARTSEG_DATA.
-        out: file to write; default split.yaml in the store's folder.
-        report: JSON file for all that was checked.
-        unseen: unseen objects; None = the published ones.
-        unseen_parts: parts that are unseen whatever their object.
-        trained_on: a manifest's name or a store: its pairs are seen, the others not.
-        val_fraction: as in `build_split`.
-        shots: as in `build_split`.
-        test: as in `build_split`.
-        seed: as in `build_split`.
-        track: shows progress.
+        dataset: Folder of the store, or its name below $PARTSEG_DATA.
+        out: File to write; default split.yaml in the store's folder.
+        report: JSON file for the results of all checks; None: none.
+        unseen: Unseen objects; None = the published ones.
+        unseen_parts: Parts that are unseen whatever their object.
+        trained_on: Name of a manifest, or a store: its pairs are seen, the others not.
+        val_fraction: See `build_split`.
+        shots: See `build_split`.
+        test: See `build_split`.
+        seed: See `build_split`.
+        track: Progress display.
 
     Raises:
-        PartsegError: a label of an unseen pair would be fed.
+        PartsegError: A label of an unseen pair would be fed.
     """
-    store = find_store(str(dataset))
-    crossed = None
+    store, matched = find_store(str(dataset)), None
     if trained_on is None:
         choice = unseen_by_name(store.info.vocabulary, unseen, unseen_parts)
     else:
-        _refuse_names(unseen, unseen_parts)
-        crossed = _cross(store, trained_on)
-        choice = unseen_across(crossed.matches, crossed.source)
+        option = "--unseen" if unseen is not None else "--unseen-parts" if unseen_parts else None
+        if option:
+            raise UsageError(f"--trained-on decides what is unseen, got {option} as well; leave one out")
+        matched = _match_datasets(store, trained_on)
+        choice = unseen_across(matched.mappings, matched.source)
     made = build_split(store, choice, val_fraction=val_fraction, shots=shots, seed=seed, test=test)
-    checked = _check(store, made, crossed is not None, track)
-    path = out or store.folder / "split.yaml"
-    divided = SplitResult(path, made, made.vocabulary(store), checked, crossed)
-    write_split(path, made)
+    vocabulary, leakage = made.vocabulary(store), Leakage()
+    if made.train or matched is None:  # a mapping may serve for testing alone
+        train = PartDataset(store, made.images("train"), vocabulary, NATIVE_SIZE, made.seed)
+        leakage = check_leakage(train, vocabulary, track)
+    if leakage.leaked:
+        got = f"{leakage.leaked} pixels"
+        raise PartsegError(f"{store.folder}: training must be fed no label of an unseen pair, got {got}")
+    checked = audit(store, made, leakage, track)
+    result = SplitResult(out or store.folder / "split.yaml", made, vocabulary, checked, matched)
+    write_split(result.path, made)
     if report is not None:
-        write_json(report, divided.to_json())
-    return divided
+        write_json(report, result.to_json())
+    return result
 
 
-def _refuse_names(unseen: Sequence[str] | None, unseen_parts: Sequence[str]) -> None:
-    option = "--unseen" if unseen is not None else "--unseen-parts" if unseen_parts else None
-    if option:
-        raise UsageError(f"--trained-on decides what is unseen, got {option} as well; leave one out")
-
-
-def _cross(store: Store, trained_on: str) -> CrossDatasetMatch:
-    name, vocabulary = _source(trained_on)
+def _match_datasets(store: Store, trained_on: str) -> CrossDatasetMatch:
+    """Match the pairs of a store with those of a packaged manifest or of another store."""
+    if trained_on in manifest_names():
+        name, vocabulary = trained_on, load_manifest(trained_on).vocabulary
+    else:
+        try:
+            info = find_store(trained_on).info
+        except DataError as error:
+            raise DataError(f"--trained-on: {error}; or name one of {', '.join(manifest_names())}") from error
+        name, vocabulary = info.name, info.vocabulary
     if name == store.info.name:
         raise UsageError(f"--trained-on must name another data set than {name}, got {trained_on}; leave it out")
-    matches = match(store.info.vocabulary, vocabulary)
-    return CrossDatasetMatch(name, matches, unmatched_pairs(matches, vocabulary))
-
-
-def _source(text: str) -> tuple[str, Vocabulary]:
-    """Give name and vocabulary of a packaged manifest or of a prepared data set."""
-    if text in manifest_names():
-        return text, load_manifest(text).vocabulary
-    try:
-        info = find_store(text).info
-    except DataError as error:
-        raise DataError(f"--trained-on: {error}; or name one of {', '.join(manifest_names())}") from error
-    return info.name, info.vocabulary
-
-
-def _check(store: Store, made: Split, is_across: bool, track: Track) -> Audit:
-    """Check what is fed and tested; a mapping may serve to test alone, and then nothing is fed."""
-    vocabulary = made.vocabulary(store)
-    fed = Leakage()
-    if made.train or not is_across:
-        # Leakage is judged at native size, so the views of a recipe do not matter here.
-        views = ImageTransform(
-            image_size=32,
-            shortest_edge=None,
-            longest_edge=1,
-            flip=0.0,
-            train_channel_order="rgb",
-            unlabelled_objects="background",
-        )
-        train = PartDataset(store, made.images("train"), vocabulary, views, made.seed)
-        fed = check_leakage(train, vocabulary, track)
-    if fed.leaked:
-        raise PartsegError(f"{store.folder}: training must be fed no label of an unseen pair, got {fed.leaked} pixels")
-    return audit(store, made, fed, track)
+    mappings = match_classes(store.info.vocabulary, vocabulary)
+    return CrossDatasetMatch(name, mappings, unmatched_objects(mappings, vocabulary))

@@ -41,7 +41,7 @@ def test_the_published_split_is_told_with_all_that_was_checked(split, data):
     assert re.search(
         r"unseen objects ([\d,]+) pixels in 2 of the images fed: \1 trained as background, 0 left out", text
     )
-    for row in ("in both lists 0 images", "same photo file 0 under several ids, 0 of them in train and in val"):
+    for row in ("in both lists 0 images", "same image file 0 under several ids, 0 of them in train and in val"):
         assert row in text
     assert re.search(r"seen, not fed 0 pairs not tested 0 pairs; [\d,]+ pixels are tested", text)
     assert "unseen parts" not in text
@@ -87,7 +87,7 @@ def test_the_test_can_take_unseen_objects_of_train(split):
 def test_a_report_holds_all_that_was_checked_in_full(split, tmp_path):
     code, _, err, _ = split("--unseen", "dog", "--report", "report.json")
     assert code == 0
-    assert err.endswith("report.json: all that was checked\n")
+    assert err.endswith("report.json: results of all checks\n")
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report) == ["dataset", "rule", "seed", "seen", "unseen", "images", "audit"]
     assert (report["rule"], report["unseen"]) == ("seen objects chosen", ["dog's head", "dog's tail"])
@@ -102,11 +102,11 @@ def test_pairs_of_another_data_set_are_seen(split, tmp_path):
     code, text, err, file = split("--trained-on", "pascal-part-116", "--report", "map.json")
     assert code == 0
     # Pascal's cats and dogs have heads and ears, and dogs tails; foxes it has not
-    assert text.startswith("4 of the 6 pairs of small are in pascal-part-116 small pascal-part-116 how cat's ear ")
+    assert text.startswith("4 of the 6 pairs of small are in pascal-part-116 small pascal-part-116 relation cat's ear ")
     for row in ("dog's tail dog's tail same name", "fox's ear - absent"):
         assert row in text
     assert "objects without a counterpart in pascal-part-116: fox\n" in err
-    there = "2 of the pairs found are unseen in the split of pascal-part-116: a model that was trained with that split "
+    there = "2 of the pairs found are unseen in the split of pascal-part-116: a model trained with that split "
     assert f"{there}has seen no label of dog's head, dog's tail\n" in err
     assert (file["rule"], file["unseen_objects"]) == ("seen where pascal-part-116 has the pair", ["fox"])
     report = json.loads((tmp_path / "map.json").read_text())

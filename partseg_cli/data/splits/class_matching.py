@@ -1,4 +1,4 @@
-"""Across data sets: which pairs of one vocabulary exist in another, under the same name, a synonym, or a kind of it."""
+"""Classes across data sets: the pairs of one vocabulary found in another by name, by synonym, or as a kind of it."""
 
 from __future__ import annotations
 
@@ -12,88 +12,81 @@ from partseg_cli.io.paths import packaged
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 SAME, SYNONYM, KIND, WIDER, ABSENT = "same name", "synonym", "a kind of it", "wider word", "absent"
-"""How a pair of the target is found in the source: the source's name is the same, a synonym, narrower or wider."""
+"""Relation of the source's name to the target's: the same, a synonym, narrower, wider, or none."""
 
 NEAREST_FIRST = (SAME, SYNONYM, KIND, WIDER)
 
-Relations = Mapping[tuple[str, str], str]
-"""(target's name, source's name), both plain -> SYNONYM, KIND or WIDER."""
-
 
 @dataclass(frozen=True)
-class Match:
-    """One pair of the target and where it is found in the source.
+class ClassMapping:
+    """Pair of the target and its counterpart in the source.
 
     Attributes:
-        target: the pair that is looked for.
-        source: its nearest counterpart, None where there is none.
-        how: SAME, SYNONYM, KIND, WIDER or ABSENT; of object and part the farther one.
+        target: Pair that is looked up.
+        source: Nearest counterpart; None if there is none.
+        relation: SAME, SYNONYM, KIND, WIDER or ABSENT; of object and part the more distant one.
     """
 
     target: Pair
     source: Pair | None
-    how: str
+    relation: str
+
+
+def match_classes(target: Vocabulary, source: Vocabulary) -> tuple[ClassMapping, ...]:
+    """Look up each pair of `target` in `source`, whatever is seen.
+
+    Of several counterparts the nearest is taken: by the more distant of object and part, then by the other one, then by
+    the order of the source.
+    """
+    return tuple(_find_nearest(pair, source.pairs) for pair in target.pairs)
+
+
+def _find_nearest(pair: Pair, candidates: Sequence[Pair]) -> ClassMapping:
+    best, nearest = None, ClassMapping(pair, None, ABSENT)
+    for candidate in candidates:
+        relations = (
+            find_relation(pair.object, candidate.object, "object"),
+            find_relation(pair.part, candidate.part, "part"),
+        )
+        if ABSENT in relations:
+            continue
+        far, near = sorted((NEAREST_FIRST.index(relation) for relation in relations), reverse=True)
+        if best is None or (far, near) < best:
+            best, nearest = (far, near), ClassMapping(pair, candidate, NEAREST_FIRST[far])
+    return nearest
+
+
+def unmatched_objects(mappings: Sequence[ClassMapping], source: Vocabulary) -> tuple[str, ...]:
+    """Return the objects of the target without a counterpart among the objects of the source, sorted."""
+    names = sorted({mapping.target.object for mapping in mappings})
+    return tuple(
+        name for name in names if all(find_relation(name, other, "object") == ABSENT for other in source.objects)
+    )
+
+
+def find_relation(target: str, source: str, kind: str) -> str:
+    """Return the relation of the source's name to the target's; `kind` is "object" or "part".
+
+    >>> find_relation("aeroplane", "airliner", "object"), find_relation("airliner", "aeroplane", "object")
+    ('a kind of it', 'wider word')
+    >>> find_relation("tier", "Wheel", "part"), find_relation("cat", "dog", "object")
+    ('synonym', 'absent')
+    """
+    plain_target, plain_source = (one_line(name.casefold().replace("_", " ")) for name in (target, source))
+    return SAME if plain_target == plain_source else load_synonyms(kind).get((plain_target, plain_source), ABSENT)
 
 
 @lru_cache
-def synonyms(what: str) -> Relations:
-    """Read the packaged list of synonyms; `what` is "object" or "part".
+def load_synonyms(kind: str) -> Mapping[tuple[str, str], str]:
+    """Load the packaged list: plain (target's name, source's name) -> SYNONYM, KIND or WIDER.
 
-    A line says what it says and no more: "a is b" and "b is c" do not make "a is c".
+    Relations are not chained: "a is b" and "b is c" do not make "a is c".
     """
     text = (packaged("data_manifests") / "synonyms.csv").read_text(encoding="utf-8")
     relations = {}
     for line in csv.DictReader(text.splitlines()):
-        if line["what"] == what:
-            same = line["relation"] == "same as"
-            relations[line["other"], line["name"]] = SYNONYM if same else KIND
-            relations[line["name"], line["other"]] = SYNONYM if same else WIDER
+        if line["what"] == kind:
+            is_same = line["relation"] == "same as"
+            relations[line["other"], line["name"]] = SYNONYM if is_same else KIND
+            relations[line["name"], line["other"]] = SYNONYM if is_same else WIDER
     return relations
-
-
-def match(target: Vocabulary, source: Vocabulary) -> tuple[Match, ...]:
-    """Find each pair of `target` in `source`.
-
-    Of several counterparts the nearest is taken: by the farther of object and part, then by the other one, then by
-    the order of the source. Seen flags play no part.
-    """
-    return tuple(_nearest(pair, source.pairs) for pair in target.pairs)
-
-
-def _nearest(pair: Pair, candidates: Sequence[Pair]) -> Match:
-    best, found = None, Match(pair, None, ABSENT)
-    for candidate in candidates:
-        hows = (relation(pair.object, candidate.object, "object"), relation(pair.part, candidate.part, "part"))
-        if ABSENT in hows:
-            continue
-        far, near = sorted((NEAREST_FIRST.index(how) for how in hows), reverse=True)
-        if best is None or (far, near) < best:
-            best, found = (far, near), Match(pair, candidate, NEAREST_FIRST[far])
-    return found
-
-
-def relation(target: str, source: str, what: str) -> str:
-    """Tell how the `source`'s name for an object or part stands to the `target`'s.
-
-    >>> relation("aeroplane", "airliner", "object"), relation("airliner", "aeroplane", "object")
-    ('a kind of it', 'wider word')
-    >>> relation("tier", "Wheel", "part"), relation("cat", "dog", "object")
-    ('synonym', 'absent')
-    """
-    names = _plain(target), _plain(source)
-    return SAME if names[0] == names[1] else synonyms(what).get(names, ABSENT)
-
-
-def _plain(name: str) -> str:
-    """Give a name as the list of synonyms writes it.
-
-    >>> _plain("Car_(automobile)")
-    'car (automobile)'
-    """
-    return one_line(name.casefold().replace("_", " "))
-
-
-def unmatched_pairs(matches: Sequence[Match], source: Vocabulary) -> tuple[str, ...]:
-    """Give the objects of the target that stand for no object of the source, sorted."""
-    names = sorted({found.target.object for found in matches})
-    return tuple(name for name in names if all(relation(name, other, "object") == ABSENT for other in source.objects))

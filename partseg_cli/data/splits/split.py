@@ -1,8 +1,8 @@
-"""Splits: which pairs are seen and which images train and validate; a small file beside the store."""
+"""Splits: which pairs are seen and which images train and validate, in a small file for a store."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,38 @@ FORMAT = "partseg-split-1"
 PUBLISHED = "published"
 
 VAL, VAL_AND_TRAIN_UNSEEN = "val", "val+train-unseen"
-"""What a test runs over: val alone, or also the unseen objects of the training images (published for ADE20K)."""
+"""What a test covers: val alone, or also the unseen objects of the training images (published for ADE20K)."""
+
+FIELDS = {
+    "dataset": str,
+    "rule": str,
+    "seed": int,
+    "unseen_objects": list,
+    "unseen_parts": list,
+    "unseen_pairs": dict,
+    "train": list,
+    "val": list,
+    "val_unseen": list,
+}
+OPTIONAL = {"unseen_parts", "unseen_pairs", "val_unseen"}
+REQUIRED = [key for key in FIELDS if key not in OPTIONAL]
+TYPES = {str: "text", int: "a whole number", list: "a list of texts", dict: "objects with lists of parts"}
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split of one store.
+    """Split of one store.
 
     Attributes:
-        dataset: name of the store it belongs to.
-        rule: how it was made, in words.
-        seed: that it was drawn with.
-        unseen_objects: all pairs of these are unseen.
-        train: image ids.
-        val: image ids.
-        unseen_parts: all pairs with these are unseen.
-        unseen_pairs: further unseen pairs, (object, part).
-        val_unseen: ids of train images of which the test takes the unseen objects, and nothing else.
+        dataset: Name of the store.
+        rule: How the split was made, in words.
+        seed: Seed of its random choices.
+        unseen_objects: Objects all of whose pairs are unseen.
+        train: Image ids.
+        val: Image ids.
+        unseen_parts: Parts all of whose pairs are unseen.
+        unseen_pairs: Further unseen pairs, (object, part).
+        val_unseen: Ids of train images of which the test covers the unseen objects, and nothing else.
     """
 
     dataset: str
@@ -49,14 +64,14 @@ class Split:
     val_unseen: tuple[str, ...] = ()
 
     def vocabulary(self, store: Store) -> Vocabulary:
-        """Give the store's pairs with the seen flags of this split."""
+        """Return the store's pairs with the seen flags of this split."""
         return store.info.vocabulary.with_unseen(self.unseen_objects, self.unseen_parts, self.unseen_pairs)
 
     def images(self, name: str) -> tuple[str, ...]:
-        """Give the image ids of "train" or "val".
+        """Return the image ids of "train" or "val".
 
         Raises:
-            DataError: the list is empty.
+            DataError: The list is empty.
         """
         ids = self.train if name == "train" else self.val
         if not ids:
@@ -65,16 +80,16 @@ class Split:
 
 
 def published_split(store: Store) -> Split:
-    """Give the split that the data set was published with, and its published rule of what the test runs over."""
+    """Return the split that the data set was published with, and its published rule of what the test covers."""
     lists = {name: tuple(record.image_id for record in store.records(name)) for name in store.splits}
     unseen = store.info.vocabulary.unseen_objects
     train = lists.get("train", ())
-    tested = showing(store, train, unseen) if store.info.test == VAL_AND_TRAIN_UNSEEN else ()
+    tested = images_showing(store, train, unseen) if store.info.test == VAL_AND_TRAIN_UNSEEN else ()
     return Split(store.info.name, "published", 0, unseen, train, lists.get("val", ()), val_unseen=tested)
 
 
-def showing(store: Store, ids: Collection[str], objects: Collection[str]) -> tuple[str, ...]:
-    """Give those of the images that show a part of one of the objects, in the order of the store."""
+def images_showing(store: Store, ids: Collection[str], objects: Collection[str]) -> tuple[str, ...]:
+    """Return those of the images that show a part of one of the objects, in the order of the store."""
     wanted, names = set(ids), set(objects)
     return tuple(
         record.image_id
@@ -84,16 +99,16 @@ def showing(store: Store, ids: Collection[str], objects: Collection[str]) -> tup
 
 
 def pairs_of(store: Store, record: Record) -> set[Pair]:
-    """Give the pairs that an image shows, with the store's own seen flags."""
+    """Return the pairs that an image shows, with the store's own seen flags."""
     return {store.info.vocabulary.pairs[part.pair] for part in record.parts}
 
 
 def write_split(path: Path, split: Split) -> None:
-    """Write `split` as YAML, whole or not at all; what a split rarely has is there only where it has it."""
+    """Write `split` as YAML, atomically; optional fields are written only where they are set."""
     value: dict[str, Any] = {"format": FORMAT}
-    for key in _FIELDS:
+    for key in FIELDS:
         content = getattr(split, key)
-        if key not in _RARE or content:
+        if key not in OPTIONAL or content:
             value[key] = list(content) if isinstance(content, tuple) else content
     if split.unseen_pairs:
         objects = dict.fromkeys(name for name, _ in split.unseen_pairs)
@@ -105,10 +120,10 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def load_split(store: Store, name: str) -> Split:
-    """Give the published split, or the one in the file `name`.
+    """Return the published split, or load the one in the file `name`.
 
     Raises:
-        DataError: no such file, not a split, or one of another data set or with unknown images.
+        DataError: The file is missing, no split, or one of another data set or with unknown images.
     """
     if name == PUBLISHED:
         return published_split(store)
@@ -126,32 +141,16 @@ def load_split(store: Store, name: str) -> Split:
     return split
 
 
-_FIELDS = {
-    "dataset": str,
-    "rule": str,
-    "seed": int,
-    "unseen_objects": list,
-    "unseen_parts": list,
-    "unseen_pairs": dict,
-    "train": list,
-    "val": list,
-    "val_unseen": list,
-}
-_RARE = {"unseen_parts", "unseen_pairs", "val_unseen"}
-_NEEDED = [key for key in _FIELDS if key not in _RARE]
-_KINDS = {str: "text", int: "a whole number", list: "a list of texts", dict: "objects with lists of parts"}
-
-
 def _parse(path: Path, value: dict[Any, Any]) -> Split:
-    """Check the type of every field."""
-    for key in sorted({*_NEEDED, *value}, key=str):
-        if key not in _FIELDS or key not in value:
+    for key in sorted({*REQUIRED, *value}, key=str):
+        if key not in FIELDS or key not in value:
             raise DataError(
-                f"{path}: must hold exactly {', '.join(_NEEDED)}, got {key!r} wrong; make it: partseg split"
+                f"{path}: must hold exactly {', '.join(REQUIRED)}, got {key!r} wrong; make it: partseg split"
             )
-        if not _is_of(value[key], _FIELDS[key]):
-            kind = _KINDS[_FIELDS[key]]
-            raise DataError(f"{path}: {key} must be {kind}, got {value[key]!r}; make it again: partseg split")
+        if not _has_type(value[key], FIELDS[key]):
+            raise DataError(
+                f"{path}: {key} must be {TYPES[FIELDS[key]]}, got {value[key]!r}; make it again: partseg split"
+            )
     fields: dict[str, Any] = {key: tuple(got) if isinstance(got, list) else got for key, got in value.items()}
     if "unseen_pairs" in fields:
         fields["unseen_pairs"] = tuple((name, part) for name, parts in value["unseen_pairs"].items() for part in parts)
@@ -161,24 +160,23 @@ def _parse(path: Path, value: dict[Any, Any]) -> Split:
     return split
 
 
-def _is_of(value: object, kind: type) -> bool:
+def _has_type(value: object, kind: type) -> bool:
+    """Return whether a value has a type of `FIELDS`; lists and keys must be texts."""
+    if type(value) is not kind:
+        return False
     if isinstance(value, dict):
-        return kind is dict and _are_texts(value) and all(_is_of(parts, list) for parts in value.values())
-    return type(value) is kind and (not isinstance(value, list) or _are_texts(value))
-
-
-def _are_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(text, str) for text in values)
+        return _has_type(list(value), list) and all(_has_type(parts, list) for parts in value.values())
+    return not isinstance(value, list) or all(isinstance(text, str) for text in value)
 
 
 def _check_belongs(path: Path, split: Split, store: Store) -> None:
     if split.dataset != store.info.name:
         raise DataError(f"{path}: must belong to {store.info.name}, got a split of {split.dataset}; make it again")
     known = {record.image_id for _, record in iterate(store)}
-    strange = [image for image in (*split.train, *split.val, *split.val_unseen) if image not in known]
-    if strange:
+    unknown = [image for image in (*split.train, *split.val, *split.val_unseen) if image not in known]
+    if unknown:
         raise DataError(
-            f"{path}: every image must be in {store.folder}, got {len(strange)} others such as {strange[0]}; "
+            f"{path}: every image must be in {store.folder}, got {len(unknown)} others such as {unknown[0]}; "
             "make it again"
         )
     try:

@@ -1,4 +1,4 @@
-"""Draws splits: unseen objects and parts, val as a share of the images, few-shot lists, what the test runs over."""
+"""Building of splits: unseen classes, val as a share of the images, few-shot lists, and what the test covers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from partseg_cli.data.splits.class_matching import ABSENT, Match
-from partseg_cli.data.splits.split import VAL, VAL_AND_TRAIN_UNSEEN, Split, pairs_of, published_split, showing
+from partseg_cli.data.splits.class_matching import ABSENT, ClassMapping
+from partseg_cli.data.splits.split import VAL, VAL_AND_TRAIN_UNSEEN, Split, images_showing, pairs_of, published_split
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import UsageError
 from partseg_cli.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Which pairs are unseen.
+class UnseenClasses:
+    """Choice of the unseen pairs.
 
     Attributes:
-        rule: who decided it, in words.
-        objects: all pairs of these.
-        parts: all pairs with these.
-        pairs: further ones, (object, part).
-        test: what a test runs over by default, VAL or VAL_AND_TRAIN_UNSEEN; None: the published rule of the data set.
+        rule: How they were chosen, in words.
+        objects: Objects all of whose pairs are unseen.
+        parts: Parts all of whose pairs are unseen.
+        pairs: Further unseen pairs, (object, part).
+        test: What a test covers by default, VAL or VAL_AND_TRAIN_UNSEEN; None: the published rule of the data set.
     """
 
     rule: str
@@ -33,12 +33,12 @@ class Unseen:
     test: str | None = None
 
 
-def unseen_by_name(vocabulary: Vocabulary, objects: Sequence[str] | None, parts: Sequence[str] = ()) -> Unseen:
-    """Take objects and parts as unseen by their names; objects None = the published ones.
+def unseen_by_name(vocabulary: Vocabulary, objects: Sequence[str] | None, parts: Sequence[str] = ()) -> UnseenClasses:
+    """Choose unseen objects and parts by their names; objects None = the published ones.
 
     Raises:
-        VocabularyError: a name is not in the vocabulary.
-        UsageError: nothing stays seen.
+        VocabularyError: A name is not in the vocabulary.
+        UsageError: No pair stays seen.
     """
     chosen = vocabulary.unseen_objects if objects is None else sorted(set(objects))
     if not any(vocabulary.with_unseen(chosen).is_seen):
@@ -50,25 +50,25 @@ def unseen_by_name(vocabulary: Vocabulary, objects: Sequence[str] | None, parts:
         rules.append("seen objects published" if objects is None else "seen objects chosen")
     if parts:
         rules.append(f"unseen parts {', '.join(sorted(set(parts)))}")
-    return Unseen(", ".join(rules) or "all seen", tuple(chosen), tuple(sorted(set(parts))))
+    return UnseenClasses(", ".join(rules) or "all seen", tuple(chosen), tuple(sorted(set(parts))))
 
 
-def unseen_across(matches: Sequence[Match], source: str) -> Unseen:
-    """Take the pairs as unseen that the data set called `source` does not have.
+def unseen_across(mappings: Sequence[ClassMapping], source: str) -> UnseenClasses:
+    """Choose the pairs that the data set called `source` does not have.
 
-    The test then runs over val alone: a published rule belongs to the published unseen objects.
+    The test then covers val alone: a published rule belongs to the published unseen objects.
 
     Raises:
-        UsageError: it has none of them.
+        UsageError: The source has none of the pairs.
     """
-    found = {match.target.object for match in matches if match.how != ABSENT}
+    found = {mapping.target.object for mapping in mappings if mapping.relation != ABSENT}
     if not found:
         raise UsageError(
-            f"--trained-on {source}: at least one pair of the two data sets must agree, got none of {len(matches)}; "
+            f"--trained-on {source}: at least one pair of the two data sets must agree, got none of {len(mappings)}; "
             "name another data set"
         )
-    absent = [match.target for match in matches if match.how == ABSENT]
-    return Unseen(
+    absent = [mapping.target for mapping in mappings if mapping.relation == ABSENT]
+    return UnseenClasses(
         f"seen where {source} has the pair",
         objects=tuple(sorted({pair.object for pair in absent} - found)),
         pairs=tuple(sorted((pair.object, pair.part) for pair in absent if pair.object in found)),
@@ -78,29 +78,32 @@ def unseen_across(matches: Sequence[Match], source: str) -> Unseen:
 
 def build_split(
     store: Store,
-    unseen: Unseen,
+    unseen: UnseenClasses,
     *,
     val_fraction: float | None = None,
     shots: int | None = None,
     seed: int = 0,
     test: str | None = None,
 ) -> Split:
-    """Make a split of a store.
+    """Build a split of a store.
 
     Args:
-        store: the prepared data set.
-        unseen: which pairs are unseen.
-        val_fraction: share of *all* images (of train and val) drawn for val; None = the published lists. Images with
-            and without unseen pairs are drawn apart, so that both sides can be scored.
-        shots: images with a seen part of each object that train keeps; None = all. Where the data set was published
-            with a list of so many shots, and its val is kept, that list is taken.
-        seed: the same seed gives the same split.
-        test: what the test runs over, VAL or VAL_AND_TRAIN_UNSEEN; None = as `unseen` says.
+        store: Prepared data set.
+        unseen: Choice of the unseen pairs.
+        val_fraction: Share of *all* images (of train and val) drawn for val; None = the published lists. Images with
+            and without unseen pairs are drawn separately, so that both groups can be scored.
+        shots: Number of images with a seen part of each object that train keeps; None = all. Where the data set was
+            published with a list of that many shots, and its val is kept, that list is taken.
+        seed: Seed of the random choices.
+        test: What the test covers, VAL or VAL_AND_TRAIN_UNSEEN; None = the default of `unseen`.
 
     Raises:
-        UsageError: a value is outside its rule.
+        UsageError: A value is outside its range.
     """
-    _check(val_fraction, shots)
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise UsageError(f"--val-fraction must lie between 0 and 1, got {val_fraction:g}")
+    if shots is not None and shots < 1:
+        raise UsageError(f"--shots must be >= 1, got {shots}")
     split = replace(
         published_split(store), unseen_objects=unseen.objects, unseen_parts=unseen.parts, unseen_pairs=unseen.pairs
     )
@@ -110,20 +113,18 @@ def build_split(
     if val_fraction is not None:
         split = _draw_val(store, split, vocabulary, val_fraction, rng)
         rules.append(f"val drawn as {val_fraction:g} of all images")
-    split, tested = _with_test(store, split, vocabulary, test or unseen.test or store.info.test)
-    rules += tested
+    tests_train = (test or unseen.test or store.info.test) == VAL_AND_TRAIN_UNSEEN
+    tested = images_showing(store, split.train, vocabulary.unseen_objects) if tests_train else ()
+    split = replace(split, val_unseen=tested)  # before the shots: few-shot lists do not change the test
+    if tested:
+        rules.append("tested on val and the unseen objects of train")
     if shots is not None:
-        listed = _listed_shots(store, shots) if val_fraction is None else None
-        split, how = _take(split, listed, shots) if listed else _draw_shots(store, split, vocabulary, shots, rng)
-        rules.append(how)
+        published = dict(store.info.lists).get(f"train_{shots}shot") if val_fraction is None else None
+        split, rule = (
+            _keep_listed(split, published, shots) if published else _draw_shots(store, split, vocabulary, shots, rng)
+        )
+        rules.append(rule)
     return replace(split, rule=", ".join(rules), seed=seed)
-
-
-def _check(val_fraction: float | None, shots: int | None) -> None:
-    if val_fraction is not None and not 0 < val_fraction < 1:
-        raise UsageError(f"--val-fraction must lie between 0 and 1, got {val_fraction:g}")
-    if shots is not None and shots < 1:
-        raise UsageError(f"--shots must be >= 1, got {shots}")
 
 
 def _draw_val(store: Store, split: Split, vocabulary: Vocabulary, fraction: float, rng: np.random.Generator) -> Split:
@@ -140,20 +141,8 @@ def _draw_val(store: Store, split: Split, vocabulary: Vocabulary, fraction: floa
     )
 
 
-def _with_test(store: Store, split: Split, vocabulary: Vocabulary, test: str) -> tuple[Split, list[str]]:
-    """Note the train images of which the test takes the unseen objects; few-shot lists leave the test alone."""
-    if test != VAL_AND_TRAIN_UNSEEN:
-        return replace(split, val_unseen=()), []
-    tested = showing(store, split.train, vocabulary.unseen_objects)
-    return replace(split, val_unseen=tested), ["tested on val and the unseen objects of train"] if tested else []
-
-
-def _listed_shots(store: Store, shots: int) -> tuple[str, ...] | None:
-    return dict(store.info.lists).get(f"train_{shots}shot")
-
-
-def _take(split: Split, listed: Sequence[str], shots: int) -> tuple[Split, str]:
-    """Keep the images of a published list; it may name some that could not be converted."""
+def _keep_listed(split: Split, listed: Sequence[str], shots: int) -> tuple[Split, str]:
+    """Keep the train images of a published list, which may name images that could not be converted."""
     kept = tuple(image for image in split.train if image in set(listed))
     missing = len(set(listed)) - len(kept)
     less = f" ({missing} of its {len(set(listed))} images are not there)" if missing else ""

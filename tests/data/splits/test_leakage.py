@@ -9,7 +9,7 @@ import pytest
 from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
-from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage, same_photos
+from partseg_cli.data.splits.leakage import Audit, Leakage, audit, check_leakage, same_files
 from partseg_cli.data.splits.split import Split, published_split
 from partseg_cli.data.splits.split_builder import build_split, unseen_by_name
 from partseg_cli.data.store import Store, iterate
@@ -185,20 +185,20 @@ def test_photos_of_the_same_size_are_told_apart_by_their_content(tmp_path):
     photos = {name: tmp_path / name for name in "abcdef"}
     for name, content in zip("abcde", (b"1234", b"1243", b"1234", b"12345", b""), strict=True):
         photos[name].write_bytes(content)
-    assert same_photos(photos) == ((("a", "c"),), 1)
+    assert same_files(photos) == ((("a", "c"),), 1)
 
 
 def test_only_images_of_the_split_are_looked_at(small_store):
     seen: list[str] = []
 
-    def walk(records, what: str, total: int):
+    def track(records, what: str, total: int):
         for record in records:
             seen.append(f"{what} {record.image_id} of {total}")
             yield record
 
     split = dataclasses.replace(published_split(small_store), train=("photo_00", "photo_05"), val=("photo_08",))
-    check_leakage(training(small_store, split), split.vocabulary(small_store), walk)
-    audit(small_store, split, Leakage(), walk)
+    check_leakage(training(small_store, split), split.vocabulary(small_store), track)
+    audit(small_store, split, Leakage(), track)
     assert seen == ["check train photo_00 of 1", "check val photo_08 of 1"]
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from partseg_cli.data.splits.split import VAL, VAL_AND_TRAIN_UNSEEN, Split, published_split
-from partseg_cli.data.splits.split_builder import Unseen, build_split, unseen_by_name
+from partseg_cli.data.splits.split_builder import UnseenClasses, build_split, unseen_by_name
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import UsageError, VocabularyError
 
@@ -237,6 +237,6 @@ def test_an_object_of_which_a_part_is_seen_is_not_taken_from_train(as_ade):
 
 
 def test_further_pairs_are_unseen_as_told(as_ade):
-    split = build_split(as_ade, Unseen("seen by luck", ("dog",), pairs=(("fox", "ear"),), test=VAL))
+    split = build_split(as_ade, UnseenClasses("seen by luck", ("dog",), pairs=(("fox", "ear"),), test=VAL))
     assert split.vocabulary(as_ade).is_seen == (True, True, False, False, False, True)
     assert (split.rule, split.val_unseen) == ("seen by luck", ())

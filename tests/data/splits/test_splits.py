@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from partseg_cli.data.splits.split import Split, load_split, published_split, showing, write_split
+from partseg_cli.data.splits.split import Split, images_showing, load_split, published_split, write_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 
@@ -51,9 +51,9 @@ def test_a_published_test_may_take_the_unseen_objects_of_the_training_images(sma
 
 
 def test_images_that_show_an_object_are_found_by_their_parts(small_store):
-    assert showing(small_store, TRAIN, ["dog", "cat"]) == tuple(TRAIN[i] for i in (0, 1, 3, 4, 6, 7))
-    assert showing(small_store, VAL[1:], ["dog"]) == ("photo_10",)
-    assert showing(small_store, VAL, ["boat"]) == ()
+    assert images_showing(small_store, TRAIN, ["dog", "cat"]) == tuple(TRAIN[i] for i in (0, 1, 3, 4, 6, 7))
+    assert images_showing(small_store, VAL[1:], ["dog"]) == ("photo_10",)
+    assert images_showing(small_store, VAL, ["boat"]) == ()
 
 
 def test_an_empty_side_is_refused_when_its_images_are_asked_for(small_store):
