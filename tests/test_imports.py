@@ -36,8 +36,6 @@ PENDING = {
     "evaluation -> config",
     "evaluation -> models",
     "reports -> inference",
-    "runtime -> config",
-    "runtime -> training",
     "training -> config",
     "training -> evaluation",
     "training -> models",

@@ -9,7 +9,6 @@ import typer
 
 from partseg_cli.cli import console as show
 from partseg_cli.cli.options import Overrides, RecipeName
-from partseg_cli.errors import RecipeError
 
 app = typer.Typer(no_args_is_help=True, help="Start a training run on a cluster.")
 
@@ -64,9 +63,9 @@ def slurm(
 
     Example: **partseg launch slurm pascal_zeroshot --nodes 4 --gpus 2 --time 12:00:00 --dry-run**
     """
-    from partseg_cli.runtime import slurm as story
+    from partseg_cli.pipeline.launch import SlurmJob, launch_slurm
 
-    job = story.Job(
+    job = SlurmJob(
         nodes=nodes,
         gpus=gpus,
         time=time,
@@ -78,11 +77,4 @@ def slurm(
         setup=setup,
         out=out,
     )
-    script = story.slurm_script(recipe, overrides or [], job)
-    try:
-        story.check_division(recipe, overrides or [], job)
-    except RecipeError as error:
-        if not dry_run:
-            raise
-        show.note(f"warning: the job would end with: {error}")
-    typer.echo(script if dry_run else story.submit(script), nl=not dry_run)
+    typer.echo(launch_slurm(recipe, overrides or [], job, dry_run=dry_run, log=show.note).rstrip("\n"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from partseg_cli.errors import RecipeError, UsageError
-from partseg_cli.runtime.slurm import Job, slurm_script
+from partseg_cli.pipeline.launch import SlurmJob, slurm_script
 
 BASH = shutil.which("bash") or pytest.skip("there is no bash", allow_module_level=True)
 STAND_INS = {
@@ -43,7 +43,7 @@ def run(script: str) -> subprocess.CompletedProcess:
 
 
 def test_the_whole_script():
-    job = Job(
+    job = SlurmJob(
         nodes=2, gpus=4, time="1-12", partition="long", account="lab", memory="200G", setup="source v/bin/activate"
     )
     assert slurm_script("pascal_zeroshot", ["train.lr=1e-3"], job) == (
@@ -93,7 +93,7 @@ def test_each_machine_runs_torchrun_with_the_very_words_that_were_given(cluster,
     recipe = cluster / ODD
     shutil.copy(Path(__file__).parents[2] / "recipes/tiny.yaml", recipe)
     overrides = ["data.root=/some where/$x", "data.split=it's.yaml", "train.batch_size=8"]
-    script = slurm_script(str(recipe), overrides, Job(nodes=2, gpus=2, cpus=3, name="x y", out=cluster / ODD))
+    script = slurm_script(str(recipe), overrides, SlurmJob(nodes=2, gpus=2, cpus=3, name="x y", out=cluster / ODD))
     assert run(script).returncode == 0
     assert (cluster / "words").read_text().splitlines() == [
         *("--rdzv-conf", f"is_host={is_host}", "--nnodes", "2", "--nproc-per-node", "2", "--rdzv-id", "123456"),
@@ -110,7 +110,7 @@ def test_each_machine_runs_torchrun_with_the_very_words_that_were_given(cluster,
 
 
 def test_the_run_folder_is_the_same_whenever_the_job_is_started_again(cluster):
-    script = slurm_script("tiny", [], Job(gpus=2))
+    script = slurm_script("tiny", [], SlurmJob(gpus=2))
     folders = []
     for _ in range(2):
         run(script)
@@ -120,25 +120,25 @@ def test_the_run_folder_is_the_same_whenever_the_job_is_started_again(cluster):
 
 
 def test_the_setup_may_read_variables_that_are_not_set_and_what_follows_may_not(cluster):
-    script = slurm_script("tiny", [], Job(setup='export SET_UP="yes$NEVER_SET"; echo "$SET_UP"'))
+    script = slurm_script("tiny", [], SlurmJob(setup='export SET_UP="yes$NEVER_SET"; echo "$SET_UP"'))
     assert run(script).stdout == "yes\n"
     assert "\nset -euo pipefail\nset +u\n" in script
-    assert slurm_script("tiny", [], Job()).count("set +u") == 0
+    assert slurm_script("tiny", [], SlurmJob()).count("set +u") == 0
 
 
 @pytest.mark.parametrize("broken", ["scontrol", "torchrun"])
 def test_a_step_that_fails_fails_the_job(broken, cluster):
     (cluster / "bin" / broken).write_text(f"#!{BASH}\nexit 9\n")
-    assert run(slurm_script("tiny", [], Job())).returncode == 9
+    assert run(slurm_script("tiny", [], SlurmJob())).returncode == 9
     assert (cluster / "told").exists() == (broken == "torchrun")
 
 
 @pytest.mark.parametrize(
     "job",
     [
-        Job(),
-        Job(nodes=4, time="90", memory="0", cpus=64),
-        Job(gpus=4, setup="module load cuda\nsource a/b", out=Path("o")),
+        SlurmJob(),
+        SlurmJob(nodes=4, time="90", memory="0", cpus=64),
+        SlurmJob(gpus=4, setup="module load cuda\nsource a/b", out=Path("o")),
     ],
 )
 def test_bash_can_read_the_script(job):
@@ -149,8 +149,8 @@ def test_bash_can_read_the_script(job):
 
 
 def test_cores_are_for_the_processes_and_their_readers():
-    assert "--cpus-per-task=2\n" in slurm_script("tiny", [], Job(gpus=2))  # it has data.workers 0
-    assert "--cpus-per-task=8\n" in slurm_script("tiny", ["data.workers=3"], Job(gpus=2))
+    assert "--cpus-per-task=2\n" in slurm_script("tiny", [], SlurmJob(gpus=2))  # it has data.workers 0
+    assert "--cpus-per-task=8\n" in slurm_script("tiny", ["data.workers=3"], SlurmJob(gpus=2))
 
 
 # ---- the command
@@ -160,14 +160,14 @@ def test_a_dry_run_prints_the_script_alone(partseg):
     words = ["tiny", "--nodes", "2", "--gpus", "2", "--time", "12:00:00", "--partition", "p", "--account", "a"]
     words += ["--cpus", "5", "--mem", "9G", "--job-name", "j", "--setup", "true", "--out", "o"]
     ended = partseg("launch", "slurm", *words, "--dry-run")
-    job = Job(2, 2, "12:00:00", "p", "a", 5, "9G", "j", "true", Path("o"))
+    job = SlurmJob(2, 2, "12:00:00", "p", "a", 5, "9G", "j", "true", Path("o"))
     assert (ended.code, ended.out, ended.err) == (0, slurm_script("tiny", [], job), "")
 
 
 def test_without_dry_run_sbatch_takes_the_script(partseg, cluster):
     ended = partseg("launch", "slurm", "tiny", "train.lr=1", "--gpus", "2")
     assert (ended.code, ended.out, ended.err) == (0, "Submitted batch job 5\n", "")
-    assert (cluster / "told").read_text() == slurm_script("tiny", ["train.lr=1"], Job(gpus=2))
+    assert (cluster / "told").read_text() == slurm_script("tiny", ["train.lr=1"], SlurmJob(gpus=2))
 
 
 def test_a_job_that_sbatch_refuses_is_told(partseg, cluster, monkeypatch):
@@ -192,10 +192,10 @@ def test_without_sbatch_a_dry_run_is_offered(partseg, tmp_path, monkeypatch):
         (
             "nano_clip",
             [],
-            Job(),
+            SlurmJob(),
             "nano_clip: must train a model of parts, got task captions; use it with `partseg train`",
         ),
-        ("tiny", ["lr=1"], Job(), "override must read section.key=value, got 'lr=1'; for example train.lr=1e-4"),
+        ("tiny", ["lr=1"], SlurmJob(), "override must read section.key=value, got 'lr=1'; for example train.lr=1e-4"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_so_is_never_queued(name, overrides, job, message):
@@ -217,14 +217,14 @@ def test_a_batch_that_does_not_divide_is_warned_of_before_the_script_and_never_s
 
 @pytest.mark.parametrize("time", ["5", "5:30", "12:00:00", "2-0", "2-12", "2-12:30", "2-12:30:00"])
 def test_a_time_limit_is_what_sbatch_reads(time):
-    assert f"#SBATCH --time={time}\n" in slurm_script("tiny", [], Job(time=time))
+    assert f"#SBATCH --time={time}\n" in slurm_script("tiny", [], SlurmJob(time=time))
 
 
 @pytest.mark.parametrize("time", ["", "12h", "1:2:3:4", "2-", "-5", "1-2-3", "5\n#SBATCH --account=x"])
 def test_another_time_limit_is_refused(time):
     message = f"--time must be minutes, HH:MM:SS or D-HH:MM:SS, got {time!r}; for example 12:00:00"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        slurm_script("tiny", [], Job(time=time))
+        slurm_script("tiny", [], SlurmJob(time=time))
 
 
 @pytest.mark.parametrize(
@@ -234,4 +234,4 @@ def test_another_time_limit_is_refused(time):
 def test_a_wish_that_would_leave_its_line_is_refused(key, option, value):
     message = f"--{option} must be a word that SLURM knows, got {value!r}; leave it out for the usual one"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        slurm_script("tiny", [], Job(**{key: value}))
+        slurm_script("tiny", [], SlurmJob(**{key: value}))

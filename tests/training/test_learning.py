@@ -34,7 +34,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
 
 def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_thread):
     prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=2, seed=3, size=96))
-    overrides = ["train.iterations=150", "train.batch_size=1", "train.micro_batch_size=1"]
+    overrides = ["model.image_size=48", "train.iterations=120", "train.batch_size=1", "train.micro_batch_size=1"]
     before, after = overfit(tmp_path / "data", tmp_path, overrides)
     assert before < 10
     assert after > 25
@@ -45,7 +45,8 @@ def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(t
     prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=160, seed=11, size=96))
     store, scores = Store.open(tmp_path / "data"), {}
     for name, overrides in (("before", ["model.init=random", "train.iterations=1", "train.lr=1e-9"]), ("after", [])):
-        recipe = load_recipe("cartoon", [f"data.root={store.folder}", "train.iterations=50", *overrides])
+        few = ["train.iterations=60", "train.batch_size=2"]
+        recipe = load_recipe("cartoon", [f"data.root={store.folder}", *few, *overrides])
         trained = train(recipe, TrainOptions(out=tmp_path / name, device="cpu"))
         model, _ = load_segmenter(trained.checkpoint, CPU)
         scores[name] = score(model, store, published_split(store), "oracle-obj").miou
