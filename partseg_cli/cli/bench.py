@@ -1,4 +1,4 @@
-"""Commands that measure: bench train, bench predict, bench data."""
+"""The commands `bench train`, `bench predict` and `bench data`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from partseg_cli.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from partseg_cli.pipeline.bench import BenchmarkResult
-    from partseg_cli.pipeline.bench_data import Reading
-    from partseg_cli.runtime.stopwatch import Part
+    from partseg_cli.pipeline.bench import BenchmarkResult, LoadingResult
+    from partseg_cli.runtime.profiling import SectionTime
 
 GIGABYTE = 1e9
 
-app = typer.Typer(no_args_is_help=True, help="Measure what training, predicting and reading cost on this machine.")
+app = typer.Typer(no_args_is_help=True, help="Measure the cost of training, predicting and loading on this machine.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
@@ -39,15 +38,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to measure.")] = 20,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before them.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Measured steps.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before the measured ones.")] = 3,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Train for some steps, keep nothing, and tell images per second, memory, and where the time of a step goes.
+    """Train for some steps, keep nothing, and print images per second, memory, and the time of each section of a step.
 
-    One process, with the recipe's own data, model, loss and loader. On a GPU a second pass finds where the time goes:
-    waiting for the GPU at the ends of sections costs some speed, and images per second are those without.
+    One process, with the recipe's own data, model, loss and loader. On a GPU a second pass measures the sections:
+    waiting for the GPU at their ends costs some speed, and images per second are from the pass without.
 
     Example: **partseg bench train pascal_zeroshot train.precision=bf16 train.batch_size=8**
     """
@@ -56,22 +55,27 @@ def train(
 
     loaded = load_recipe(recipe, overrides or [])
     track = partial(show.track, unit="step")
-    costs = story.bench_train(loaded, steps=steps, warmup=warmup, device=device, track=track)
-    _show_costs(costs, f"training: {loaded.name}", as_json)
+    result = story.bench_train(loaded, steps=steps, warmup=warmup, device=device, track=track)
+    _show_result(result, f"training: {loaded.name}", as_json)
 
 
 @app.command()
 def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Photos, folders of photos, or patterns.")],
-    vocab: Annotated[list[str], typer.Option(help="Words, as for partseg predict.", show_default=False)] = ...,  # type: ignore[assignment]
+    paths: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images, folders of images, or patterns.")],
+    vocab: Annotated[list[str], typer.Option(help="Query terms, as for partseg predict.", show_default=False)] = ...,  # type: ignore[assignment]
     checkpoint: Checkpoint = None,
     model: Model = None,
-    context: Annotated[str, typer.Option(help="Parts that compete unasked, as for partseg predict.")] = "auto",
+    context: Annotated[
+        str, typer.Option(help="Further parts that compete for pixels, as for partseg predict.")
+    ] = "auto",
     images: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Photos to measure: those given, again and again if they are fewer.")
+        int, typer.Option(min=1, metavar="N", help="Measured images; those given are repeated if they are fewer.")
     ] = 20,
     warmup: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Photos before them; the words are encoded with the first.")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Images before the measured ones; the first one also encodes the prompts."
+        ),
     ] = 1,
     device: Device = "auto",
     precision: Precision = PrecisionName.FP32,
@@ -79,9 +83,9 @@ def predict(
     prompt_chunk: PromptChunk = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict photos as partseg predict does, write nothing, and tell photos per second, memory, and the time's split.
+    """Predict images, write nothing, and print images per second, memory, and the time of each section.
 
-    Reading counts, writing overlays and JSON does not.
+    Reading images counts, writing overlays and JSON does not.
 
     Example: **partseg bench predict photos/ --vocab "cat's ear" --checkpoint runs/train/pascal_zeroshot-1 --batch 8**
     """
@@ -102,8 +106,8 @@ def predict(
     for line in predictor.query.notes:
         show.note(line)
     track = partial(show.track, unit="pass")
-    costs = story.bench_predict(predictor, photos, images=images, warmup=warmup, track=track)
-    _show_costs(costs, f"predicting: {costs.setting['pairs']} pairs", as_json)
+    result = story.bench_predict(predictor, paths, images=images, warmup=warmup, track=track)
+    _show_result(result, f"predicting: {result.setting['pairs']} pairs", as_json)
 
 
 @app.command()
@@ -111,71 +115,71 @@ def data(
     recipe: RecipeName,
     overrides: Overrides = None,
     images: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Photos to read; no more than the training set has.")
+        int, typer.Option(min=1, metavar="N", help="Images to load, at most those of the training set.")
     ] = 200,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="In place of the recipe's data.workers.", show_default=False),
+        typer.Option(
+            min=0, metavar="N", help="Data-loading processes, instead of the recipe's data.workers.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read training samples as train does, without a model, and tell images per second and what a photo takes.
+    """Load training samples as train does, without a model, and print images per second and the time of each section.
 
-    The photos are read twice: the first pass fills a cache, the system's own or that of data.cache, later ones use it.
+    The images are loaded twice: the first pass fills a cache, the system's or that of data.cache, later ones use it.
 
     Example: **partseg bench data pascal_zeroshot --workers 8**
     """
     from partseg_cli.config.recipe import load_recipe
-    from partseg_cli.pipeline import bench_data as story
+    from partseg_cli.pipeline import bench as story
 
     changed = [] if workers is None else [f"data.workers={workers}"]
     loaded = load_recipe(recipe, [*(overrides or []), *changed])
-    reading = story.bench_data(loaded, images=images, track=partial(show.track, unit="batch"))
-    _show_reading(reading, loaded.name, as_json)
+    result = story.bench_data(loaded, images=images, track=partial(show.track, unit="batch"))
+    _show_loading(result, loaded.name, as_json)
 
 
-def _show_costs(costs: BenchmarkResult, what: str, as_json: bool) -> None:
+def _show_result(result: BenchmarkResult, what: str, as_json: bool) -> None:
     if as_json:
-        show.document(costs.to_json())
+        show.document(result.to_json())
         return
-    setting, memory = costs.setting, costs.memory
+    setting, memory = result.setting, result.memory
     micro = setting.get("micro_batch", setting["batch_size"])
-    on_processor = setting["device"] == "cpu"
-    name = f"threads: {setting['threads']}" if on_processor else setting["device_name"]
+    on_cpu = setting["device"] == "cpu"
+    name = f"threads: {setting['threads']}" if on_cpu else setting["device_name"]
+    peak = "-" if memory.peak_bytes is None else f"{memory.peak_bytes / GIGABYTE:.2f} GB"
+    per = {"photo": "image"}.get(result.per, result.per)
     rows = [
         ("device", ", ".join(filter(None, (setting["device"], name, setting["precision"])))),
         ("images", f"{setting['image_size']} px, batch {setting['batch_size']}, {micro} in a forward pass"),
-        ("images per second", f"{costs.whole.rate:,.2f}"),
-        (f"ms a {costs.per}", f"{costs.ms:,.1f} (mean of {costs.rounds})"),
-        ("peak memory", f"{_gigabytes(memory.peak_bytes)} ({memory.of})"),
+        ("images per second", f"{result.whole.rate:,.2f}"),
+        (f"ms per {per}", f"{result.ms:,.1f} (mean of {result.rounds})"),
+        ("peak memory", f"{peak} ({memory.of})"),
     ]
-    if costs.busy is not None:
-        rows.append(("GPU busy", f"{costs.busy:.0f} %"))
+    if result.busy is not None:
+        rows.append(("GPU busy", f"{result.busy:.0f} %"))
     _show_figures(what, rows)
-    _show_split(costs.split, f"where the time of a {costs.per} goes")
-    if not on_processor:
-        show.note("the split is from a second pass, which waits for the device at the ends of sections")
+    _show_split(result.split, f"time per {per}")
+    if not on_cpu:
+        show.note("sections are from a second pass, which waits for the device at their ends")
 
 
-def _show_reading(reading: Reading, recipe: str, as_json: bool) -> None:
+def _show_loading(result: LoadingResult, recipe: str, as_json: bool) -> None:
     if as_json:
-        show.document(reading.to_json())
+        show.document(result.to_json())
         return
-    setting = reading.setting
+    setting = result.setting
     _show_figures(
-        f"reading: {recipe}",
+        f"loading: {recipe}",
         [
-            ("photos", f"{setting['images']} of {setting['photos']:,}, {setting['image_size']} px"),
+            ("images", f"{setting['images']} of {setting['photos']:,}, {setting['image_size']} px"),
             ("batches", f"of {setting['micro_batch']}, by {setting['workers']} workers, cache {setting['cache']}"),
-            ("images per second, first pass", f"{reading.first.rate:,.1f}"),
-            ("images per second, later passes", f"{reading.later.rate:,.1f}"),
+            ("images per second, first pass", f"{result.first.rate:,.1f}"),
+            ("images per second, later passes", f"{result.later.rate:,.1f}"),
         ],
     )
-    _show_split(reading.split, "what a photo takes of a worker's time in later passes")
-
-
-def _gigabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / GIGABYTE:.2f} GB"
+    _show_split(result.split, "time per image of a worker in later passes")
 
 
 def _show_figures(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -187,12 +191,12 @@ def _show_figures(title: str, rows: Sequence[tuple[str, str]]) -> None:
     show.table(table)
 
 
-def _show_split(split: Sequence[Part], title: str) -> None:
+def _show_split(split: Sequence[SectionTime], title: str) -> None:
     from rich.table import Table
 
     table = Table(title=title)
     for column in ("section", "ms", "%"):
         table.add_column(column, justify="left" if column == "section" else "right")
-    for part in split:
-        table.add_row(part.section, f"{part.ms:,.2f}", f"{part.percent:.1f}")
+    for one in split:
+        table.add_row(one.section, f"{one.ms:,.2f}", f"{one.percent:.1f}")
     show.table(table)

@@ -1,12 +1,13 @@
-"""`partseg bench train` and `predict`: what they cost on this machine, and where the time goes.
+"""`partseg bench train`, `predict` and `data`: their cost on this machine, by sections.
 
-The pieces are those of a real run. A stopwatch watches some of their functions from outside and takes itself off again.
+The pieces are those of a real run. A stopwatch replaces some of their functions while it runs, and restores them.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from partseg_cli.config.recipe import Recipe
 from partseg_cli.data.loading.dataset import PartDataset
 from partseg_cli.data.store import Store
+from partseg_cli.errors import DataError, UsageError
 from partseg_cli.evaluation.spec import open_data
 from partseg_cli.inference import segmenter as inference
 from partseg_cli.io.images import find_images, open_image
@@ -26,32 +28,41 @@ from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline.predict import Predictor
 from partseg_cli.pipeline.train import build_loop, training_set
 from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
-from partseg_cli.runtime.gauges import Memory, busy_percent, device_name, forget_peak, peak_memory, waiter
 from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
+from partseg_cli.runtime.profiling import (
+    Hook,
+    Memory,
+    SectionTime,
+    Stopwatch,
+    busy_percent,
+    peak_memory,
+    section_times,
+    waiter,
+)
 from partseg_cli.runtime.signals import Stop
-from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts
 from partseg_cli.structures import Batch
 from partseg_cli.training.engine import layout_of, memory_advice
 from partseg_cli.training.loop import Loop
 
-DATA, TOWER, TEXT, DECODER = "waiting for data", "image tower", "text tower", "decoder and heads"
+DATA, IMAGE_ENCODER, TEXT_ENCODER, DECODER = "waiting for data", "image encoder", "text encoder", "decoder and heads"
 LOSS, BACKWARD, OPTIMIZER, REST = "loss", "backward", "optimizer and clipping", "rest"
-PHOTO, LABEL_MAP = "read and resize", "logits to label map"
+READ_RESIZE, LABEL_MAP = "read and resize", "logits to label map"
+READ, LABELS, RESIZE, TRANSFER = "read and decode", "labels", "resize and tensor", "transfer"
 
 BUSY_ROUNDS = 5
-"""At most so many steps or forward passes are profiled for a GPU's busy share; each gives thousands of events."""
+"""Limit of profiled steps or forward passes for a GPU's busy share; each gives thousands of events."""
 
 Work = Callable[[int, str], None]
-"""Does so many steps or photos, and tells what for."""
+"""Runs a number of steps or images, with a description of the purpose."""
 
 
 class Timing(NamedTuple):
-    """Some photos, and how long they took.
+    """Time of a number of images.
 
     Attributes:
-        images: number of them.
-        seconds: for all.
+        images: Number of images.
+        seconds: Seconds of all of them.
     """
 
     images: int
@@ -59,22 +70,22 @@ class Timing(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Photos per second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What training or predicting costs.
+    """Cost of training or predicting.
 
     Attributes:
-        setting: what was run, and how.
-        per: what a round is, "step" or "photo".
-        rounds: that were measured.
-        whole: photos and seconds of all of them, not slowed down by the stopwatch.
-        memory: the most in use.
-        busy: percent of the time in which the GPU computed; None: it is no CUDA device.
-        split: where the time of a round goes.
+        setting: Description of what was run.
+        per: Name of a round, "step" or "photo".
+        rounds: Number of measured rounds.
+        whole: Images and seconds of all rounds, without the overhead of the stopwatch on a GPU.
+        memory: Peak memory.
+        busy: Percent of the time in which the GPU computed; None without a CUDA device.
+        split: Time of each section.
     """
 
     setting: dict[str, Any]
@@ -83,7 +94,7 @@ class BenchmarkResult:
     whole: Timing
     memory: Memory
     busy: float | None
-    split: tuple[Part, ...]
+    split: tuple[SectionTime, ...]
 
     @property
     def ms(self) -> float:
@@ -91,7 +102,7 @@ class BenchmarkResult:
         return 1000 * self.whole.seconds / self.rounds
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as a JSON document."""
+        """Return the result as a JSON document."""
         return {
             **self.setting,
             "images": self.whole.images,
@@ -99,76 +110,102 @@ class BenchmarkResult:
             f"ms_per_{self.per}": round(self.ms, 3),
             "memory": self.memory._asdict(),
             "gpu_busy_percent": None if self.busy is None else round(self.busy, 1),
-            "split": split_json(self.split),
+            "split": _split_json(self.split),
         }
 
 
-def split_json(split: tuple[Part, ...]) -> list[dict[str, Any]]:
-    """Give where the time goes as a JSON list."""
-    return [{"section": part.section, "ms": round(part.ms, 3), "percent": part.percent} for part in split]
+@dataclass(frozen=True)
+class LoadingResult:
+    """Cost of loading training samples.
+
+    Attributes:
+        setting: Description of what was loaded.
+        first: First pass, which fills a cache; starts when the worker processes run.
+        later: Second pass over the same images.
+        split: Time of each section per image of the second pass, in a worker's time.
+    """
+
+    setting: dict[str, Any]
+    first: Timing
+    later: Timing
+    split: tuple[SectionTime, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as a JSON document."""
+        passes = {
+            name: {
+                "images": timing.images,
+                "seconds": round(timing.seconds, 4),
+                "images_per_second": round(timing.rate, 3),
+            }
+            for name, timing in (("first_pass", self.first), ("later_passes", self.later))
+        }
+        return {**self.setting, **passes, "split": _split_json(self.split)}
+
+
+def _split_json(split: tuple[SectionTime, ...]) -> list[dict[str, Any]]:
+    return [{"section": time.section, "ms": round(time.ms, 3), "percent": time.percent} for time in split]
 
 
 def bench_train(
     recipe: Recipe, *, steps: int = 20, warmup: int = 3, device: str = "auto", track: Track = silent
 ) -> BenchmarkResult:
-    """Train for some steps, in this process alone, and throw the weights away.
+    """Train for some steps, in this process alone, and discard the weights.
 
     Args:
-        recipe: as for `partseg train`.
-        steps: that are measured.
-        warmup: steps before them.
+        recipe: Recipe, as for `partseg train`.
+        steps: Number of measured steps.
+        warmup: Number of steps before them.
         device: auto, cpu, cuda, cuda:N or mps.
-        track: shows progress.
+        track: Progress display.
 
     Raises:
-        PartsegError: as `train`.
+        PartsegError: As `train`.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     keep_freed_memory()
     with memory_watch(memory_advice(recipe)):
         store, split = open_data(recipe.data)
         layout = layout_of(recipe, SINGLE_PROCESS)
         samples = training_set(recipe, store, split)
-        loop = build_loop(recipe, samples, layout, place, None, Stop())
-        watch = Stopwatch((DATA, TOWER, TEXT, DECODER, LOSS, BACKWARD, OPTIMIZER, REST), waiter(place))
+        loop = build_loop(recipe, samples, layout, chosen, None, Stop())
+        sections = (DATA, IMAGE_ENCODER, TEXT_ENCODER, DECODER, LOSS, BACKWARD, OPTIMIZER, REST)
+        watch = Stopwatch(sections, waiter(chosen))
         batches = samples.batches(
             images=layout.micro,
             sample_ids=layout.sample_ids(first=1, last=warmup + 2 * steps + BUSY_ROUNDS),
             workers=recipe.data.workers,
         )
-        work = _Steps(loop, watch.each(batches, DATA), track)
-        seconds, memory, busy = _measure(work, watch, _training_hooks(loop), steps, warmup, place)
+        watched, done = watch.each(batches, DATA), 0
+
+        def work(count: int, what: str) -> None:
+            nonlocal done
+            first, done = done + 1, done + count
+            for _ in track(loop.run(watched, first=first, last=done), what, count):
+                pass
+
+        seconds, memory, busy = _measure(work, watch, _training_hooks(loop), steps, warmup, chosen)
     setting = {
-        **data_setting(recipe, store, samples, layout),
-        **_machine(place, loop.precision),
+        **_data_setting(recipe, store, samples, layout),
+        **_device_setting(chosen, loop.precision),
         "steps": steps,
         "warmup": warmup,
     }
-    return BenchmarkResult(
-        setting, "step", steps, Timing(steps * layout.batch, seconds), memory, busy, parts(watch.seconds, steps)
-    )
-
-
-class _Steps:
-    """Does some more steps of a run each time it is called."""
-
-    def __init__(self, loop: Loop[Batch], batches: Iterator[Batch], track: Track) -> None:
-        self.loop, self.batches, self.track = loop, batches, track
-        self.done = 0
-
-    def __call__(self, steps: int, what: str) -> None:
-        first, self.done = self.done + 1, self.done + steps
-        for _ in self.track(self.loop.run(self.batches, first=first, last=self.done), what, steps):
-            pass
+    whole = Timing(steps * layout.batch, seconds)
+    return BenchmarkResult(setting, "step", steps, whole, memory, busy, section_times(watch.seconds, steps))
 
 
 def _model_hooks(model: nn.Module) -> tuple[Hook, ...]:
-    """Name the functions of a model that belong to sections; what is left of a forward pass is decoder and heads."""
-    return (Hook(model.clip, "image_tokens", TOWER), Hook(model, "text", TEXT), Hook(model, "forward", DECODER))
+    """Return the functions of a model that belong to sections; the rest of a forward pass is decoder and heads."""
+    return (
+        Hook(model.clip, "image_tokens", IMAGE_ENCODER),
+        Hook(model, "text", TEXT_ENCODER),
+        Hook(model, "forward", DECODER),
+    )
 
 
 def _training_hooks(loop: Loop[Batch]) -> tuple[Hook, ...]:
-    """Name the functions of a step that belong to sections."""
+    """Return the functions of a step that belong to sections."""
     optimizing = (
         (nn.utils, "clip_grad_norm_"),
         (loop.scaler, "unscale_"),
@@ -188,15 +225,23 @@ def _training_hooks(loop: Loop[Batch]) -> tuple[Hook, ...]:
 def _measure(
     work: Work, watch: Stopwatch, hooks: Sequence[Hook], rounds: int, warmup: int, device: torch.device
 ) -> tuple[float, Memory, float | None]:
-    """Give the seconds of some rounds, the most memory in use and a GPU's busy share, and fill the stopwatch.
+    """Return the seconds of some rounds, the peak memory and a GPU's busy share, and fill the stopwatch.
 
-    Where a device works on its own, waiting for it at the ends of sections costs speed: there the rounds are done once
-    without the stopwatch, for the seconds, and once with it. On a processor both are one.
+    A device that works asynchronously is slowed down by waiting at the ends of sections: the rounds run once without
+    the stopwatch, for the seconds, and once with it. On a CPU one pass gives both.
     """
-    forget_peak(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     if warmup:
         work(warmup, "warming up")
-    seconds = None if device.type == "cpu" else _seconds(work, rounds, device)
+    seconds = None
+    if device.type != "cpu":
+        wait = waiter(device)
+        wait()
+        start = time.perf_counter()
+        work(rounds, "measuring")
+        wait()
+        seconds = time.perf_counter() - start
     with watch.running(hooks):
         work(rounds, "measuring")
     memory = peak_memory(device)
@@ -204,17 +249,7 @@ def _measure(
     return sum(watch.seconds.values()) if seconds is None else seconds, memory, busy
 
 
-def _seconds(work: Work, rounds: int, device: torch.device) -> float:
-    wait = waiter(device)
-    wait()
-    start = time.perf_counter()
-    work(rounds, "measuring")
-    wait()
-    return time.perf_counter() - start
-
-
-def data_setting(recipe: Recipe, store: Store, samples: PartDataset, layout: Layout) -> dict[str, Any]:
-    """Say what is trained on, and in which batches."""
+def _data_setting(recipe: Recipe, store: Store, samples: PartDataset, layout: Layout) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "dataset": store.info.name,
@@ -227,47 +262,45 @@ def data_setting(recipe: Recipe, store: Store, samples: PartDataset, layout: Lay
     }
 
 
-def _machine(device: torch.device, precision: str) -> dict[str, Any]:
+def _device_setting(device: torch.device, precision: str) -> dict[str, Any]:
     return {
         "device": str(device),
-        "device_name": device_name(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "precision": precision,
     }
 
 
 def bench_predict(
-    predictor: Predictor, photos: Sequence[Path], *, images: int = 20, warmup: int = 1, track: Track = silent
+    predictor: Predictor, paths: Sequence[Path], *, images: int = 20, warmup: int = 1, track: Track = silent
 ) -> BenchmarkResult:
-    """Predict photos, again and again if there are too few, and write nothing.
+    """Predict images, repeatedly if there are too few, and write nothing.
 
     Args:
-        predictor: model and question.
-        photos: files, folders and patterns.
-        images: photos that are measured.
-        warmup: photos before them; the words are encoded with the first.
-        track: shows progress.
+        predictor: Model and query.
+        paths: Files, folders and patterns.
+        images: Number of measured images.
+        warmup: Number of images before them; the first one also encodes the prompts.
+        track: Progress display.
 
     Raises:
-        DataError: a photo is missing or cannot be read.
-        OutOfMemoryError: a forward pass takes too much.
+        DataError: An image is missing or cannot be read.
+        OutOfMemoryError: A forward pass takes too much.
     """
-    segmenter, found = predictor.segmenter, find_images(photos)
+    segmenter, found = predictor.segmenter, find_images(paths)
     compute, turns = segmenter.compute, cycle(found)
-    watch = Stopwatch((PHOTO, TOWER, TEXT, DECODER, LABEL_MAP, REST), waiter(compute.device))
-
-    def group(size: int) -> None:
-        with watch.section(PHOTO):
-            pictures = [open_image(path, upright=True) for path in islice(turns, size)]
-        for _ in watch.each(segmenter.segment(pictures, predictor.query), LABEL_MAP):
-            pass
+    sections = (READ_RESIZE, IMAGE_ENCODER, TEXT_ENCODER, DECODER, LABEL_MAP, REST)
+    watch = Stopwatch(sections, waiter(compute.device))
 
     def work(count: int, what: str) -> None:
         sizes = [min(compute.batch, count - done) for done in range(0, count, compute.batch)]
         for size in track(sizes, what, len(sizes)):
-            group(size)
+            with watch.section(READ_RESIZE):
+                opened = [open_image(path, upright=True) for path in islice(turns, size)]
+            for _ in watch.each(segmenter.segment(opened, predictor.query), LABEL_MAP):
+                pass
 
-    hooks = (*_model_hooks(segmenter.model), Hook(inference, "image_to_tensor", PHOTO))
+    hooks = (*_model_hooks(segmenter.model), Hook(inference, "image_to_tensor", READ_RESIZE))
     seconds, memory, busy = _measure(work, watch, hooks, images, warmup, compute.device)
     setting = {
         "checkpoint": str(predictor.checkpoint),
@@ -275,9 +308,56 @@ def bench_predict(
         "pairs": len(predictor.query.vocabulary.pairs),
         "image_size": segmenter.image_size,
         "batch_size": compute.batch,
-        **_machine(compute.device, compute.precision),
+        **_device_setting(compute.device, compute.precision),
         "warmup": warmup,
     }
-    return BenchmarkResult(
-        setting, "photo", images, Timing(images, seconds), memory, busy, parts(watch.seconds, images)
-    )
+    whole = Timing(images, seconds)
+    return BenchmarkResult(setting, "photo", images, whole, memory, busy, section_times(watch.seconds, images))
+
+
+def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> LoadingResult:
+    """Load training samples twice as training does, and once more in this process for the split.
+
+    Args:
+        recipe: Recipe, as for `partseg train`; batches have `train.micro_batch_size` images.
+        images: Number of images, limited by the training set.
+        track: Progress display.
+
+    Raises:
+        UsageError: `images` is less than two batches.
+        DataError: The training set has less than two batches, or an image cannot be read.
+    """
+    store, split = open_data(recipe.data)
+    layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, split)
+    micro, workers = layout.micro, recipe.data.workers
+    least = 2 * micro
+    if images < least:
+        raise UsageError(f"--images must be >= {least}, two batches of train.micro_batch_size {micro}, got {images}")
+    if len(samples) < least:
+        raise DataError(
+            f"{store.folder}: reading is measured on two batches or more, {least} photos, got {len(samples)}; "
+            f"lower train.micro_batch_size ({micro})"
+        )
+    count = min(images, len(samples)) // micro * micro
+    numbers = [*range(count), *range(count)]  # in one go, as the epochs of a run are
+    batches = samples.batches(images=micro, sample_ids=numbers, workers=workers)
+    ends = [time.perf_counter() for _ in track(batches, "loading", len(numbers) // micro)]
+    half = count // micro
+    first = Timing(count - micro, ends[half - 1] - ends[0])
+    later = Timing(count, ends[-1] - ends[half - 1])
+    setting = {**_data_setting(recipe, store, samples, layout), "images": count}
+    return LoadingResult(setting, first, later, _loading_split(samples, later, workers))
+
+
+def _loading_split(samples: PartDataset, later: Timing, workers: int) -> tuple[SectionTime, ...]:
+    """Return the sections of a worker's time per image, as measured in this process.
+
+    Collating, transferring and waiting for a CPU are the rest of the pass.
+    """
+    watch = Stopwatch((READ, LABELS, RESIZE))
+    with watch.running((Hook(Store, "read_image", READ), Hook(samples, "_labels", LABELS))):
+        for number in range(later.images):
+            samples[number]
+    processes = max(1, min(workers, os.cpu_count() or 1))  # as in build_dataloader
+    rest = max(0.0, later.seconds * processes - sum(watch.seconds.values()))
+    return section_times({**watch.seconds, TRANSFER: rest}, later.images)

@@ -12,21 +12,20 @@ from partseg_cli.config.recipe import load_recipe
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline import bench
-from partseg_cli.pipeline.bench import bench_train
-from partseg_cli.pipeline.bench_data import bench_data
+from partseg_cli.pipeline.bench import bench_data, bench_train
 from partseg_cli.pipeline.train import build_loop
-from partseg_cli.runtime import gauges
+from partseg_cli.runtime.profiling import Memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TRAINING = [
-    *("waiting for data", "image tower", "text tower", "decoder and heads", "loss", "backward"),
+    *("waiting for data", "image encoder", "text encoder", "decoder and heads", "loss", "backward"),
     *("optimizer and clipping", "rest"),
 ]
 PREDICTING = [
-    *("read and resize", "image tower", "text tower", "decoder and heads", "logits to label map", "rest"),
+    *("read and resize", "image encoder", "text encoder", "decoder and heads", "logits to label map", "rest"),
 ]
-READING = ["read and decode", "labels", "resize and tensor", "hand over"]
+READING = ["read and decode", "labels", "resize and tensor", "transfer"]
 MACHINE = {"device", "device_name", "threads", "precision"}
 DATA = {"recipe", "dataset", "photos", "image_size", "batch_size", "micro_batch", "workers", "cache"}
 BYTES_OF_TORCH = 50e6
@@ -78,7 +77,7 @@ def test_training_is_told_in_tables(partseg, trained):
     ended = partseg("bench", "train", "tiny", *tiny(trained.data), "--device", "cpu", "--steps", 1, "--warmup", 0)
     assert ended.code == 0
     assert "%|" not in ended.err
-    for text in ("training: tiny", "images per second", "(mean of 1)", "peak memory", "where the time of a step goes"):
+    for text in ("training: tiny", "images per second", "(mean of 1)", "peak memory", "time per step"):
         assert text in ended.out
     assert "GPU busy" not in ended.out
     shares = re.findall(r"(\d+\.\d) │$", ended.out, re.MULTILINE)
@@ -120,8 +119,8 @@ def test_the_loss_of_clipseg_has_its_section_too(trained):
 
 def test_a_gpu_is_measured_without_the_stopwatch_and_then_with_it(monkeypatch):
     done = []
-    monkeypatch.setattr(bench, "forget_peak", lambda device: done.append("forget"))
-    monkeypatch.setattr(bench, "peak_memory", lambda device: done.append("memory") or gauges.Memory(1, "it"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: done.append("forget"))
+    monkeypatch.setattr(bench, "peak_memory", lambda device: done.append("memory") or Memory(1, "it"))
     monkeypatch.setattr(bench, "waiter", lambda device: lambda: None)
     monkeypatch.setattr(bench, "busy_percent", lambda device, work: work())
     watch = bench.Stopwatch(("a", "rest"))
@@ -158,7 +157,7 @@ def test_predicting_is_told_and_writes_nothing(partseg, trained, tmp_path, monke
     assert all(times(told["split"])[name] > 0 for name in PREDICTING)
     assert list(tmp_path.iterdir()) == []
     table = partseg("bench", "predict", trained.photos[0], *words)
-    assert "where the time of a photo goes" in table.out
+    assert "time per image" in table.out
     assert "48 px, batch 2, 2 in a forward pass" in table.out
 
 
@@ -189,10 +188,10 @@ def test_reading_is_told_for_the_first_pass_and_later_ones(partseg, trained, wor
 
 
 def test_no_photo_is_read_twice_in_a_pass(partseg, trained):
-    reading = bench_data(load_recipe("tiny", tiny(trained.data)), images=10_000)
-    assert reading.later.images == reading.setting["images"] == reading.setting["photos"] // 2 * 2
+    result = bench_data(load_recipe("tiny", tiny(trained.data)), images=10_000)
+    assert result.later.images == result.setting["images"] == result.setting["photos"] // 2 * 2
     table = partseg("bench", "data", "tiny", *tiny(trained.data))
-    assert f"{reading.setting['images']} of {reading.setting['photos']}, 48 px" in table.out
+    assert f"{result.setting['images']} of {result.setting['photos']}, 48 px" in table.out
     assert "images per second, later passes" in table.out
 
 
@@ -241,23 +240,7 @@ def test_numbers_devices_and_start_weights_are_checked(partseg, trained, monkeyp
     assert (ended.code, ended.err.count("\n")) == (4, 1)
 
 
-# ---- gauges
-
-
-def test_a_processor_tells_no_busy_share_and_no_name():
-    device = torch.device("cpu")
-    assert gauges.busy_percent(device, lambda: pytest.fail("nothing is measured")) is None
-    assert gauges.device_name(device) is None
-    gauges.waiter(device)()
-    gauges.forget_peak(device)
-
-
-@pytest.mark.parametrize(
-    ("spans", "length"),
-    [([], 0), ([(0, 3)], 3), ([(4, 6), (0, 3)], 5), ([(0, 3), (2, 5)], 5), ([(0, 9), (1, 2), (8, 12), (3, 3)], 12)],
-)
-def test_time_that_two_kernels_share_counts_once(spans, length):
-    assert gauges.covered(spans) == length
+# ---- a GPU
 
 
 @pytest.mark.gpu

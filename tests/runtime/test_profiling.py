@@ -3,9 +3,19 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from partseg_cli.runtime import stopwatch
-from partseg_cli.runtime.stopwatch import Hook, Part, Stopwatch, parts, percentages
+from partseg_cli.runtime import profiling
+from partseg_cli.runtime.profiling import (
+    Hook,
+    SectionTime,
+    Stopwatch,
+    busy_percent,
+    covered_length,
+    percentages,
+    section_times,
+    waiter,
+)
 
 
 class Clock:
@@ -38,7 +48,7 @@ class Thing:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(stopwatch, "time", clock)
+    monkeypatch.setattr(profiling, "time", clock)
     return clock
 
 
@@ -134,4 +144,18 @@ def test_percentages_add_to_100_and_are_off_by_less_than_a_tenth(values):
 
 
 def test_parts_are_milliseconds_of_a_round():
-    assert parts({"a": 3.0, "b": 1.0}, 4) == (Part("a", 750, 75), Part("b", 250, 25))
+    assert section_times({"a": 3.0, "b": 1.0}, 4) == (SectionTime("a", 750, 75), SectionTime("b", 250, 25))
+
+
+def test_a_cpu_has_no_busy_share_and_nothing_to_wait_for():
+    device = torch.device("cpu")
+    assert busy_percent(device, lambda: pytest.fail("nothing is measured")) is None
+    waiter(device)()
+
+
+@pytest.mark.parametrize(
+    ("spans", "length"),
+    [([], 0), ([(0, 3)], 3), ([(4, 6), (0, 3)], 5), ([(0, 3), (2, 5)], 5), ([(0, 9), (1, 2), (8, 12), (3, 3)], 12)],
+)
+def test_time_that_two_kernels_share_counts_once(spans, length):
+    assert covered_length(spans) == length
