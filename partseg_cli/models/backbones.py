@@ -1,4 +1,4 @@
-"""The CLIP models to build on, with the decoder size that goes with each."""
+"""CLIP models to build on, each with the sizes of its decoder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Backbone:
-    """A CLIP model and the decoder on top of it.
+    """CLIP model and the decoder on top of it.
 
     Attributes:
-        open_clip: name of open_clip's configuration, or a configuration of the same form.
-        taps: blocks of the image tower whose tokens are kept, 0-based, shallow first.
-        width: of the decoder.
-        heads: of the decoder's attention.
-        mlp: hidden width of the decoder's MLP.
-        strides: of the two transposed convolutions of a head; their product brings tokens to pixels.
-        words: that the text tower knows, lower case; its token table has rows for these alone. None: all of CLIP's.
+        open_clip: Name of an open_clip configuration, or a configuration of the same form.
+        layers: Indices of the image encoder's blocks whose tokens the decoder reads, shallow first.
+        width: Width of the decoder.
+        heads: Number of heads of the decoder's attention.
+        mlp: Hidden width of the decoder's MLP.
+        strides: Strides of a head's two transposed convolutions; their product is the patch size.
+        words: Words in lower case that the text encoder knows; its token table has rows for these alone. None: all of
+            CLIP's.
     """
 
     open_clip: str | dict[str, Any]
-    taps: tuple[int, int, int]
+    layers: tuple[int, int, int]
     width: int
     heads: int
     mlp: int
@@ -35,11 +36,11 @@ eyebrow foot front hair hand handlebar head headlight hoof horn horse leg licens
 neck nose paw person plant plate pot pottedplant roof saddle screen sheep side stern tail torso train tvmonitor upper
 wheel window wing
 """
-"""All that is said of the scenes of `partseg prepare cartoon-part`."""
+"""All words of the scenes of `partseg prepare cartoon-part`."""
 
 BACKBONES = {
     "ViT-B-16-quickgelu": Backbone(
-        open_clip="ViT-B-16-quickgelu", taps=(3, 6, 9), width=64, heads=4, mlp=2048, strides=(4, 4)
+        open_clip="ViT-B-16-quickgelu", layers=(3, 6, 9), width=64, heads=4, mlp=2048, strides=(4, 4)
     ),
     "tiny": Backbone(
         open_clip={
@@ -48,7 +49,7 @@ BACKBONES = {
             "vision_cfg": {"image_size": 96, "layers": 4, "width": 96, "head_width": 32, "patch_size": 8},
             "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2},
         },
-        taps=(1, 2, 3),
+        layers=(1, 2, 3),
         width=64,
         heads=2,
         mlp=128,
@@ -68,7 +69,7 @@ BACKBONES = {
             },
             "text_cfg": {"context_length": 16, "width": 96, "heads": 3, "layers": 2},
         },
-        taps=(1, 2, 3),
+        layers=(1, 2, 3),
         width=48,
         heads=2,
         mlp=128,
@@ -76,6 +77,6 @@ BACKBONES = {
         words=tuple(CARTOON_WORDS.split()),
     ),
 }
-"""ViT-B/16 with quick-GELU is the published one; `tiny` (< 2 M parameters) is for tests and trials on a CPU; `nano` is
-what we train on cartoons (1.8 M), so small and with patch tokens that are pooled by their mean, so that each token
-itself is near the words for it."""
+"""ViT-B/16 with quick-GELU is the published backbone. `tiny` (< 2 M parameters) is for tests and trials on a CPU.
+`nano` (1.8 M) is trained on cartoons; its image embedding is the mean of its patch tokens, so that each token is near
+its own words."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.io.paths import cache_dir
@@ -19,8 +21,12 @@ from partseg_cli.models.checkpoints.checkpoint import (
     load_state_strict,
 )
 from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.init_weights import init_weights
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
+from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
+from partseg_cli.structures import Labels, Logits
+from partseg_cli.vocabulary import Vocabulary
 
 MODELS: dict[str, type[CLIPSeg]] = {"clipseg": CLIPSeg, "partclipseg": PartCLIPSeg}
 
@@ -65,6 +71,29 @@ def init_model(*, init: str, backbone: str, **settings: Any) -> CLIPSeg:  # noqa
     model = build_model(backbone=backbone, **settings)
     init_weights(model, init, backbone)
     return model
+
+
+def build_loss(
+    name: str,
+    vocabulary: Vocabulary,
+    device: torch.device,
+    **settings: Any,  # noqa: ANN401
+) -> Callable[[Logits, Labels], dict[str, Float[Tensor, ""]]]:
+    """Build the loss of the model called `name`.
+
+    Args:
+        name: Key of `MODELS`.
+        vocabulary: Training vocabulary.
+        device: Device of the logits.
+        settings: Keyword arguments of the loss's class.
+
+    Returns:
+        Function from logits and labels to the loss terms, unweighted, and their weighted sum `total`.
+    """
+    if name == "clipseg":
+        return CLIPSegLoss(**settings)
+    part_of, object_of = (torch.tensor(index, device=device) for index in (vocabulary.part_of, vocabulary.object_of))
+    return PartCLIPSegLoss(part_of, object_of, **settings)
 
 
 def build_from_header(settings: Mapping[str, Any]) -> CLIPSeg:

@@ -17,9 +17,8 @@ from partseg_cli.errors import RecipeError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import build_model, init_model
 from partseg_cli.models.checkpoints.checkpoint import load_state_strict
-from partseg_cli.models.clip.contrastive import ContrastiveClip
-from partseg_cli.models.clipseg.phrase_objective import phrase_losses
-from partseg_cli.models.losses.contrastive import contrastive_loss
+from partseg_cli.models.clip.contrastive import ContrastiveClip, contrastive_loss
+from partseg_cli.models.clipseg.objective import phrase_losses
 from partseg_cli.reports.training_report import write_run_page
 from partseg_cli.runtime.devices import autocast
 from partseg_cli.training.engine import TrainContext, TrainOptions, fit, training_context

@@ -40,7 +40,7 @@ class FeatureCache:
         sizes = (views.image_size, views.shortest_edge, views.longest_edge, views.train_channel_order)
         name = images_digest(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
         tokens = (views.image_size // clip.patch_size) ** 2 + 1
-        shape = (len(clip.taps), tokens, clip.width)
+        shape = (len(clip.layers), tokens, clip.width)
         self.file = ArrayCache(cache_dir() / "features" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
 
     def __call__(self, image_ids: Sequence[str], images: Float[Tensor, "B 3 H W"]) -> LayerFeatures:

@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from partseg_cli.config.recipe import Recipe
-from partseg_cli.config.sections import CLIPSegLossSection, LossSection, PartCLIPSegSection
 from partseg_cli.data.loading.labels import NegativeSampling
 from partseg_cli.data.loading.transforms import normalise
-from partseg_cli.models.clipseg.objective import CLIPSegLoss
-from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
-from partseg_cli.structures import Batch, Labels, Logits
+from partseg_cli.models.builder import build_loss
+from partseg_cli.structures import Batch, Logits
 from partseg_cli.training.feature_cache import FeatureCache
 from partseg_cli.training.loop import Terms, supervised
 from partseg_cli.vocabulary import Vocabulary
@@ -61,25 +59,13 @@ def _ask(
     taps: FeatureCache | None,
 ) -> Callable[[Batch], Terms]:
     """Give the terms for one vocabulary."""
-    ask = partial(network, vocabulary=vocabulary, recompute=recipe.train.activation_checkpointing)
-    if isinstance(recipe.model, PartCLIPSegSection):
-        ask = partial(ask, for_loss=True)
+    switches = {"for_loss": True, "activation_checkpointing": recipe.train.activation_checkpointing}
+    loss = build_loss(recipe.model.name, vocabulary, device, **asdict(recipe.loss))
 
     def forward(batch: Batch) -> Logits:
         images = normalise(batch.images.to(device, non_blocking=True))
-        logits: Logits = ask(images, taps=taps and taps(batch.image_ids, images))
+        features = taps and taps(batch.image_ids, images)
+        logits: Logits = network(images, vocabulary=vocabulary, layer_features=features, **switches)
         return logits
 
-    return supervised(forward, _loss(recipe.loss, vocabulary, device), device, precision)
-
-
-def _loss(
-    section: LossSection | CLIPSegLossSection, vocabulary: Vocabulary, device: torch.device
-) -> Callable[[Logits, Labels], Terms]:
-    """Build the loss of a recipe's `loss` section for a vocabulary."""
-    match section:
-        case CLIPSegLossSection():
-            return CLIPSegLoss(**asdict(section))
-        case LossSection():
-            index = (torch.tensor(rows, device=device) for rows in (vocabulary.part_of, vocabulary.object_of))
-            return PartCLIPSegLoss(*index, **asdict(section))
+    return supervised(forward, loss, device, precision)

@@ -39,7 +39,7 @@ def main() -> None:
 
         def whole_encoder() -> None:
             tokens = model.clip.image_tokens(image)[-1]
-            for block in model.clip.clip.visual.transformer.resblocks[model.clip.taps[-1] + 1 :]:
+            for block in model.clip.clip.visual.transformer.resblocks[model.clip.layers[-1] + 1 :]:
                 tokens = block(tokens)
 
         cold()

@@ -52,7 +52,7 @@ def main() -> None:
         image, truth = torch.randn(1, 3, SIZE, SIZE), labels()
 
         def forward() -> Tensor:
-            return loss(model(image, WORDS, for_loss=True, recompute=recompute), truth)["total"]
+            return loss(model(image, WORDS, for_loss=True, activation_checkpointing=recompute), truth)["total"]
 
         def step() -> None:
             forward().backward()

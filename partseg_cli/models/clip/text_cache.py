@@ -1,4 +1,4 @@
-"""Text embeddings that were computed before: in memory, and on disk for the next command."""
+"""Cache of text embeddings: in memory, and on disk for the next command."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from partseg_cli.io.atomic import atomic_write
 from partseg_cli.io.hashing import digest
 
 Prompts = tuple[str, ...]
-KEPT = 256
-"""Files that stay on disk; a vocabulary of 58 prompts takes 120 kB."""
+MOST_FILES = 256
+"""Most files on disk; a vocabulary of 58 prompts takes 120 kB."""
 
 
 class TextCache:
-    """Embeddings by prompts, of one text tower with one set of weights."""
+    """Cache of the embeddings of one text encoder with one set of weights."""
 
     def __init__(self) -> None:
         self._memory: dict[Prompts, Tensor] = {}
@@ -31,18 +31,18 @@ class TextCache:
         self._weights = ""
 
     def keep_on_disk(self, folder: Path, weights: str) -> None:
-        """Read and write files in `folder` too; `weights` is a digest of the weights that the tower has now."""
+        """Also read and write files in `folder`; `weights` is a digest of the encoder's current weights."""
         self._folder, self._weights = folder, weights
 
     def forget(self) -> None:
-        """Drop everything, because the weights change; nothing is written to disk from here on."""
+        """Clear the cache because the weights change; from now on nothing is written to disk."""
         self._memory.clear()
         self._folder = None
 
     def get(
         self, prompts: Prompts, device: torch.device, encode: Callable[[Prompts], Float[Tensor, "M E"]]
     ) -> Float[Tensor, "M E"]:
-        """Give the embeddings of `prompts`, from the nearest place that has them."""
+        """Return the embeddings of `prompts` from memory, from disk, or from `encode`."""
         if prompts not in self._memory:
             path = self._path(prompts, device)
             found = _read(path, len(prompts)) if path else None
@@ -54,7 +54,7 @@ class TextCache:
         return self._memory[prompts]
 
     def _path(self, prompts: Prompts, device: torch.device) -> Path | None:
-        """Name the file by weights, prompts and kind of device, whose last bits differ."""
+        """Return the file for weights, prompts and kind of device, whose last bits differ."""
         if self._folder is None:
             return None
         key = json.dumps([self._weights, device.type, prompts], ensure_ascii=False)
@@ -62,7 +62,7 @@ class TextCache:
 
 
 def _read(path: Path, count: int) -> Tensor | None:
-    """Give the embeddings in a file; None where there is none, or it is broken (it is then written anew)."""
+    """Return the embeddings in a file; None if there is none, or it is broken and will be replaced."""
     if not path.is_file():
         return None
     with suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
@@ -73,13 +73,13 @@ def _read(path: Path, count: int) -> Tensor | None:
 
 
 def _write(path: Path, embeddings: Tensor) -> None:
-    """Write a file and drop the oldest ones; a disk that refuses only makes the next command slower."""
+    """Write a file and remove the oldest ones; a failure only makes the next command slower."""
     with suppress(PartsegError, SafetensorError, OSError):
         with atomic_write(path) as temporary:
             embeddings = embeddings.cpu().contiguous()
             save_file({"embeddings": embeddings}, temporary, {"sha256": _digest(embeddings)})
         files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-        for old in files[:-KEPT]:
+        for old in files[:-MOST_FILES]:
             old.unlink(missing_ok=True)
 
 

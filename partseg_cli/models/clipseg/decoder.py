@@ -1,8 +1,8 @@
-"""CLIPSeg's decoder: image tokens conditioned on text embeddings, one sequence for each image and prompt.
+"""CLIPSeg's decoder: image tokens conditioned on text embeddings, one sequence per image and prompt.
 
 Axes: T prompts, N = 1 + n tokens (CLS first), n = h*w, D image width, E text width, R decoder width.
 
-Prompts are independent of each other, so both decoder and heads run on slices of them: a slice's hidden layers stay in
+Prompts are independent of each other, so decoder and heads run on chunks of them: a chunk's hidden activations stay in
 the processor's cache, and memory does not grow with the vocabulary.
 """
 
@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from partseg_cli.models.layers.mlp import relu_mlp
+from partseg_cli.models.layers.chunked import relu_mlp
 from partseg_cli.structures import Attention
 
 
 class FiLM(nn.Module):
-    """Scales and shifts features by a text embedding: mul(e) * x + add(e)."""
+    """Scale and shift of features by a text embedding: mul(e) * x + add(e)."""
 
     def __init__(self, embedding_width: int, width: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class FiLM(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """A post-norm transformer layer with ReLU."""
+    """Post-norm transformer layer with ReLU."""
 
     def __init__(self, width: int, heads: int, mlp: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Float[Tensor, "S N R"]) -> tuple[Float[Tensor, "S N R"], Attention]:
-        """Give the layer's output and its attention."""
+        """Compute the layer's output and its attention."""
         q, k, v = self.in_proj(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # S heads N R/heads
         mixed = F.scaled_dot_product_attention(q, k, v)
         x = self.norm1(x + self.out_proj(mixed.transpose(1, 2).flatten(2)))
@@ -55,34 +55,36 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Three layers, fed with the taps of the image tower from deep to shallow; FiLM before the first one."""
+    """Transformer layers that read the layer features of the image encoder from deep to shallow; FiLM comes first."""
 
-    def __init__(self, token_width: int, embedding_width: int, *, width: int, heads: int, mlp: int, taps: int) -> None:
+    def __init__(
+        self, token_width: int, embedding_width: int, *, width: int, heads: int, mlp: int, layers: int
+    ) -> None:
         super().__init__()
         self.mlp = mlp
         self.film = FiLM(embedding_width, width)
-        self.reduces = nn.ModuleList(nn.Linear(token_width, width) for _ in range(taps))
-        self.layers = nn.ModuleList(DecoderLayer(width, heads, mlp) for _ in range(taps))
+        self.reduces = nn.ModuleList(nn.Linear(token_width, width) for _ in range(layers))
+        self.layers = nn.ModuleList(DecoderLayer(width, heads, mlp) for _ in range(layers))
 
-    def reduce(self, taps: list[Float[Tensor, "B N D"]]) -> list[Float[Tensor, "B N R"]]:
-        """Bring the taps (shallow first) to the decoder's width, in the order in which layers take them."""
-        return [reduce(tap) for reduce, tap in zip(self.reduces, reversed(taps), strict=True)]
+    def reduce(self, layer_features: list[Float[Tensor, "B N D"]]) -> list[Float[Tensor, "B N R"]]:
+        """Project layer features (shallow first) to the decoder's width, in the order in which its layers read them."""
+        return [reduce(tokens) for reduce, tokens in zip(self.reduces, reversed(layer_features), strict=True)]
 
     def forward(
         self, reduced: list[Float[Tensor, "B N R"]], text: Float[Tensor, "T E"]
     ) -> tuple[Float[Tensor, "B T n R"], Attention]:
-        """Give features of the patch tokens for each prompt, and the last layer's attention.
+        """Compute features of the patch tokens for each prompt, and the last layer's attention.
 
         Args:
-            reduced: what `reduce` gave.
-            text: embeddings of the prompts.
+            reduced: Result of `reduce`.
+            text: Embeddings of the prompts.
         """
         return self.condition([tokens[:, None] for tokens in reduced], text)
 
     def condition(
         self, reduced: list[Float[Tensor, "B #T N R"]], text: Float[Tensor, "T E"]
     ) -> tuple[Float[Tensor, "B T n R"], Attention]:
-        """Do the same where the T embeddings need not meet the same tokens."""
+        """Compute the same as `forward`, where each of the T embeddings may have tokens of its own."""
         batch = (len(reduced[0]), len(text))
         x = self.film(reduced[0], text)
         for index, layer in enumerate(self.layers):
@@ -94,10 +96,10 @@ class Decoder(nn.Module):
 
 
 class Head(nn.Module):
-    """Features at patch tokens -> logits at pixels: a 3x3 convolution and two transposed ones, ReLU between.
+    """Features of patch tokens -> logits of pixels: a 3x3 convolution and two transposed ones, with ReLU between.
 
     The stride of the transposed convolutions is their size, so their outputs do not overlap: each is one matrix product
-    a token, which is faster than the general convolution.
+    per token, which is faster than the general convolution.
     """
 
     def __init__(self, width: int, strides: tuple[int, int]) -> None:
@@ -112,9 +114,9 @@ class Head(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "B T n R"], grid: tuple[int, int]) -> Float[Tensor, "B T H W"]:
-        """Give one plane of logits for each image and prompt.
+        """Compute one plane of logits per image and prompt.
 
-        Where gradients are wanted, hidden layers, 12 times as large as `x`, are not kept but computed again.
+        With gradients, hidden activations, 12 times as large as `x`, are not kept but recomputed.
         """
         planes = x.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
         if torch.is_grad_enabled():
@@ -142,7 +144,7 @@ def _spread(x: Float[Tensor, "*S C"], layer: nn.Module) -> Float[Tensor, "*S k k
 
 
 class VisualAdapter(nn.Module):
-    """A residual bottleneck that adapts image tokens: 0.2 relu(W2 relu(W1 x)) + 0.8 x (OV-PARTS)."""
+    """Residual bottleneck that adapts image tokens: 0.2 relu(W2 relu(W1 x)) + 0.8 x (OV-PARTS)."""
 
     SHARE = 0.2
     REDUCTION = 4
@@ -153,5 +155,5 @@ class VisualAdapter(nn.Module):
         self.up = nn.Linear(width // self.REDUCTION, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """Give adapted tokens."""
+        """Return adapted tokens."""
         return self.SHARE * F.relu(self.up(F.relu(self.down(x)))) + (1 - self.SHARE) * x

@@ -1,9 +1,8 @@
-"""CLIPSeg (Lüddecke and Ecker, CVPR 2022), also as fine-tuned on parts in OV-PARTS: one plane of logits a prompt."""
+"""CLIPSeg (Lüddecke and Ecker, CVPR 2022), also as fine-tuned on parts in OV-PARTS: one plane of logits per prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -14,7 +13,7 @@ from partseg_cli.models.backbones import Backbone
 from partseg_cli.models.clip.model import Clip
 from partseg_cli.models.clip.text_cache import TextCache
 from partseg_cli.models.clipseg.decoder import Decoder, Head, VisualAdapter
-from partseg_cli.models.layers.chunking import default_chunk, in_slices
+from partseg_cli.models.layers.chunked import default_chunk, map_chunks
 from partseg_cli.structures import Attention, Logits
 from partseg_cli.vocabulary import Vocabulary
 
@@ -22,17 +21,17 @@ AnyCLIPSeg = TypeVar("AnyCLIPSeg", bound="CLIPSeg")
 
 
 LayerFeatures = Sequence[Float[Tensor, "B N D"]]
-"""Tokens of the image tower after the blocks that the decoder reads, shallow first."""
+"""Tokens of the image encoder after the blocks that the decoder reads, shallow first."""
 
 
-class Features(NamedTuple):
-    """What the decoder gives.
+class DecoderFeatures(NamedTuple):
+    """Output of the decoder.
 
     Attributes:
-        tokens: of the patches, for each prompt.
-        attention: of the last layer.
-        grid: rows and columns of patches.
-        chunk: prompts that were taken at once.
+        tokens: Features of the patches for each prompt.
+        attention: Attention of the last layer.
+        grid: Rows and columns of patches.
+        chunk: Number of prompts per chunk.
     """
 
     tokens: Float[Tensor, "B T n R"]
@@ -45,17 +44,18 @@ class CLIPSeg(nn.Module):
     """CLIP, a decoder conditioned on text, and a head.
 
     Args:
-        backbone: CLIP and decoder sizes.
-        visual_adapter: whether image tokens pass an adapter (OV-PARTS), or not (the original rd64-refined).
-        background_embedding: the background's text vector stays as drawn ("frozen", as published) or is "learned";
-            "none": there is no such vector (the original rd64-refined). The background's score is then 1/2, so that
-            a pixel without any score above it is background.
-        trainable: "published" trains adapter, FiLM, decoder and text embedding tables; "decoder" leaves those tables as
-            they are; "all" trains every weight, for backbones that start at random.
+        backbone: Sizes of CLIP and decoder.
+        visual_adapter: Whether image tokens pass an adapter (OV-PARTS), or not (the original rd64-refined).
+        background_embedding: "frozen" keeps the background's text embedding as drawn (published), "learned" trains it.
+            "none" has no such embedding (the original rd64-refined): the background's score is 1/2, so that a pixel
+            without any score above it is background.
+        trainable: "published" trains adapter, FiLM, decoder and text embedding tables; "decoder" freezes those tables;
+            "all" trains every weight, for backbones that start at random.
 
     Attributes:
-        text_cache: embeddings of prompts, kept in evaluation mode.
-        prompt_chunk: prompts that the decoder takes at once, None = what suits the device. Memory, not results.
+        text_cache: Cache of prompts' embeddings in evaluation mode.
+        prompt_chunk: Number of prompts that the decoder takes at once, None = what suits the device. It changes memory,
+            not results.
     """
 
     background: nn.Parameter | None
@@ -69,16 +69,9 @@ class CLIPSeg(nn.Module):
         self.visual_adapter = VisualAdapter(self.clip.width) if visual_adapter else nn.Identity()
         vector = None if background_embedding == "none" else nn.Parameter(torch.randn(1, embedding) * embedding**-0.5)
         self.register_parameter("background", vector)
-        self.decoder = Decoder(
-            self.clip.width, embedding, width=width, heads=backbone.heads, mlp=backbone.mlp, taps=len(backbone.taps)
-        )
+        sizes = {"width": width, "heads": backbone.heads, "mlp": backbone.mlp, "layers": len(backbone.layers)}
+        self.decoder = Decoder(self.clip.width, embedding, **sizes)
         self.head = Head(width, backbone.strides)
-        self._freeze(background_embedding, trainable)
-        self.text_cache = TextCache()
-        self.prompt_chunk: int | None = None
-        self.register_load_state_dict_post_hook(_forget_text)  # type: ignore[no-untyped-call]
-
-    def _freeze(self, background_embedding: str, trainable: str) -> None:
         if trainable != "all":
             self.clip.requires_grad_(False)
         if trainable == "published":
@@ -86,19 +79,19 @@ class CLIPSeg(nn.Module):
             self.clip.clip.positional_embedding.requires_grad_(True)
         if self.background is not None:
             self.background.requires_grad_(background_embedding == "learned")
+        self.text_cache = TextCache()
+        self.prompt_chunk: int | None = None
+        self.register_load_state_dict_post_hook(_clear_text_cache)  # type: ignore[no-untyped-call]
 
     def train(self: AnyCLIPSeg, mode: bool = True) -> AnyCLIPSeg:
-        """Set training or evaluation mode; training forgets the text embeddings that evaluation kept."""
+        """Set training or evaluation mode; training clears the text cache."""
         if mode:
             self.text_cache.forget()
         return super().train(mode)
 
     def compile_blocks(self) -> None:
-        """Let torch.compile work on what runs over and over: blocks of the image tower, decoder and heads.
-
-        Weights keep their names.
-        """
-        blocks = self.clip.clip.visual.transformer.resblocks[: self.clip.taps[-1] + 1]
+        """Compile the blocks that run repeatedly, those of the image encoder, decoder and heads; weights keep names."""
+        blocks = self.clip.clip.visual.transformer.resblocks[: self.clip.layers[-1] + 1]
         heads = [module for module in self.modules() if isinstance(module, Head)]
         for module in (*blocks, self.decoder, *heads):
             module.compile()
@@ -108,23 +101,27 @@ class CLIPSeg(nn.Module):
         images: Float[Tensor, "B 3 H W"],
         vocabulary: Vocabulary,
         *,
-        recompute: bool = False,
-        taps: LayerFeatures | None = None,
+        for_loss: bool = False,
+        activation_checkpointing: bool = False,
+        layer_features: LayerFeatures | None = None,
     ) -> Logits:
-        """Give logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
+        """Compute logits of the pairs, with prompts such as "cat ear" (names without 's), at the size of the images.
 
-        CLIPSeg has no object gate. Only where `vocabulary` asks for bare objects, prompts of the objects are one.
+        CLIPSeg has no object gate. Only if the vocabulary has bare objects, the objects' prompts serve as one.
 
         Args:
-            images: normalised RGB.
-            vocabulary: any pairs.
-            recompute: keep nothing of decoder and head for gradients, compute them twice.
-            taps: what the image tower gives for these images, where that is known already.
+            images: Normalised RGB.
+            vocabulary: Any pairs.
+            for_loss: Without effect here: the loss of CLIPSeg reads the logits of the pairs alone.
+            activation_checkpointing: Recompute activations of decoder and head in the backward pass.
+            layer_features: Layer features of these images if they are known, see `Clip.image_tokens`.
         """
         pairs = len(vocabulary.pairs)
         gate = vocabulary.objects if vocabulary.bare_objects else ()
-        features = self.features(images, self.text(vocabulary.pair_prompts + gate), recompute=recompute, taps=taps)
-        planes = self.guide(features, slice(None), recompute=recompute)
+        options = {"activation_checkpointing": activation_checkpointing}
+        text = self.text(vocabulary.pair_prompts + gate)
+        features = self.features(images, text, layer_features=layer_features, **options)
+        planes = self.score_prompts(features, slice(None), **options)
         if self.background is None:
             planes = torch.cat([planes, planes.new_zeros(len(images), 1, *planes.shape[2:])], dim=1)
         if not gate:
@@ -136,71 +133,80 @@ class CLIPSeg(nn.Module):
         images: Float[Tensor, "B 3 H W"],
         text: Float[Tensor, "T E"],
         *,
-        recompute: bool = False,
-        taps: LayerFeatures | None = None,
-    ) -> Features:
-        """Run the image tower once, and the decoder for each embedding.
+        activation_checkpointing: bool = False,
+        layer_features: LayerFeatures | None = None,
+    ) -> DecoderFeatures:
+        """Run the image encoder once, and the decoder for each embedding.
 
         Args:
-            images: normalised RGB.
-            text: what `text` gives.
-            recompute: keep nothing of the decoder for gradients, compute it twice.
-            taps: what the image tower gives, where that is known already.
+            images: Normalised RGB.
+            text: Result of `text`.
+            activation_checkpointing: Recompute activations of the decoder in the backward pass.
+            layer_features: Layer features of these images if they are known.
         """
-        taps = self.clip.image_tokens(images) if taps is None else taps
-        reduced = self.decoder.reduce([self.visual_adapter(tokens) for tokens in taps])
+        if layer_features is None:
+            layer_features = self.clip.image_tokens(images)
+        reduced = self.decoder.reduce([self.visual_adapter(tokens) for tokens in layer_features])
         chunk = self.prompt_chunk or default_chunk(images, reduced[0].shape[1] * self.decoder.mlp)
 
         def decode(rows: slice) -> tuple[Tensor, ...]:
             tokens, attention = self.decoder(reduced, text[rows])
             return tokens, *attention
 
-        tokens, queries, keys = in_slices(decode, len(text), chunk, recompute=recompute)
-        return Features(tokens, Attention(queries, keys), self._grid(images), chunk)
+        tokens, queries, keys = map_chunks(decode, len(text), chunk, activation_checkpointing=activation_checkpointing)
+        return DecoderFeatures(tokens, Attention(queries, keys), self._grid(images), chunk)
 
-    def guide(self, features: Features, rows: slice, *, recompute: bool = False) -> Float[Tensor, "B T H W"]:
-        """Give logits of the prompts `rows` by the first head."""
+    def score_prompts(
+        self, features: DecoderFeatures, rows: slice, *, activation_checkpointing: bool = False
+    ) -> Float[Tensor, "B T H W"]:
+        """Compute logits of the prompts `rows` by the first head."""
         tokens = features.tokens[:, rows]
-        score = partial(_score, self.head, tokens, features.grid)
-        return in_slices(score, tokens.shape[1], features.chunk, recompute=recompute)[0]
+
+        def score(chunk: slice) -> tuple[Tensor]:
+            return (self.head(tokens[:, chunk], features.grid),)
+
+        count = tokens.shape[1]
+        return map_chunks(score, count, features.chunk, activation_checkpointing=activation_checkpointing)[0]
 
     def phrase_logits(
         self, images: Float[Tensor, "B 3 H W"], phrases: tuple[str, ...], owner: Int[Tensor, "S"]
     ) -> Float[Tensor, "S H W"]:
-        """Give logits of S phrases, each on its own image alone.
+        """Compute logits of S phrases, each on its own image alone.
 
         Args:
-            images: normalised RGB.
-            phrases: one a sequence.
-            owner: for each phrase its image.
+            images: Normalised RGB.
+            phrases: One prompt per sequence.
+            owner: For each phrase its image.
         """
-        different = tuple(sorted(set(phrases)))
-        text = self.clip.text_embeddings(different)[[different.index(phrase) for phrase in phrases]]
-        taps = [self.visual_adapter(tokens) for tokens in self.clip.image_tokens(images)]
-        reduced = [tokens[owner][None] for tokens in self.decoder.reduce(taps)]
+        distinct = tuple(sorted(set(phrases)))
+        text = self.clip.text_embeddings(distinct)[[distinct.index(phrase) for phrase in phrases]]
+        layer_features = [self.visual_adapter(tokens) for tokens in self.clip.image_tokens(images)]
+        reduced = [tokens[owner][None] for tokens in self.decoder.reduce(layer_features)]
         tokens, _ = self.decoder.condition(reduced, text)
         logits: Float[Tensor, "S H W"] = self.head(tokens, self._grid(images))[0]
         return logits
 
     def _grid(self, images: Float[Tensor, "B 3 H W"]) -> tuple[int, int]:
-        """Give the rows and columns of patches."""
+        """Return the rows and columns of patches."""
         patch = self.clip.patch_size
         return images.shape[2] // patch, images.shape[3] // patch
 
     def text(self, prompts: tuple[str, ...]) -> Float[Tensor, "T E"]:
-        """Give embeddings of the prompts and of the background, if it has one.
+        """Compute embeddings of the prompts and, if there is one, of the background.
 
         In evaluation mode and without gradients they are computed once, always in float32.
         """
         if self.training or torch.is_grad_enabled():
             embeddings = self.clip.text_embeddings(prompts)
         else:
-            embeddings = self.text_cache.get(prompts, self.decoder.film.mul.weight.device, self._encode)
-        return embeddings if self.background is None else torch.cat([embeddings, self.background])
+            device = self.decoder.film.mul.weight.device
 
-    def _encode(self, prompts: tuple[str, ...]) -> Float[Tensor, "M E"]:
-        with torch.autocast(self.decoder.film.mul.weight.device.type, enabled=False):
-            return self.clip.text_embeddings(prompts)
+            def encode(prompts: tuple[str, ...]) -> Tensor:
+                with torch.autocast(device.type, enabled=False):
+                    return self.clip.text_embeddings(prompts)
+
+            embeddings = self.text_cache.get(prompts, device, encode)
+        return embeddings if self.background is None else torch.cat([embeddings, self.background])
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -209,12 +215,6 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"model.{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _score(
-    head: Head, tokens: Float[Tensor, "B T n R"], grid: tuple[int, int], rows: slice
-) -> tuple[Float[Tensor, "B T1 H W"]]:
-    return (head(tokens[:, rows], grid),)
-
-
-def _forget_text(model: CLIPSeg, _: object) -> None:
-    """Drop text embeddings of former weights."""
+def _clear_text_cache(model: CLIPSeg, _: object) -> None:
+    """Drop text embeddings of replaced weights."""
     model.text_cache.forget()

@@ -1,37 +1,35 @@
-"""The whole objective: mask losses plus weighted attention losses."""
+"""Loss of PartCLIPSeg: mask losses plus weighted attention losses."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from partseg_cli.models.losses.attention import attention_losses
-from partseg_cli.models.losses.masks import object_loss, object_part_loss, part_loss
-from partseg_cli.structures import Attention, Labels, Logits
+from partseg_cli.models.losses.masks import mean_terms, object_loss, object_part_loss, part_loss
+from partseg_cli.structures import Labels, Logits
 
 
 class PartCLIPSegLoss:
-    """The objective of PartCLIPSeg for one training vocabulary.
+    """Objective of PartCLIPSeg for one training vocabulary.
 
     Args:
-        part_of: for each pair its generalised part.
-        object_of: for each pair its object.
-        lambda_obj: weight of the object term (published 1, as lambda_part).
-        lambda_part: weight of the part term.
-        lambda_sep: weight of the separation term (published 0.1).
-        lambda_enh: weight of the enhancement term (published 0.01).
-        gamma: activity threshold of the separation term (published 0.3).
-        tau: width of the sigmoid that softens it.
-        background_weight: of the background channel (published 0.05).
-        mask_mean: "paper" or "published", see `attention.part_attention`.
-        separation: "soft" trains with the softened term, "hard" adds the published one, which has no gradient.
-        parts_per_object: "own" or "image", see `attention.attention_losses`.
-        loss_mean: "image": each term is taken per image and averaged, so that the layout of devices does not change
-            it; "batch": the pixels of the batch are pooled.
+        part_of: For each pair its generalised part.
+        object_of: For each pair its object.
+        lambda_obj: Weight of the object term (published 1, as lambda_part).
+        lambda_part: Weight of the part term.
+        lambda_sep: Weight of the separation term (published 0.1).
+        lambda_enh: Weight of the enhancement term (published 0.01).
+        gamma: Activity threshold of the separation term (published 0.3).
+        tau: Width of the sigmoid that softens the threshold.
+        background_weight: Weight of the background channel (published 0.05).
+        mask_mean: "paper" or "published", see `part_attention`.
+        separation: "soft" trains with the softened term; "hard" adds the published one, which has no gradient.
+        parts_per_object: "own" or "image", see `attention_losses`.
+        loss_mean: "image" or "batch", see `mean_terms`.
     """
 
     def __init__(
@@ -66,54 +64,35 @@ class PartCLIPSegLoss:
         self.loss_mean = loss_mean
 
     def __call__(self, logits: Logits, labels: Labels) -> dict[str, Float[Tensor, ""]]:
-        """Give each term alone, unweighted, and their weighted sum `total`."""
-        labels = resized(labels, logits.pairs.shape[-2:])
-        if self.loss_mean == "batch":
-            terms = self._terms(logits, labels)
-        else:
-            images = [self._terms(logits.image(i), labels.image(i)) for i in range(len(logits.pairs))]
-            terms = {name: torch.stack([image[name] for image in images]).mean() for name in images[0]}
+        """Compute each term, unweighted, and their weighted sum `total`."""
+        terms = mean_terms(self._terms, logits, labels, loss_mean=self.loss_mean)
         return {**terms, "total": torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()}
 
     def _terms(self, logits: Logits, labels: Labels) -> dict[str, Float[Tensor, ""]]:
-        pairs, objects, outside = labels
+        pairs, objects, background = labels
         weight = self.background_weight
-        terms = {"object_part": object_part_loss(logits.pairs.float(), pairs, outside, background_weight=weight)}
+        terms = {"object_part": object_part_loss(logits.pairs.float(), pairs, background, background_weight=weight)}
         if logits.objects is not None:
-            terms["object"] = object_loss(logits.objects.float(), objects, outside, background_weight=weight)
+            terms["object"] = object_loss(logits.objects.float(), objects, background, background_weight=weight)
         if logits.parts is not None:
             parts = torch.where(pairs >= 0, self.part_of[pairs.clamp(min=0)], -1)
             terms["part"] = part_loss(logits.parts.float(), parts)
         if logits.attention is not None and logits.parts is not None:
-            terms |= self._attention_terms(logits.attention, logits.parts.shape[1], labels)
+            side = math.isqrt(logits.attention.queries.shape[-2])
+            attention = attention_losses(
+                logits.attention,
+                pairs,
+                objects,
+                grid=(side, side),
+                part_of=self.part_of,
+                object_of=self.object_of,
+                parts=logits.parts.shape[1],
+                gamma=self.gamma,
+                tau=self.tau,
+                mask_mean=self.mask_mean,
+                parts_per_object=self.parts_per_object,
+            )
+            terms["separation"] = attention.separation_soft
+            terms["separation_hard"] = attention.separation_hard
+            terms["enhancement"] = attention.enhancement
         return terms
-
-    def _attention_terms(self, attention: Attention, parts: int, labels: Labels) -> dict[str, Float[Tensor, ""]]:
-        side = math.isqrt(attention.queries.shape[-2])
-        terms = attention_losses(
-            attention,
-            labels.pairs,
-            labels.objects,
-            grid=(side, side),
-            part_of=self.part_of,
-            object_of=self.object_of,
-            parts=parts,
-            gamma=self.gamma,
-            tau=self.tau,
-            mask_mean=self.mask_mean,
-            parts_per_object=self.parts_per_object,
-        )
-        return {
-            "separation": terms.separation_soft,
-            "separation_hard": terms.separation_hard,
-            "enhancement": terms.enhancement,
-        }
-
-
-def resized(labels: Labels, size: torch.Size) -> Labels:
-    """Bring labels to the size of the logits, by the floor rule of "nearest"."""
-    if labels.pairs.shape[-2:] == size:
-        return labels
-    planes = torch.stack([value.float() for value in labels], dim=1)
-    pairs, objects, outside = F.interpolate(planes, size=list(size), mode="nearest").unbind(1)
-    return Labels(pairs.long(), objects.long(), outside.bool())

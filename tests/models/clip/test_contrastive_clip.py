@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.clip.contrastive import ContrastiveClip
+from partseg_cli.models.clip.contrastive import ContrastiveClip, contrastive_loss
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.models.losses.contrastive import contrastive_loss
 
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 96 * 96).reshape(2, 3, 96, 96).sin()
 CAPTIONS = ("cat", "cat and dog", "license plate")

@@ -12,7 +12,7 @@ from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import load_model
 from partseg_cli.models.clip.model import Clip
-from partseg_cli.models.clip.text_cache import KEPT, TextCache
+from partseg_cli.models.clip.text_cache import MOST_FILES, TextCache
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -180,16 +180,19 @@ def test_after_forgetting_nothing_is_written_or_read(encode, tmp_path):
 
 
 def test_the_oldest_files_go_when_there_are_too_many(encode, tmp_path):
-    for number in range(KEPT + 2):
+    for number in range(MOST_FILES + 2):
         path = tmp_path / f"{number:03}.safetensors"
         path.touch()
         os.utime(path, (2000 - number, 2000 - number))  # the last name is the oldest
     (tmp_path / "notes.txt").write_text("mine")
     kept(tmp_path).get(PROMPTS, CPU, encode)
     names = {path.name for path in files(tmp_path)}
-    assert len(names) == KEPT + 1
-    assert {"notes.txt", "000.safetensors", f"{KEPT - 2:03}.safetensors"} <= names
-    assert not {f"{KEPT - 1:03}.safetensors", f"{KEPT:03}.safetensors", f"{KEPT + 1:03}.safetensors"} & names
+    assert len(names) == MOST_FILES + 1
+    assert {"notes.txt", "000.safetensors", f"{MOST_FILES - 2:03}.safetensors"} <= names
+    assert (
+        not {f"{MOST_FILES - 1:03}.safetensors", f"{MOST_FILES:03}.safetensors", f"{MOST_FILES + 1:03}.safetensors"}
+        & names
+    )
     kept(tmp_path).get(PROMPTS, CPU, encode)
     assert encode.asked == [PROMPTS]  # the new one stayed
 

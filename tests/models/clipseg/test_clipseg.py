@@ -32,7 +32,7 @@ SMALL = Backbone(
         "vision_cfg": {"image_size": 32, "layers": 5, "width": 48, "head_width": 16, "patch_size": 16},
         "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 20, "heads": 2, "layers": 3},
     },
-    taps=(0, 2, 3),
+    layers=(0, 2, 3),
     width=12,
     heads=3,
     mlp=28,

@@ -99,7 +99,7 @@ def test_every_prompt_of_the_cartoon_scenes_is_known_and_fits():
 
 
 MESSAGE = (
-    f"vocabulary: this model knows 61 words and has never seen {{}}; known are {', '.join(NANO.words)}; for other "
+    f"vocabulary: this model knows 61 words, got {{}}; known are {', '.join(NANO.words)}; for other "
     "words choose other weights with --checkpoint or --model"
 )
 
@@ -175,7 +175,7 @@ def test_the_order_of_phrases_does_not_matter():
 
 def test_a_decoder_conditions_each_embedding_on_its_own_tokens():
     torch.manual_seed(0)
-    decoder = Decoder(10, 6, width=8, heads=2, mlp=12, taps=2).eval()
+    decoder = Decoder(10, 6, width=8, heads=2, mlp=12, layers=2).eval()
     taps, text = [torch.randn(3, 5, 10) for _ in range(2)], torch.randn(4, 6)
     owner = torch.tensor([2, 0, 2, 1])
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_recomputing_the_decoder_gives_the_same_logits_and_gradients():
     gradients, logits = [], []
     for recompute in (False, True):
         model = clipseg().train()
-        planes = model(IMAGES, WORDS, recompute=recompute).pairs
+        planes = model(IMAGES, WORDS, activation_checkpointing=recompute).pairs
         planes.square().mean().backward()
         logits.append(planes.detach())
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})

@@ -135,7 +135,7 @@ def test_prompts_are_the_same_alone_and_beside_longer_ones():
 
 @pytest.mark.parametrize("pack", [1, 2, 128])
 def test_prompts_are_the_same_in_packs_of_any_size(pack, monkeypatch):
-    monkeypatch.setattr("partseg_cli.models.clip.model.PACK", pack)
+    monkeypatch.setattr("partseg_cli.models.clip.model.PROMPTS_PER_PASS", pack)
     clip, prompts = tiny().clip, ("cat", "front left leg of a swivel chair", "ear", "cat", "tail")
     with torch.no_grad():
         together = clip.text_embeddings(prompts)

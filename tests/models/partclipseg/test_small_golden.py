@@ -56,7 +56,7 @@ def build(text_index: str) -> PartCLIPSeg:
             "vision_cfg": vision | {"head_width": SMALL.width // SMALL.heads, "patch_size": SMALL.patch},
             "text_cfg": text | {"context_length": CONTEXT, "vocab_size": VOCABULARY},
         },
-        taps=SMALL.taps,
+        layers=SMALL.taps,
         width=SMALL.decoder_width,
         heads=SMALL.decoder_heads,
         mlp=SMALL.decoder_mlp,

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partseg_cli.models.layers import mlp
-from partseg_cli.models.layers.mlp import relu_mlp
+from partseg_cli.models.layers import chunked
+from partseg_cli.models.layers.chunked import relu_mlp
 
 TOKENS, WIDTH, HIDDEN = 7, 3, 5
 
@@ -24,7 +24,7 @@ def plain(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Ten
 
 @pytest.mark.parametrize("tokens", [1, 2, 6, 7, 100])
 def test_blocks_of_any_size_give_the_same_output_and_gradients(tokens, monkeypatch):
-    monkeypatch.setattr(mlp, "CPU_TOKENS", tokens)
+    monkeypatch.setattr(chunked, "CPU_TOKENS", tokens)
     inputs = draw()
     ours, theirs = relu_mlp(*inputs), plain(*inputs)
     assert torch.allclose(ours, theirs, atol=1e-14)
@@ -35,7 +35,7 @@ def test_blocks_of_any_size_give_the_same_output_and_gradients(tokens, monkeypat
 
 
 def test_gradients_agree_with_finite_differences(monkeypatch):
-    monkeypatch.setattr(mlp, "CPU_TOKENS", 3)
+    monkeypatch.setattr(chunked, "CPU_TOKENS", 3)
     assert torch.autograd.gradcheck(relu_mlp, draw())
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partseg_cli.models.losses.contrastive import contrastive_loss
+from partseg_cli.models.clip.contrastive import contrastive_loss
 
 # Four images, three captions: the second caption is true of two images, and the third image has two captions.
 TRUTH = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.bool)

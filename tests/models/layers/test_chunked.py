@@ -1,4 +1,4 @@
-"""Slices of prompts and groups of images: the same results, in bounded memory."""
+"""Chunks of prompts and groups of images: the same results, in bounded memory."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.clipseg.decoder import Decoder
 from partseg_cli.models.clipseg.model import CLIPSeg
-from partseg_cli.models.layers.chunking import default_chunk, in_slices
+from partseg_cli.models.layers.chunked import default_chunk, map_chunks
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -31,7 +31,7 @@ def planes(logits: Logits) -> list[Tensor]:
 def gradients(model: PartCLIPSeg, *, recompute: bool = False) -> tuple[list[Tensor], dict[str, Tensor]]:
     """What the model gives losses, and the gradient of a number that depends on all of it."""
     model.zero_grad()
-    given = planes(model(IMAGES, WORDS, for_loss=True, recompute=recompute))
+    given = planes(model(IMAGES, WORDS, for_loss=True, activation_checkpointing=recompute))
     sum((index + 1) * plane.square().mean() + plane.sin().mean() for index, plane in enumerate(given)).backward()
     return given, {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
@@ -47,12 +47,12 @@ def weighted(x: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 7, 100])
-def test_slices_of_any_size_are_joined_to_the_whole(size, recompute):
+def test_chunks_of_any_size_are_joined_to_the_whole(size, recompute):
     x = torch.randn(2, 6, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = weighted(x, slice(None))
     for keeps_graph in (True, False):
         with torch.set_grad_enabled(keeps_graph):
-            found = in_slices(lambda rows: weighted(x, rows), 6, size, recompute=recompute)
+            found = map_chunks(lambda rows: weighted(x, rows), 6, size, activation_checkpointing=recompute)
         assert [tensor.shape for tensor in found] == [(2, 6, 4, 3), (2, 6)]
         for one, other in zip(found, whole, strict=True):
             assert torch.allclose(one, other, rtol=1e-14)
@@ -60,10 +60,10 @@ def test_slices_of_any_size_are_joined_to_the_whole(size, recompute):
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("size", [1, 4, 6])
-def test_gradients_do_not_feel_the_slices(size, recompute):
+def test_gradients_do_not_depend_on_the_chunks(size, recompute):
     x = torch.randn(2, 6, 4, 3, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(sum(t.sin().sum() for t in weighted(x, slice(None))), x)
-    given = in_slices(lambda rows: weighted(x, rows), 6, size, recompute=recompute)
+    given = map_chunks(lambda rows: weighted(x, rows), 6, size, activation_checkpointing=recompute)
     (found,) = torch.autograd.grad(sum(t.sin().sum() for t in given), x)
     assert torch.allclose(found, expected, rtol=1e-12)
 
@@ -76,18 +76,18 @@ def test_every_prompt_is_computed_once(size, expected):
         counts.append(len(range(6)[rows]))
         return (torch.zeros(1, counts[-1]),)
 
-    in_slices(count, 6, size)
+    map_chunks(count, 6, size)
     assert counts == expected
 
 
-def test_recomputing_computes_every_slice_twice_and_only_for_gradients():
+def test_recomputing_computes_every_chunk_twice_and_only_for_gradients():
     x, calls = torch.ones(1, 5, requires_grad=True), []
 
     def square(rows: slice) -> tuple[Tensor]:
         calls.append(rows.start)
         return (x[:, rows].square(),)
 
-    (found,) = in_slices(square, 5, 2, recompute=True)
+    (found,) = map_chunks(square, 5, 2, activation_checkpointing=True)
     assert calls == [0, 2, 4]
     found.sum().backward()
     assert sorted(calls) == [0, 0, 2, 2, 4, 4]
