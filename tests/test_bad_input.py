@@ -286,7 +286,7 @@ def test_a_bad_photo_among_good_ones_is_reported_and_the_others_finish(partseg, 
     assert [item["classes"][0]["word"] for item in (first, last)] == ["cat", "cat"]
     assert bad.keys() == {"image", "error"}
     assert ended.err == f"error: {bad['error']}\n"
-    assert bad["error"].startswith(f"{broken}: a photo must be whole, got one that cannot be decoded (")
+    assert bad["error"].startswith(f"{broken}: an image must be complete, got one that cannot be decoded (")
     stems = {path.name.removesuffix(".json") for path in (tmp_path / "out").glob("*.json")}
     assert stems == {photo.stem, trained.photos[0].stem}
 
@@ -294,7 +294,7 @@ def test_a_bad_photo_among_good_ones_is_reported_and_the_others_finish(partseg, 
 def test_a_photo_of_more_than_100_megapixels_is_refused_before_it_is_decoded(complaint, trained, tmp_path):
     Image.new("1", (12000, 9000)).save(tmp_path / "large.png")
     words = ("predict", "large.png", "--vocab", "cat", "--checkpoint", trained.run, "--out", "out")
-    message = "large.png: a photo must have at most 100 megapixels, got 12000x9000; make it smaller"
+    message = "large.png: an image must have at most 100 megapixels, got 12000x9000; make it smaller"
     assert complaint(*words) == (3, message)
     assert everything_below(tmp_path) == ["large.png"]
 
@@ -302,13 +302,13 @@ def test_a_photo_of_more_than_100_megapixels_is_refused_before_it_is_decoded(com
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("none.jpg", "none.jpg: must be a photo, a folder of photos or a pattern, got nothing there; check the path"),
+        ("none.jpg", "none.jpg: must be an image, a folder of images or a pattern, got nothing there; check the path"),
         ("*.jpg", "*.jpg: a pattern must match at least one file, got none; check it"),
         (
             "page.jpg",
-            f"page.jpg: must be a photo ({FORMATS}), got an HTML page; get or convert it again",
+            f"page.jpg: must be an image ({FORMATS}), got an HTML page; get or convert it again",
         ),
-        ("empty.png", f"empty.png: must be a photo ({FORMATS}), got an empty file; get or convert it again"),
+        ("empty.png", f"empty.png: must be an image ({FORMATS}), got an empty file; get or convert it again"),
     ],
 )
 def test_what_is_no_photo_exits_3(complaint, trained, tmp_path, name, message):

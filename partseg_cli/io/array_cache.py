@@ -1,4 +1,4 @@
-"""Arrays of one shape by number, kept on disk from one run to the next: a cache that several processes may fill."""
+"""On-disk cache of equally shaped arrays by index, shared by processes and runs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.io.atomic import atomic_write, disk_error
 
 CHECK = 4
-"""Bytes of a row's checksum; 0: the row is not there."""
+"""Bytes of a row's checksum; 0 marks a missing row."""
 
 
 class ArrayCache:
-    """A file of `count` rows, each an array of one shape and type, or not there yet.
+    """File of `count` rows, each an array of one shape and type or missing.
 
-    The checksums stand behind the rows; each is written after its row and compared when a process reads the row for the
-    first time. So a row that a kill or a fall of the machine cut off is not there, and whoever misses it writes it
-    again: every process writes the same.
+    The checksums are stored after all rows; each is written after its row and compared when a process first reads the
+    row. A row cut off by a kill or a crash is therefore missing and is written again; every process writes the same.
 
     Args:
-        path: of the file, made as large as all rows, of which the disk holds what was written.
-        count: number of rows.
-        shape: of a row.
-        dtype: of its values.
+        path: Path of the sparse file, as large as all rows.
+        count: Number of rows.
+        shape: Shape of a row.
+        dtype: Type of its values.
 
     Raises:
-        PartsegError: the disk refuses.
+        PartsegError: The file cannot be written.
     """
 
     def __init__(self, path: Path, count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -52,7 +51,7 @@ class ArrayCache:
                 raise _refused(str(error)) from error
 
     def get(self, index: int) -> Shaped[np.ndarray, "*row"] | None:
-        """Give a row that must not be changed, or None where it is not there."""
+        """Return a read-only row, or None if it is missing."""
         whole = self._opened()
         start = index * self._bytes
         if index not in self._checked:
@@ -68,7 +67,7 @@ class ArrayCache:
         """Write a row.
 
         Raises:
-            PartsegError: the disk refuses.
+            PartsegError: The file cannot be written.
         """
         if row.shape != self._shape or row.dtype != self._dtype:
             raise ValueError(f"a row must be {self._dtype} {self._shape}, got {row.dtype} {row.shape}")
@@ -86,7 +85,7 @@ class ArrayCache:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _opened(self) -> mmap.mmap:
-        """Open the file in this process."""
+        """Return the file's map, opened in this process on first use."""
         if self._map is None:
             try:
                 self._handle = os.open(self.path, os.O_RDWR)
@@ -103,7 +102,7 @@ def _checksum(content: bytes | memoryview) -> int:
     return zlib.crc32(content) or 1
 
 
-def _refused(told: str) -> PartsegError:
-    """Say what the disk refused, and what helps here."""
-    what = told.partition("; ")[0]
+def _refused(message: str) -> PartsegError:
+    """Return the error with the remedies for a cache."""
+    what = message.partition("; ")[0]
     return PartsegError(f"{what}; free some space, set XDG_CACHE_HOME to another disk, or use data.cache=none")

@@ -1,4 +1,4 @@
-"""The folder that a user names as a data set's source: what lies in it, and proof that nothing leads out of it."""
+"""Source folders of users: their contents, and checks that no link leads out of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from partseg_cli.errors import DataError, format_list, one_line
 
 
 def is_ignored_file(name: str) -> bool:
-    """Tell hidden files and what macOS leaves in archives: `._X`, `.DS_Store`, `__MACOSX`."""
+    """Return True for hidden files and for those that macOS adds to archives: `._X`, `.DS_Store`, `__MACOSX`."""
     return name.startswith((".", "__MACOSX"))
 
 
 def folders_at(source: Path, places: Iterable[str]) -> Iterator[Path]:
-    """Give the folders at places below `source`, glob patterns: place by place, sorted, without those in litter."""
+    """Yield the folders that match the glob patterns `places` below `source`, sorted, without ignored ones."""
     for place in places:
         for path in [source] if place == "." else sorted(source.glob(place)):
             if path.is_dir() and not any(is_ignored_file(name) for name in path.relative_to(source).parts):
@@ -26,14 +26,14 @@ def folders_at(source: Path, places: Iterable[str]) -> Iterator[Path]:
 
 
 def describe_folder(folder: Path) -> str:
-    """Say in a few words what a folder holds that is not what it should be."""
+    """Return a few words on the contents of an unexpected folder."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
     return format_list(sorted(path.name for path in folder.iterdir())) or "an empty folder"
 
 
 def describe_file(path: Path) -> str:
-    """Say what a file appears to be that is not what its name promises."""
+    """Return a few words on the apparent contents of an unexpected file."""
     with path.open("rb") as file:
         head = file.read(512).lstrip()
     if not head:
@@ -46,31 +46,31 @@ def describe_file(path: Path) -> str:
 
 
 def is_inside(source: Path, path: Path) -> bool:
-    """Tell whether something is there, and prove that no link on the way leads out of `source`.
+    """Return True if `path` exists; check that no link on the way leads out of `source`.
 
     Raises:
-        DataError: one does, or links lead to each other.
+        DataError: A link leads out of `source` or into a loop.
     """
     try:
         path.stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise DataError(f"{path}: must lead to a file, got links that lead to each other; mend them") from error
+            raise DataError(f"{path}: must lead to a file, got a loop of links; fix them") from error
         return False
     except ValueError:  # a null character, which JSON can hold
         return False
     real = path.resolve()
     # a path without links that begins as `source` does proves that this has none: it need not be resolved each time
     if not real.is_relative_to(source) and not real.is_relative_to(source.resolve()):
-        raise DataError(f"{path}: must lie below {source}, got a link to {real}; put the files themselves there")
+        raise DataError(f"{path}: must be inside {source}, got a link to {real}; copy the files there")
     return True
 
 
 def check_links(source: Path, folders: Iterable[Path], files: Iterable[Path]) -> None:
-    """Prove that no folder, and no file right in one of them, leads out of `source`; none of them need be there.
+    """Check that none of the folders and files, which need not exist, leads out of `source`.
 
     Raises:
-        DataError: one does, or links lead to each other.
+        DataError: A link leads out of `source` or into a loop.
     """
     for folder in folders:
         is_inside(source, folder)
@@ -83,7 +83,7 @@ def list_files(source: Path, folder: Path) -> list[str]:
     """List the names in a folder, sorted, without ignored files; none if there is no folder.
 
     Raises:
-        DataError: the folder cannot be read, or a link leads out of `source` or in a circle.
+        DataError: The folder cannot be read, or a link leads out of `source` or into a loop.
     """
     is_inside(source, folder)
     try:
@@ -100,20 +100,20 @@ def list_files(source: Path, folder: Path) -> list[str]:
 
 
 def absolute(path: Path) -> Path:
-    """Give the absolute path without "..", links not followed."""
+    """Return the absolute path without "..", without following links."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
 def read_json(path: Path, advice: str, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:  # noqa: ANN401
-    """Read a JSON file that must be there.
+    """Read a JSON file.
 
     Args:
-        path: of the file.
-        advice: what the user is told to do without it.
-        object_hook: as in `json.loads`.
+        path: Path of the file.
+        advice: Remedy at the end of the error message.
+        object_hook: As in `json.loads`.
 
     Raises:
-        DataError: it cannot be read, or is something else.
+        DataError: The file cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=object_hook)

@@ -1,4 +1,4 @@
-"""Photos: found by name, told by content, decoded whole to RGB."""
+"""Images: listed by name, recognised by content, decoded completely to RGB."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.files import describe_file
 
 MAX_MEGAPIXELS = 100
-"""A decoded photo of this size takes 300 MB."""
+"""Limit for one image; decoded, it takes 300 MB."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")
-"""What is decoded: formats of photos alone, so that no file makes Pillow call Ghostscript and the like."""
+"""Formats that are decoded; others might make Pillow call Ghostscript and the like."""
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"}
 )
-"""Names that count as photos in a folder; a file that is named itself is told by its content."""
+"""Suffixes of images in a folder; a file passed by name is recognised by its content."""
 
 PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
@@ -39,18 +39,18 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a photo of this EXIF orientation (EXIF 2.3, tag 274) upright."""
+"""EXIF orientation (EXIF 2.3, tag 274) -> transposition that brings the image upright."""
 
 
 def open_image(path: Path, *, upright: bool) -> Image.Image:
-    """Give the photo as 8-bit RGB, fully decoded; transparent pixels lie over white.
+    """Return the image as 8-bit RGB, fully decoded; transparent pixels are composed over white.
 
     Args:
-        path: a file of one of `FORMATS`, whatever its name; of several frames the first counts.
-        upright: whether to turn the photo as its EXIF orientation asks. Masks usually belong to the pixels as stored.
+        path: Path of a file in one of `FORMATS`, whatever its suffix; the first of several frames is used.
+        upright: True to apply the EXIF orientation. Masks usually belong to the pixels as stored.
 
     Raises:
-        DataError: the file is missing, no photo, not whole, too large, or of a kind without a sure way to RGB.
+        DataError: The file is missing, no image, incomplete, too large, or of a mode without a defined way to RGB.
     """
     with _opened(path) as image:
         image.load()
@@ -60,28 +60,28 @@ def open_image(path: Path, *, upright: bool) -> Image.Image:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Give width and height in pixels as stored, from the head of the file alone.
+    """Return width and height in pixels as stored, read from the header of the file.
 
     Raises:
-        DataError: the file is missing, no photo or too large.
+        DataError: The file is missing, no image or too large.
     """
     with _opened(path) as image:
         return image.size
 
 
 def verify_image(path: Path) -> tuple[int, int]:
-    """Prove by decoding that `open_image` can read the photo, and give width and height in pixels as stored.
+    """Check by decoding that `open_image` can read the image; return width and height in pixels as stored.
 
     Raises:
-        DataError: as `open_image`.
+        DataError: As `open_image`.
     """
     return open_image(path, upright=False).size
 
 
 def turn_of(path: Path) -> Image.Transpose | None:
-    """Give the turn that a photo's EXIF orientation asks for, from the head of the file.
+    """Return the transposition of an image's EXIF orientation, read from the header of the file.
 
-    A photo that is missing, broken or too large asks for nothing.
+    None also for an image that is missing, broken or too large.
     """
     try:
         with _opened(path) as image:
@@ -91,52 +91,52 @@ def turn_of(path: Path) -> Image.Transpose | None:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """Give the photos that files, folders and patterns such as `photos/*.jpg` stand for: in order, each once.
+    """Return the images named by files, folders and patterns such as `images/*.jpg`, in order, without duplicates.
 
-    A folder stands for the photos right in it, by suffix and sorted; hidden files are left out.
+    A folder stands for the images directly in it, by suffix and sorted, without hidden files.
 
     Raises:
-        DataError: one of the paths leads to no file, or none is given.
+        DataError: A path leads to no file, or no path is given.
     """
     if not paths:
-        raise DataError("photos: needs at least one file, folder or pattern, got none; name one")
+        raise DataError("images: needs at least one file, folder or pattern, got none; pass one")
     found: dict[str, Path] = {}
     for path in paths:
-        for photo in _expand(path):
-            found.setdefault(os.path.abspath(photo), photo)  # noqa: PTH100 - resolve() would follow links
+        for image in _expand(path):
+            found.setdefault(os.path.abspath(image), image)  # noqa: PTH100 - resolve() would follow links
     return list(found.values())
 
 
 def _expand(path: Path) -> list[Path]:
-    """Give the photos of one path."""
+    """Return the images of one path."""
     try:
         if path.is_dir():
-            return _photos_in(path)
+            return _images_in(path)
         if path.exists():
             return [path]
         matches = [Path(name) for name in glob.glob(str(path))]  # noqa: PTH207 - Path.glob takes no absolute pattern
-        photos = sorted(match for match in matches if match.is_file())
+        images = sorted(match for match in matches if match.is_file())
     except OSError as error:
         raise DataError(f"{path}: must be readable, got {error.strerror}; check its permissions") from error
-    if photos:
-        return photos
+    if images:
+        return images
     if glob.has_magic(str(path)):
         raise DataError(f"{path}: a pattern must match at least one file, got none; check it")
-    raise DataError(f"{path}: must be a photo, a folder of photos or a pattern, got nothing there; check the path")
+    raise DataError(f"{path}: must be an image, a folder of images or a pattern, got nothing there; check the path")
 
 
-def _photos_in(folder: Path) -> list[Path]:
+def _images_in(folder: Path) -> list[Path]:
     files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    photos = sorted(path for path in files if path.is_file())
-    if not photos:
+    images = sorted(path for path in files if path.is_file())
+    if not images:
         suffixes = " ".join(sorted(SUFFIXES))
-        raise DataError(f"{folder}: a folder must hold photos ({suffixes}), got none; name another")
-    return photos
+        raise DataError(f"{folder}: a folder must contain images ({suffixes}), got none; name another")
+    return images
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Hand out the photo with its head read; what Pillow raises from here to the end of the block is a `DataError`."""
+    """Yield the image with its header read; exceptions of Pillow within the block become a `DataError`."""
     try:
         # Pillow warns of doubtful tags, which do not touch the pixels, and of sizes, for which there is a rule here
         with (
@@ -144,39 +144,36 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             path.open("rb") as file,
             Image.open(file, formats=FORMATS) as image,
         ):
-            _check_size(path, image.size)
+            width, height = image.size
+            if width * height > MAX_MEGAPIXELS * 10**6:
+                raise DataError(_too_large(path, f"{width}x{height}"))
             yield image
     except DataError:
         raise
-    except Exception as error:  # its decoders raise whatever broken bytes lead them to
+    except Exception as error:  # its decoders raise exceptions of any kind for broken bytes
         raise DataError(_complaint(path, error)) from error
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_MEGAPIXELS * 10**6:
-        raise DataError(_too_large(path, f"{width}x{height}"))
-
-
 def _too_large(path: Path, got: str) -> str:
-    return f"{path}: a photo must have at most {MAX_MEGAPIXELS} megapixels, got {got}; make it smaller"
+    return f"{path}: an image must have at most {MAX_MEGAPIXELS} megapixels, got {got}; make it smaller"
 
 
 def _complaint(path: Path, error: Exception) -> str:
-    """Say in one line what is wrong with the file."""
+    """Return the error message for a file, in one line."""
     if isinstance(error, UnidentifiedImageError):
-        return f"{path}: must be a photo ({', '.join(FORMATS)}), got {describe_file(path)}; get or convert it again"
+        return f"{path}: must be an image ({', '.join(FORMATS)}), got {describe_file(path)}; get or convert it again"
     if isinstance(error, Image.DecompressionBombError):
         return _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6}")
     if isinstance(error, OSError) and error.strerror:
-        return f"{path}: must be a readable photo, got {error.strerror}; check the path"
+        return f"{path}: must be a readable image, got {error.strerror}; check the path"
     why = one_line(error) or type(error).__name__
-    return f"{path}: a photo must be whole, got one that cannot be decoded ({why}); get it again"
+    return f"{path}: an image must be complete, got one that cannot be decoded ({why}); get it again"
 
 
 def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
-    """Give a copy in RGB."""
-    if _is_16_bit_grey(image):
+    """Return a copy in RGB."""
+    # PNG and PPM hand out 16-bit grey as 32-bit integers
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"}):
         high_bytes = (np.asarray(image) >> 8).astype(np.uint8)  # as Pillow reads 16-bit colours
         return Image.fromarray(high_bytes).convert("RGB")
     if image.has_transparency_data:
@@ -186,19 +183,14 @@ def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode in PLAIN_MODES:
         return image.convert("RGB")
     raise DataError(
-        f"{path}: a photo must be bilevel, grey (8 or 16 bits), palette, RGB or CMYK, got mode {image.mode!r}; "
+        f"{path}: an image must be bilevel, grey (8 or 16 bits), palette, RGB or CMYK, got mode {image.mode!r}; "
         "convert it to PNG or JPEG"
     )
 
 
-def _is_16_bit_grey(image: Image.Image) -> bool:
-    """Tell 16-bit grey, which some formats give as 32-bit integers, from integers of any range."""
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in {"PNG", "PPM"})
-
-
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Give the turn that brings a loaded image upright, if its EXIF orientation asks for one."""
+    """Return the transposition that brings a loaded image upright, or None."""
     try:
         return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (SyntaxError, struct.error):  # a broken EXIF block asks for nothing, and leaves the pixels whole
+    except (SyntaxError, struct.error):  # a broken EXIF block does not affect the pixels
         return None

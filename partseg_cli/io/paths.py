@@ -1,4 +1,4 @@
-"""Where things lie: packaged recipes and manifests, prepared data, runs, weights."""
+"""Locations of packaged recipes and manifests, prepared datasets, runs and weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from partseg_cli.io.atomic import disk_error
 
 PACKAGE = Path(__file__).parents[1]
 RESULTS_FILE, COUNTS_FILE = "results.json", "counts.npz"
-"""Names in the folder of an evaluation: scores, and the counts of every sample."""
+"""Files in the folder of an evaluation: scores, and the counts of every sample."""
 
 
 def packaged(folder: str) -> Path:
-    """Give the folder `recipes` or `data_manifests`, of the checkout or of the installed package.
+    """Return the folder `recipes` or `data_manifests` of the checkout or of the installed package.
 
     >>> (packaged("recipes") / "tiny.yaml").is_file()
     True
@@ -22,21 +22,21 @@ def packaged(folder: str) -> Path:
     for parent in (PACKAGE, PACKAGE.parent):
         if any((parent / folder).glob("*.yaml")):
             return parent / folder
-    raise PartsegError(f"{folder}: not found beside {PACKAGE}; the installation is broken, install partseg-cli again")
+    raise PartsegError(f"{folder}: not found next to {PACKAGE}; the installation is broken, install partseg-cli again")
 
 
 def packaged_weights(name: str) -> Path:
-    """Give the file of weights that come with the package, such as "nano"."""
+    """Return the path of bundled weights, such as "nano"."""
     return PACKAGE / "assets" / "weights" / f"{name}.safetensors"
 
 
 def data_dir() -> Path:
-    """Give the home of data sets: `$PARTSEG_DATA`, else `./data`."""
+    """Return the folder of datasets: `$PARTSEG_DATA`, else `./data`."""
     return Path(os.environ.get("PARTSEG_DATA") or "data")
 
 
 def cache_dir() -> Path:
-    """Give the user's cache: `$XDG_CACHE_HOME/partseg`, else `~/.cache/partseg`."""
+    """Return the user's cache folder: `$XDG_CACHE_HOME/partseg`, else `~/.cache/partseg`."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "partseg"
 
@@ -48,7 +48,7 @@ def weights_folders() -> list[Path]:
 
 
 def create_run_dir(verb: str, name: str) -> Path:
-    """Make and give the first free folder `runs/<verb>/<name>-N`."""
+    """Create and return the first free folder `runs/<verb>/<name>-N`."""
     number = 1
     while True:
         folder = Path("runs") / verb / f"{name}-{number}"

@@ -72,7 +72,7 @@ def test_a_link_out_of_the_source_is_refused_even_where_names_begin_alike(source
     for outside in (source.with_name("outside"), source.with_name("source-2")):
         path = source / f"to {outside.name}"
         path.symlink_to(outside)
-        message = f"{path}: must lie below {source}, got a link to {outside}; put the files themselves there"
+        message = f"{path}: must be inside {source}, got a link to {outside}; copy the files there"
         for check in (lambda path: is_inside(source, path), lambda path: check_links(source, (), [path])):
             with refused(message):
                 check(path)
@@ -81,7 +81,7 @@ def test_a_link_out_of_the_source_is_refused_even_where_names_begin_alike(source
 def test_links_that_lead_to_each_other_are_refused(source):
     (source / "a").symlink_to(source / "b")
     (source / "b").symlink_to(source / "a")
-    with refused(f"{source / 'a'}: must lead to a file, got links that lead to each other; mend them"):
+    with refused(f"{source / 'a'}: must lead to a file, got a loop of links; fix them"):
         check_links(source, (), [source / "a"])
 
 
@@ -89,8 +89,8 @@ def test_a_folder_above_that_leads_out_is_refused(source, tmp_path):
     (tmp_path / "elsewhere/inner").mkdir(parents=True)
     (source / "folder").symlink_to(tmp_path / "elsewhere")
     with refused(
-        f"{source}/folder/inner: must lie below {source}, got a link to {tmp_path}/elsewhere/inner; "
-        "put the files themselves there"
+        f"{source}/folder/inner: must be inside {source}, got a link to {tmp_path}/elsewhere/inner; "
+        "copy the files there"
     ):
         check_links(source, [source / "folder/inner"], ())
 

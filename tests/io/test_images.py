@@ -112,7 +112,7 @@ def test_a_16_bit_pgm_is_scaled_and_not_clipped(tmp_path):
 def test_numbers_without_a_range_are_refused(tmp_path, dtype, mode):
     path = saved(Image.fromarray(np.ones((2, 3), dtype)), tmp_path / "a.tif")
     message = (
-        f"{path}: a photo must be bilevel, grey (8 or 16 bits), palette, RGB or CMYK, got mode {mode!r}; "
+        f"{path}: an image must be bilevel, grey (8 or 16 bits), palette, RGB or CMYK, got mode {mode!r}; "
         "convert it to PNG or JPEG"
     )
     with pytest.raises(DataError, match=exactly(message)):
@@ -154,14 +154,14 @@ def test_the_size_of_a_photo_is_width_then_height(tmp_path):
 
 def test_a_missing_photo_is_named(tmp_path):
     path = tmp_path / "a.jpg"
-    message = f"{path}: must be a readable photo, got No such file or directory; check the path"
+    message = f"{path}: must be a readable image, got No such file or directory; check the path"
     for read in (image_size, verify_image):
         with pytest.raises(DataError, match=exactly(message)):
             read(path)
 
 
 def test_a_folder_is_no_photo(tmp_path):
-    message = f"{tmp_path}: must be a readable photo, got Is a directory; check the path"
+    message = f"{tmp_path}: must be a readable image, got Is a directory; check the path"
     with pytest.raises(DataError, match=exactly(message)):
         open_image(tmp_path, upright=True)
 
@@ -180,7 +180,7 @@ def test_what_is_no_photo_is_described(tmp_path, content, what):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert describe_file(path) == what
-    message = f"{path}: must be a photo ({FORMATS}), got {what}; get or convert it again"
+    message = f"{path}: must be an image ({FORMATS}), got {what}; get or convert it again"
     with pytest.raises(DataError, match=exactly(message)):
         image_size(path)
 
@@ -191,7 +191,7 @@ def test_a_truncated_photo_shows_only_when_decoded(tmp_path):
     assert image_size(path) == (64, 48)
     why = "image file is truncated \\(\\d+ bytes not processed\\)"
     message = (
-        f"^{re.escape(str(path))}: a photo must be whole, got one that cannot be decoded \\({why}\\); get it again$"
+        f"^{re.escape(str(path))}: an image must be complete, got one that cannot be decoded \\({why}\\); get it again$"
     )
     with pytest.raises(DataError, match=message):
         verify_image(path)
@@ -211,7 +211,7 @@ def test_any_cut_gives_one_line(tmp_path, name):
 
 def test_more_than_100_megapixels_are_refused_before_decoding(tmp_path):
     path = header(tmp_path / "a.ppm", 10_001, 10_000)
-    message = f"{path}: a photo must have at most 100 megapixels, got 10001x10000; make it smaller"
+    message = f"{path}: an image must have at most 100 megapixels, got 10001x10000; make it smaller"
     for read in (image_size, verify_image):
         with pytest.raises(DataError, match=exactly(message)):
             read(path)
@@ -219,7 +219,7 @@ def test_more_than_100_megapixels_are_refused_before_decoding(tmp_path):
 
 def test_a_decompression_bomb_is_refused_in_our_words(tmp_path):
     path = header(tmp_path / "a.ppm", 20_000, 10_000)
-    message = f"{path}: a photo must have at most 100 megapixels, got more than 178; make it smaller"
+    message = f"{path}: an image must have at most 100 megapixels, got more than 178; make it smaller"
     with pytest.raises(DataError, match=exactly(message)):
         image_size(path)
 
@@ -272,13 +272,13 @@ def test_paths_keep_their_order_and_come_once(folder):
 
 def test_no_path_at_all_is_refused():
     with pytest.raises(
-        DataError, match=exactly("photos: needs at least one file, folder or pattern, got none; name one")
+        DataError, match=exactly("images: needs at least one file, folder or pattern, got none; pass one")
     ):
         find_images([])
 
 
 def test_a_path_to_nothing_is_refused(folder):
-    message = "photos/z.jpg: must be a photo, a folder of photos or a pattern, got nothing there; check the path"
+    message = "photos/z.jpg: must be an image, a folder of images or a pattern, got nothing there; check the path"
     with pytest.raises(DataError, match=exactly(message)):
         find_images([folder, folder / "z.jpg"])
 
@@ -292,6 +292,6 @@ def test_a_pattern_without_a_match_is_refused(folder):
 
 def test_a_folder_without_photos_is_refused(folder):
     (folder / "empty").mkdir()
-    message = f"photos/empty: a folder must hold photos ({' '.join(sorted(SUFFIXES))}), got none; name another"
+    message = f"photos/empty: a folder must contain images ({' '.join(sorted(SUFFIXES))}), got none; name another"
     with pytest.raises(DataError, match=exactly(message)):
         find_images([folder / "empty"])

@@ -368,7 +368,7 @@ def test_a_prediction_that_does_not_fit_is_refused(pair, small_store, tmp_path, 
 def test_a_prediction_that_is_missing_is_refused(pair, small_store, tmp_path):
     path = pair[0] / "predictions" / "photo_00.png"
     path.unlink()
-    message = f"{path}: must be a saved prediction, got photo_00.png: must be a readable photo, got "
+    message = f"{path}: must be a saved prediction, got photo_00.png: must be a readable image, got "
     with pytest.raises(DataError, match=f"^{re.escape(message)}"):
         compare(*pair, bootstrap_samples=5, out=tmp_path / "out", dataset=str(small_store.folder))
 

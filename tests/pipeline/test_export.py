@@ -312,9 +312,9 @@ def test_what_an_interrupted_export_left_is_written_over(store, tmp_path):
     [
         (
             lambda v: v.update(file_name="../x.png"),
-            "a photo must lie below the folder of the photos, got '../x.png'",
+            "a photo must be inside the folder of the photos, got '../x.png'",
         ),
-        (lambda v: v.update(file_name=""), "a photo must lie below the folder of the photos, got ''"),
+        (lambda v: v.update(file_name=""), "a photo must be inside the folder of the photos, got ''"),
         (lambda v: v["objects"].append(v["objects"][0]), "ids of objects must differ, got [1, 2, 1]"),
         (lambda v: v["parts"][0].update(object=9), "a part must belong to an object of its image, got id 9"),
         (lambda v: v["objects"][0].update(category=4), "the number of its object must be 0 to 3, got 4"),

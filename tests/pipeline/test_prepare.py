@@ -130,7 +130,7 @@ def test_an_image_too_large_is_skipped(release, tmp_path):
     Image.new("1", (12000, 9000)).save(release / "JPEGImages" / f"{STEMS[0]}.jpg", "PNG")
     (skipped,) = convert(release, tmp_path / "store").skipped
     assert skipped.detail == (
-        f"{STEMS[0]}.jpg: a photo must have at most 100 megapixels, got 12000x9000; make it smaller"
+        f"{STEMS[0]}.jpg: an image must have at most 100 megapixels, got 12000x9000; make it smaller"
     )
 
 
@@ -366,7 +366,7 @@ def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_pat
 def test_a_photo_that_escapes_leaves_no_store(own_set, tmp_path):
     path = own_set / "val.json"
     path.write_text(path.read_text().replace('"9.png"', '"../9.png"'))
-    with pytest.raises(DataError, match=r"a photo must lie below .*, got '\.\./9\.png'; "):
+    with pytest.raises(DataError, match=r"a photo must be inside .*, got '\.\./9\.png'; "):
         prepare("coco", source=own_set, out=tmp_path / "store", own=OWN)
     assert contents(tmp_path / "store") == {}
 

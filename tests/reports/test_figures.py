@@ -136,7 +136,7 @@ def test_a_photo_that_is_gone_is_grey_and_told_so(store):
     sample, tile = draw(store, "train", record, LIMIT)
     assert (
         sample.problem
-        == f"{store.image_path(record)}: must be a readable photo, got No such file or directory; check the path"
+        == f"{store.image_path(record)}: must be a readable image, got No such file or directory; check the path"
     )
     assert np.abs(np.asarray(opened(sample.photo, "jpeg")).astype(int) - GREY).max() < 3
     assert tile.width > record.width

@@ -149,7 +149,7 @@ class Release:
         path = absolute(image.parent / thing.mask)
         if not path.is_relative_to(absolute(self.source)):
             raise DataError(
-                f"{self.annotation(image)}: an instance mask must lie below {self.source}, got {thing.mask!r}; mend it"
+                f"{self.annotation(image)}: an instance mask must be inside {self.source}, got {thing.mask!r}; mend it"
             )
         if os.path.lexists(path):
             check_links(self.source, (), (path,))

@@ -86,7 +86,7 @@ def _wrongs(record: Record, info: DatasetInfo) -> Iterator[str]:
     """Say what is wrong with a record, in the words of a rule and the value got."""
     path = PurePosixPath(record.file_name)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        yield f"a photo must lie below the folder of the photos, got {record.file_name!r}"
+        yield f"a photo must be inside the folder of the photos, got {record.file_name!r}"
     ids = [instance.id for instance in record.objects]
     if len(set(ids)) < len(ids):
         yield f"ids of objects must differ, got {ids}"

@@ -138,7 +138,7 @@ def list_files(source: Path, below: str = "") -> list[str]:
     for entry in found:
         name = f"{below}{entry.name}"
         if entry.is_symlink() and is_inside(source, source / name) and (source / name).is_dir():
-            raise DataError(f"{source / name}: must be a folder, got a link to one; put the files themselves there")
+            raise DataError(f"{source / name}: must be a folder, got a link to one; copy the files there")
         names += list_files(source, f"{name}/") if entry.is_dir(follow_symlinks=False) else [name]
     return sorted(names)
 

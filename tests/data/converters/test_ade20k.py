@@ -251,7 +251,7 @@ def test_a_missing_instance_mask_is_a_defect(release, thing):
 @pytest.mark.parametrize("name", ["../" * 20 + "etc/passwd", "/etc/passwd", f"{FIRST}/" + "../" * 9 + "mask.png"])
 def test_an_instance_mask_outside_the_source_is_refused(release, name):
     write_image(release, FIRST, [WHEELED[0], WHEELED[1]._replace(mask=name)])
-    message = f"{street(release)}/{FIRST}.json: an instance mask must lie below {release}, got {name!r}; mend it"
+    message = f"{street(release)}/{FIRST}.json: an instance mask must be inside {release}, got {name!r}; mend it"
     with pytest.raises(DataError, match=exactly(message)):
         outcomes(release)
 
@@ -264,8 +264,8 @@ def test_a_link_out_of_the_source_is_refused(release, tmp_path, place):
     path, outside = street(release) / place, tmp_path.with_name(f"{tmp_path.name}-outside")
     path.rename(outside)
     path.symlink_to(outside)
-    message = f"must lie below {release}, got a link to {outside}"
-    with pytest.raises(DataError, match=f"{re.escape(message)}.*; put the files themselves there$"):
+    message = f"must be inside {release}, got a link to {outside}"
+    with pytest.raises(DataError, match=f"{re.escape(message)}.*; copy the files there$"):
         outcomes(release)
 
 
@@ -274,7 +274,7 @@ def test_a_link_to_itself_is_refused(release, place):
     path = street(release) / place
     path.unlink()
     path.symlink_to(path)
-    message = f"{path}: must lead to a file, got links that lead to each other; mend them"
+    message = f"{path}: must lead to a file, got a loop of links; fix them"
     with pytest.raises(DataError, match=exactly(message)):
         outcomes(release)
 
@@ -307,7 +307,7 @@ def test_an_instance_mask_that_is_no_picture_is_a_defect(release, content, what)
     (street(release) / mask_name(FIRST, WHEELED[1])).write_bytes(content)
     reason, detail = defect_beside_a_good_image(release)
     assert reason == "instance mask cannot be used"
-    assert detail.startswith(f"instance_003_{FIRST}.png: must be a photo")
+    assert detail.startswith(f"instance_003_{FIRST}.png: must be an image")
     assert f"got {what};" in detail
 
 
@@ -361,7 +361,7 @@ def test_a_truncated_photo_is_a_defect(release):
     path.write_bytes(path.read_bytes()[:-100])
     reason, detail = defect_beside_a_good_image(release)
     assert reason == "photo cannot be used"
-    assert detail.startswith(f"{FIRST}.jpg: a photo must be whole, got one that cannot be decoded ")
+    assert detail.startswith(f"{FIRST}.jpg: an image must be complete, got one that cannot be decoded ")
 
 
 def test_a_second_image_of_the_same_name_is_a_defect(release, tmp_path):

@@ -369,7 +369,7 @@ def test_a_link_out_of_the_source_is_refused(tmp_path, place):
     write_image(source)
     (source / place).rename(outside)
     (source / place).symlink_to(outside)
-    message = f"{source / place}: must lie below {source}, got a link to {outside}; put the files themselves there"
+    message = f"{source / place}: must be inside {source}, got a link to {outside}; copy the files there"
     with refused(message):
         convert(source, MANIFEST)
 
@@ -386,7 +386,7 @@ def test_links_that_lead_to_each_other_are_refused(tmp_path):
     path = tmp_path / "leftImg8bit/train/aachen" / f"{FIRST}_leftImg8bit.png"
     path.unlink()
     path.symlink_to(path)
-    with refused(f"{path}: must lead to a file, got links that lead to each other; mend them"):
+    with refused(f"{path}: must lead to a file, got a loop of links; fix them"):
         convert(tmp_path, MANIFEST)
 
 

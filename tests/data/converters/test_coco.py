@@ -435,7 +435,7 @@ def test_half_a_photo_is_a_defect(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     item, reason, detail = broken_beside_good(tmp_path)
     assert (item, reason) == ("a.json: image 1", "photo cannot be used")
-    assert detail.startswith("1.png: a photo must be whole, got one that cannot be decoded (")
+    assert detail.startswith("1.png: an image must be complete, got one that cannot be decoded (")
 
 
 @pytest.mark.parametrize(
@@ -573,7 +573,7 @@ def test_a_name_that_leads_upwards_starts_at_the_json_file_alone(tmp_path):
 def test_a_photo_outside_of_the_set_is_refused(tmp_path, name):
     source = write(tmp_path / "set", [shown(1, 1)], categories("ear"), [photo(1, file_name=name)])
     (source / "1.png").rename(tmp_path / "1.png")
-    message = f"{source}/a.json: a photo must lie below {source}, got {name!r}; name a folder that holds all"
+    message = f"{source}/a.json: a photo must be inside {source}, got {name!r}; name a folder that holds all"
     with refused(message):
         records(convert(source, object_name="cat"))
 
@@ -582,7 +582,7 @@ def test_a_link_to_a_photo_outside_is_refused(tmp_path):
     source = write(tmp_path / "set", [shown(1, 1)], categories("ear"))
     (source / "1.png").rename(tmp_path / "1.png")
     (source / "1.png").symlink_to(tmp_path / "1.png")
-    message = f"{source}/1.png: must lie below {source}, got a link to {tmp_path}/1.png; put the files themselves there"
+    message = f"{source}/1.png: must be inside {source}, got a link to {tmp_path}/1.png; copy the files there"
     with refused(message):
         records(convert(source, object_name="cat"))
 
@@ -592,7 +592,7 @@ def test_links_that_lead_to_each_other_are_refused(tmp_path):
     (source / "1.png").unlink()
     (source / "1.png").symlink_to(source / "2.png")
     (source / "2.png").symlink_to(source / "1.png")
-    message = f"{source}/1.png: must lead to a file, got links that lead to each other; mend them"
+    message = f"{source}/1.png: must lead to a file, got a loop of links; fix them"
     with refused(message):
         records(convert(source, object_name="cat"))
 
@@ -662,7 +662,7 @@ def test_named_files_may_stand_from_here_but_must_lie_below_the_set(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert records(convert(Path("set"), annotations=[Path("set/a.json")], object_name="cat"))
     os.replace(source / "a.json", tmp_path / "b.json")  # noqa: PTH105
-    message = "b.json: must lie below set, got a file outside of it; name a folder that holds both"
+    message = "b.json: must be inside set, got a file outside of it; name a folder that holds both"
     with refused(message):
         convert(Path("set"), annotations=[Path("b.json")])
     with refused("c.json: must be a COCO file below set, got nothing there; check --annotations"):

@@ -372,7 +372,7 @@ FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
             pointer,
             PASCAL_LABELS,
             UNUSABLE,
-            f"{TRAIN}.png: must be a photo ({FORMATS}), got a git-lfs pointer; get or convert it again",
+            f"{TRAIN}.png: must be an image ({FORMATS}), got a git-lfs pointer; get or convert it again",
         ),
         (truncated, PASCAL_LABELS, UNUSABLE, f"{TRAIN}.png: image file is truncated"),
         (coloured, PASCAL_LABELS, UNUSABLE, f"{TRAIN}.png: must be grey of 8 bits, got mode RGB"),
@@ -493,7 +493,7 @@ def test_a_folder_that_is_a_link_to_elsewhere_is_refused(tmp_path):
     (source / "images/train").rename(elsewhere)
     (source / "images/train").symlink_to(elsewhere)
     assert refusal(source) == (
-        f"SOURCE/images/train: must lie below SOURCE, got a link to {elsewhere}; put the files themselves there"
+        f"SOURCE/images/train: must be inside SOURCE, got a link to {elsewhere}; copy the files there"
     )
 
 
@@ -502,7 +502,7 @@ def test_a_file_that_is_a_link_to_elsewhere_is_refused(tmp_path):
     (source / PASCAL_OBJECTS).rename(elsewhere)
     (source / PASCAL_OBJECTS).symlink_to(elsewhere)
     assert refusal(source) == (
-        f"SOURCE/{PASCAL_OBJECTS}: must lie below SOURCE, got a link to {elsewhere}; put the files themselves there"
+        f"SOURCE/{PASCAL_OBJECTS}: must be inside SOURCE, got a link to {elsewhere}; copy the files there"
     )
 
 
@@ -517,9 +517,7 @@ def test_links_within_the_source_and_a_source_that_is_a_link_are_fine(tmp_path):
 def test_links_in_a_circle_are_refused(tmp_path):
     (pascal_tree(tmp_path) / PASCAL_OBJECTS).unlink()
     (tmp_path / PASCAL_OBJECTS).symlink_to(tmp_path / PASCAL_OBJECTS)
-    assert refusal(tmp_path) == (
-        f"SOURCE/{PASCAL_OBJECTS}: must lead to a file, got links that lead to each other; mend them"
-    )
+    assert refusal(tmp_path) == (f"SOURCE/{PASCAL_OBJECTS}: must lead to a file, got a loop of links; fix them")
 
 
 def test_a_link_to_nothing_is_a_missing_label_map(tmp_path):

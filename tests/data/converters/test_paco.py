@@ -498,7 +498,7 @@ def test_a_source_without_photos_is_refused(tmp_path):
 def test_a_photo_outside_of_the_source_is_refused(tmp_path, name):
     path = write(tmp_path)
     path.write_text(path.read_text().replace("train2017/000000000001.jpg", name))
-    message = f"{path}: a photo must lie below {tmp_path}, got {name!r}; name a folder that holds all"
+    message = f"{path}: a photo must be inside {tmp_path}, got {name!r}; name a folder that holds all"
     with refused(message):
         convert(tmp_path, MANIFEST)
 
@@ -511,7 +511,7 @@ def test_a_link_out_of_the_source_is_refused(tmp_path, place):
     (source / place).symlink_to(outside)
     target = outside / "000000000001.jpg" if place == "train2017" else outside
     named_place = source / "train2017/000000000001.jpg" if place == "train2017" else source / place
-    message = f"{named_place}: must lie below {source}, got a link to {target}; put the files themselves there"
+    message = f"{named_place}: must be inside {source}, got a link to {target}; copy the files there"
     with refused(message):
         convert(source, MANIFEST)
 
@@ -521,7 +521,7 @@ def test_links_that_lead_to_each_other_are_refused(tmp_path, place):
     write(tmp_path)
     (tmp_path / place).unlink()
     (tmp_path / place).symlink_to(tmp_path / place)
-    with refused(f"{tmp_path / place}: must lead to a file, got links that lead to each other; mend them"):
+    with refused(f"{tmp_path / place}: must lead to a file, got a loop of links; fix them"):
         convert(tmp_path, MANIFEST)
 
 

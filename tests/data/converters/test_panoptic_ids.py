@@ -87,7 +87,7 @@ def test_what_is_no_tiff_or_not_whole_is_a_defect(tmp_path):
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
     reason, detail = defect(path)
     assert reason == "ids cannot be read"
-    assert re.fullmatch(r"a\.tif: must be a photo \(.*\), got a git-lfs pointer; get or convert it again", detail)
+    assert re.fullmatch(r"a\.tif: must be an image \(.*\), got a git-lfs pointer; get or convert it again", detail)
     Image.new("L", (9, 5)).save(path, format="PNG")
     assert defect(path) == ("ids cannot be read", "a.tif: cannot identify image file 'a.tif'")
     Image.fromarray(np.ones((50, 90), np.int32)).save(path, compression="tiff_lzw")
@@ -96,5 +96,5 @@ def test_what_is_no_tiff_or_not_whole_is_a_defect(tmp_path):
 
 
 def test_ids_of_a_missing_file_are_a_defect(tmp_path):
-    message = "a.tif: must be a readable photo, got No such file or directory; check the path"
+    message = "a.tif: must be a readable image, got No such file or directory; check the path"
     assert defect(tmp_path / "a.tif") == ("ids cannot be read", message)

@@ -728,12 +728,12 @@ def test_a_part_map_that_is_no_picture_is_a_defect(maps, content, got):
     reason, detail = defect_of_map(maps)
     assert reason == "part map cannot be used"
     formats = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
-    assert detail == f"{CAT.name}.png: must be a photo ({formats}), got {got}; get or convert it again"
+    assert detail == f"{CAT.name}.png: must be an image ({formats}), got {got}; get or convert it again"
 
 
 def test_a_part_map_of_more_than_100_megapixels_is_a_defect(maps):
     Image.new("L", (10001, 10000)).save(map_path(maps, CAT))
-    detail = f"{CAT.name}.png: a photo must have at most 100 megapixels, got 10001x10000; make it smaller"
+    detail = f"{CAT.name}.png: an image must have at most 100 megapixels, got 10001x10000; make it smaller"
     assert defect_of_map(maps) == ("part map cannot be used", detail)
 
 
@@ -874,7 +874,7 @@ def test_a_name_that_leads_out_of_the_source_is_refused(tmp_path, name):
     write_split(tmp_path / "source", [CAT])
     change_json(tmp_path / "source", lambda value: value["images"][0].update(file_name=name))
     assert refused(tmp_path / "source") == (
-        f"{json_path(tmp_path / 'source')}: a photo must lie below {tmp_path / 'source'}, got {name!r}; {UNPACK} again"
+        f"{json_path(tmp_path / 'source')}: a photo must be inside {tmp_path / 'source'}, got {name!r}; {UNPACK} again"
     )
 
 
@@ -885,9 +885,7 @@ def test_a_link_that_leads_out_of_the_source_is_refused(tmp_path, place):
     path, outside = root(source) / place, tmp_path / "outside"
     path.rename(outside)
     path.symlink_to(outside)
-    assert (
-        refused(source) == f"{path}: must lie below {source}, got a link to {outside}; put the files themselves there"
-    )
+    assert refused(source) == f"{path}: must be inside {source}, got a link to {outside}; copy the files there"
 
 
 @pytest.mark.parametrize(
@@ -900,7 +898,7 @@ def test_links_that_lead_to_each_other_are_refused(tmp_path, place):
         path.rename(tmp_path / "aside")
     path.symlink_to(path.with_name("other"))
     path.with_name("other").symlink_to(path)
-    assert refused(tmp_path) == f"{path}: must lead to a file, got links that lead to each other; mend them"
+    assert refused(tmp_path) == f"{path}: must lead to a file, got a loop of links; fix them"
 
 
 def test_a_link_to_a_folder_above_does_no_harm(tmp_path):

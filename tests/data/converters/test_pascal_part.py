@@ -274,7 +274,8 @@ def test_a_truncated_photo_is_a_defect(release):
     assert skipped.reason == "photo cannot be used"
     why = r"image file is truncated \(\d+ bytes not processed\)"
     assert re.fullmatch(
-        rf"{TRAIN}\.jpg: a photo must be whole, got one that cannot be decoded \({why}\); get it again", skipped.detail
+        rf"{TRAIN}\.jpg: an image must be complete, got one that cannot be decoded \({why}\); get it again",
+        skipped.detail,
     )
 
 
@@ -283,7 +284,7 @@ def test_a_photo_of_more_than_100_megapixels_is_a_defect(release):
     skipped = defect_beside_a_good_image(release)
     assert skipped.reason == "photo cannot be used"
     assert skipped.detail == (
-        f"{TRAIN}.jpg: a photo must have at most 100 megapixels, got 10001x10000; make it smaller"
+        f"{TRAIN}.jpg: an image must have at most 100 megapixels, got 10001x10000; make it smaller"
     )
 
 
@@ -373,7 +374,7 @@ def test_a_link_out_of_the_source_is_refused(release, tmp_path, place):
     outside = tmp_path.with_name(f"{tmp_path.name}-outside")
     (release / place).rename(outside)
     (release / place).symlink_to(outside)
-    message = f"{release / place}: must lie below {release}, got a link to {outside}; put the files themselves there"
+    message = f"{release / place}: must be inside {release}, got a link to {outside}; copy the files there"
     with pytest.raises(DataError, match=exactly(message)):
         convert(release, MANIFEST)
 
@@ -382,7 +383,7 @@ def test_a_link_out_of_the_source_is_refused(release, tmp_path, place):
 def test_a_link_to_itself_is_refused(release, place):
     (release / place).unlink()
     (release / place).symlink_to(release / place)
-    message = f"{release / place}: must lead to a file, got links that lead to each other; mend them"
+    message = f"{release / place}: must lead to a file, got a loop of links; fix them"
     with pytest.raises(DataError, match=exactly(message)):
         convert(release, MANIFEST)
 

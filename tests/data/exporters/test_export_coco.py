@@ -233,7 +233,7 @@ def test_one_photo_that_is_gone_is_skipped(tmp_path):
 def test_a_photo_outside_of_the_folder_is_refused(tmp_path):
     _, out = write(tmp_path)
     edit(out / "val.json", lambda value: value["images"][1].update(file_name="../../x.jpg"))
-    message = f"{out}/val.json: a photo must lie below {out}, got '../../x.jpg'; name a folder that holds all"
+    message = f"{out}/val.json: a photo must be inside {out}, got '../../x.jpg'; name a folder that holds all"
     with refused(message):
         coco.convert(out)
 

@@ -386,7 +386,7 @@ def test_a_photo_that_is_gone_ends_the_export(tmp_path):
     photo.unlink()
     with pytest.raises(DataError) as caught:
         list(export(store, tmp_path / "out", ["test"]))
-    assert str(caught.value) == f"{photo}: must be a readable photo, got No such file or directory; check the path"
+    assert str(caught.value) == f"{photo}: must be a readable image, got No such file or directory; check the path"
 
 
 def test_a_photo_of_another_size_than_prepared_ends_the_export(tmp_path):

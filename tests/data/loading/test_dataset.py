@@ -340,7 +340,7 @@ def test_a_missing_photo_is_refused(small_data, tmp_path):
     store = small_data.write(tmp_path)
     for photo in Path(tmp_path / "images").iterdir():
         photo.unlink()
-    with pytest.raises(DataError, match=r"photo_0\d\.png: must be a readable photo, got No such file or directory"):
+    with pytest.raises(DataError, match=r"photo_0\d\.png: must be a readable image, got No such file or directory"):
         samples(store)[0]
 
 
@@ -350,5 +350,5 @@ def test_a_broken_photo_is_told_in_one_line_from_whichever_process(small_data, t
     (tmp_path / "images" / "photo_00.png").write_bytes(b"no photo")
     with pytest.raises(DataError) as caught:
         list(samples(store).batches(images=2, sample_ids=range(6), workers=workers))
-    assert str(caught.value).startswith(f"{tmp_path}/images/photo_00.png: must be a photo (")
+    assert str(caught.value).startswith(f"{tmp_path}/images/photo_00.png: must be an image (")
     assert "Traceback" not in str(caught.value)

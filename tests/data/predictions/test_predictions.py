@@ -596,18 +596,14 @@ def test_links_that_lead_away_or_in_circles_are_refused(small_store, tmp_path):
     (out / PHOTO).rename(tmp_path / PHOTO)
     (out / PHOTO).symlink_to(tmp_path / PHOTO)
     assert refusal(out, small_store) == (
-        f"{out}/{PHOTO}: must lie below {out}, got a link to {tmp_path}/{PHOTO}; put the files themselves there"
+        f"{out}/{PHOTO}: must be inside {out}, got a link to {tmp_path}/{PHOTO}; copy the files there"
     )
     (out / PHOTO).unlink()
     (out / PHOTO).symlink_to(PHOTO)
-    assert refusal(out, small_store) == (
-        f"{out}/{PHOTO}: must lead to a file, got links that lead to each other; mend them"
-    )
+    assert refusal(out, small_store) == (f"{out}/{PHOTO}: must lead to a file, got a loop of links; fix them")
     (out / PHOTO).unlink()
     (out / "circle").symlink_to(".")
-    assert refusal(out, small_store) == (
-        f"{out}/circle: must be a folder, got a link to one; put the files themselves there"
-    )
+    assert refusal(out, small_store) == (f"{out}/circle: must be a folder, got a link to one; copy the files there")
 
 
 def test_a_link_inside_of_the_folder_is_followed(small_store, tmp_path):

@@ -143,7 +143,7 @@ def find_image(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
                 return place.relative_to(root).as_posix()
     if not any(absolute(home / name).is_relative_to(root) for name in names):
         raise DataError(
-            f"{file.path}: a photo must lie below {source}, got {names[-1]!r}; name a folder that holds all"
+            f"{file.path}: a photo must be inside {source}, got {names[-1]!r}; name a folder that holds all"
         )
     raise InvalidAnnotationError(NO_PHOTO, names[-1])
 
@@ -158,14 +158,14 @@ def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:
 
 
 def _below(source: Path, path: Path) -> Path:
-    """Give the JSON file that stands below `source`, or here; it must lie below `source`."""
+    """Give the JSON file that stands below `source`, or here; it must be inside `source`."""
     root = absolute(source)
     for folder in (root, Path.cwd()):
         place = absolute(folder / path)
         if place.is_relative_to(root) and is_inside(root, place) and place.is_file():
             return place
     if path.is_file() or (source / path).is_file():
-        raise DataError(f"{path}: must lie below {source}, got a file outside of it; name a folder that holds both")
+        raise DataError(f"{path}: must be inside {source}, got a file outside of it; name a folder that holds both")
     raise DataError(f"{path}: must be a COCO file below {source}, got {_instead(source / path)}; check --annotations")
 
 

@@ -116,7 +116,7 @@ class Release:
         """Raise a `DataError` if the name of a photo in a JSON file leads out of the source folder."""
         folder = self.root / PHOTO_PLACES[0].format(split)
         if not absolute(folder / file_name.replace("\\", "/")).is_relative_to(absolute(self.source)):
-            raise DataError(f"{json}: a photo must lie below {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
+            raise DataError(f"{json}: a photo must be inside {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
 
     def _places(self, places: tuple[str, ...], split: str) -> list[Path]:
         paths = [self.root / place.format(split) for place in places]
