@@ -1,4 +1,4 @@
-"""Data set manifests: what a data set is, where it comes from, what a whole copy of it holds."""
+"""Manifests of datasets: source, licence, classes, and counts of a complete copy."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Manifest:
     """One file of `data_manifests/`.
 
     Attributes:
-        name: as in `partseg prepare NAME`.
-        title: the data set's own name.
-        homepage: where to get it.
-        licence: its terms, in a line.
-        source: archives to get and the folders that `--source` must hold, in words.
-        objects: every object name, also those without parts.
-        unseen_objects: the published zero-shot split.
-        parts: object name -> its parts, in the published order of the pairs.
-        expected: number of images of each split of a whole copy; empty when it is drawn to order.
-        raw_codes: object name -> part -> patterns of the original codes (`wheel_N` stands for wheel_1, wheel_2, ...).
-        aliases: names in the original annotation -> ours.
-        val_list: file that lists the images of val, if membership is given by a list: beside the manifest, or absolute.
-        val_images: what that list holds, where it has been read.
-        annotated: number of annotated images of a whole source; None if it is drawn to order, or not known.
-        archives: what to download: its name, what it is, and size and checksum where they are known.
-        notes: oddities that explain differences of counts.
-        stored: bytes of the masks of an image in the store, as measured; None: those of a usual photo.
-        test: what the published test runs over, as in `DatasetInfo`.
-        sample: what a published test sample is, as in `DatasetInfo`.
+        name: Name of the dataset in commands.
+        title: Published name.
+        homepage: Address to get it from.
+        licence: Terms in one line.
+        source: Archives to get and folders that `--source` must hold, in words.
+        objects: All object names, also those without parts.
+        unseen_objects: Unseen objects of the published zero-shot split.
+        parts: Object name -> its parts, in the published order of the pairs.
+        expected: Number of images of each split of a complete copy; empty if the number is an option.
+        raw_codes: Object name -> part -> patterns of the original codes (`wheel_N` stands for wheel_1, wheel_2, ...).
+        aliases: Name or number of an object in the original annotation -> our name.
+        val_list: File that lists the images of val, beside the manifest or with an absolute path; None without a list.
+        val_images: Content of that list if it has been read.
+        annotated: Number of annotated images of a complete source; None if unknown.
+        archives: Files to download: name, content, and size and checksum if known.
+        notes: Oddities that explain differences of counts.
+        stored: Measured bytes of the masks of an image in the store; None for those of a usual image.
+        test: Images of the published test, as in `DatasetInfo`.
+        sample: Unit of the published test, as in `DatasetInfo`.
     """
 
     name: str
@@ -71,8 +71,32 @@ class Manifest:
             )
         )
 
+    @cached_property
+    def object_indices(self) -> dict[str, int]:
+        """Index of each object by its name."""
+        return {name: index for index, name in enumerate(self.objects)}
+
+    @cached_property
+    def alias_indices(self) -> dict[str, int]:
+        """Index of each object by its name or number in the original annotation."""
+        return {alias: self.object_indices[name] for alias, name in self.aliases.items()}
+
+    @cached_property
+    def pair_objects(self) -> tuple[int, ...]:
+        """Index of the object of each pair."""
+        return tuple(self.object_indices[pair.object] for pair in self.vocabulary.pairs)
+
+    @cached_property
+    def code_pairs(self) -> dict[tuple[int, str], int]:
+        """Index of each pair by the index of its object and an original code or pattern."""
+        return {
+            (self.object_indices[pair.object], code): index
+            for index, pair in enumerate(self.vocabulary.pairs)
+            for code in self.raw_codes[pair.object][pair.part]
+        }
+
     def val_stems(self) -> frozenset[str]:
-        """Give the stems of the val images.
+        """Return the stems of the val images.
 
         Raises:
             DataError: `val_list` cannot be read.
@@ -87,7 +111,7 @@ class Manifest:
 
 
 def manifest_names() -> list[str]:
-    """Give the names of all packaged manifests, sorted."""
+    """Return the names of all packaged manifests, sorted."""
     return sorted(path.stem.replace("_", "-") for path in packaged("data_manifests").glob("*.yaml"))
 
 
@@ -97,10 +121,10 @@ def load_manifests() -> list[Manifest]:
 
 
 def load_manifest(name: str) -> Manifest:
-    """Read the packaged manifest of the data set `name`.
+    """Load the packaged manifest of a dataset.
 
     Raises:
-        DataError: there is none.
+        DataError: No dataset has this name.
     """
     path: Path = packaged("data_manifests") / f"{name.replace('-', '_')}.yaml"
     if not path.is_file():

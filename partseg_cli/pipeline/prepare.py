@@ -109,7 +109,7 @@ class ConvertTask:
         if self.copy_to is not None:
             for outcome in outcomes:
                 if isinstance(outcome, Converted):
-                    _copy(self.conversion.photos, self.copy_to, outcome.record)
+                    _copy(self.conversion.image_folder, self.copy_to, outcome.record)
         return outcomes
 
 
@@ -191,7 +191,7 @@ def _make_room(plan: ConversionPlan, overwrite: bool) -> None:
     if whole.exists():
         for name in (PREVIEW, "report.json", "dataset.json"):
             (plan.folder / name).unlink(missing_ok=True)
-        shutil.rmtree(plan.conversion.photos, ignore_errors=True)
+        shutil.rmtree(plan.conversion.image_folder, ignore_errors=True)
 
 
 def _run(
@@ -258,7 +258,7 @@ def _about(plan: ConversionPlan, work: ConvertTask) -> dict[str, Any]:
     return {
         "version": __version__,
         "info": plan.info.to_json(),
-        "photos": os.path.abspath(plan.conversion.photos),  # noqa: PTH100 - resolve() would follow links
+        "photos": os.path.abspath(plan.conversion.image_folder),  # noqa: PTH100 - resolve() would follow links
         "manifest": asdict(plan.manifest) if plan.manifest else None,
         "asked": repr(plan.asked),
         "allow_resize": work.allow_resize,

@@ -114,8 +114,8 @@ def test_the_report_lists_every_broken_file_with_its_reason(broken_release, tmp_
     skipped = json.loads((tmp_path / "store/report.json").read_text())["skipped"]
     assert [(item["item"], item["reason"]) for item in skipped] == [
         (f"Annotations_Part/{STEMS[0]}.mat", "annotation is no .mat file"),
-        (f"Annotations_Part/{STEMS[2]}.mat", "photo cannot be used"),
-        (f"Annotations_Part/{STEMS[3]}.mat", "photo is missing"),
+        (f"Annotations_Part/{STEMS[2]}.mat", "image cannot be used"),
+        (f"Annotations_Part/{STEMS[3]}.mat", "image is missing"),
     ]
     assert skipped[0]["detail"] == "an HTML page"
     assert all(item["is_defect"] for item in skipped)
@@ -187,7 +187,7 @@ def test_the_command_shows_each_defect_and_exits_3_when_strict(partseg, broken_r
     assert ended.code == 0
     assert f"skipped Annotations_Part/{STEMS[0]}.mat: annotation is no .mat file (an HTML page)" in ended.err
     assert len([line for line in ended.err.splitlines() if line.startswith("skipped ")]) == 3
-    for text in ("converted, train", "-8,431", "photo is missing"):
+    for text in ("converted, train", "-8,431", "image is missing"):
         assert text in ended.out
     assert partseg(*words, "--strict").code == 3
 

@@ -1,4 +1,4 @@
-"""What every converter gives: images to convert one by one, and for each a record, or the reason why there is none."""
+"""Common form of all converters: source images, and for each the record or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from partseg_cli.errors import DataError
 from partseg_cli.io.images import open_image, verify_image
 from partseg_cli.io.label_maps import read_label_image
 
-NO_PHOTO = "photo is missing"
-BROKEN_PHOTO = "photo cannot be used"
-MASKS_DIFFER = "masks of one photo differ in size"
-SIZES_DIFFER = "mask and photo differ in size"
+NO_IMAGE = "image is missing"
+BROKEN_IMAGE = "image cannot be used"
+MASKS_DIFFER = "masks of one image differ in size"
+SIZES_DIFFER = "mask and image differ in size"
 
 
 class InvalidAnnotationError(Exception):
-    """One image cannot be converted: the reason, and what exactly was found."""
+    """Reason why one image cannot be converted, and what was found exactly."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
@@ -31,11 +31,11 @@ class InvalidAnnotationError(Exception):
 
 @dataclass(frozen=True)
 class Converted:
-    """One image that belongs into the store.
+    """Image that belongs into the store.
 
     Attributes:
-        split: "train" or "val", or another that the conversion names.
-        record: its objects and parts.
+        split: Name of the split.
+        record: Objects and parts.
     """
 
     split: str
@@ -44,19 +44,24 @@ class Converted:
 
 @dataclass(frozen=True)
 class Skipped:
-    """One image or annotation that does not come into the store.
+    """Image or annotation that does not go into the store.
 
     Attributes:
-        item: its name below the source folder, and its number where one file holds many.
-        reason: why, in words; equal reasons are counted together.
-        is_defect: whether the source is broken there (`--strict` refuses it), or the image has just nothing for us.
-        detail: what exactly was found.
+        item: Its name below the source folder, with a number if one file holds many.
+        reason: Reason in words; equal reasons are counted together.
+        is_defect: Whether the source is broken there (`--strict` refuses it); otherwise there is nothing to convert.
+        detail: What was found exactly.
     """
 
     item: str
     reason: str
     is_defect: bool
     detail: str = ""
+
+    @classmethod
+    def defect(cls, item: str, error: InvalidAnnotationError) -> Skipped:
+        """Return what an error says of an image or annotation."""
+        return cls(item, error.reason, is_defect=True, detail=error.detail)
 
 
 Outcome = Converted | Skipped
@@ -78,13 +83,13 @@ def outcome_from_json(value: dict[str, Any]) -> Outcome:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One annotated image, with all that its conversion reads, so that any process can do it.
+    """Annotated image with everything that its conversion reads, so that any process can convert it.
 
     Attributes:
-        name: of the annotation, below the source folder.
-        content: what the converter makes a record of; small, and picklable.
-        files: paths of its annotation; while their sizes and times stay, a former outcome holds. The photo's need not
-            be among them.
+        name: Name of the annotation below the source folder.
+        content: Input of the converter, small and picklable.
+        files: Files of the annotation, with or without the image file: outcomes of a former run hold while their sizes
+            and times stay the same.
     """
 
     name: str
@@ -100,22 +105,22 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A conversion about to run.
+    """Conversion that is ready to run.
 
     Attributes:
-        photos: folder of the photos; records name theirs below it.
-        items: the annotated images, in the order of the store.
-        convert: gives the outcomes of one item, in the size of the masks: one for the image, and one for each of its
-            annotations that is left out. It may raise `InvalidAnnotationError` and must be picklable.
-        image_root: how the store is to name the folder of the photos.
-        splits: that the store is to have.
-        left_out: what is no image and does not come into the store, such as whole categories.
-        lists: published lists of image ids by name, such as "train_16shot".
-        notes: sentences for the report.
-        whole: number of annotated images of a whole source of this form; None: the manifest tells.
+        image_folder: Folder of the images; `Record.file_name` starts there.
+        items: Annotated images in the order of the store.
+        convert: Function from `SourceImage.content` to outcomes in the size of the masks: one of the image, and one of
+            each annotation that is left out. It is picklable and may raise `InvalidAnnotationError`.
+        image_root: Name of the image folder in the store.
+        splits: Splits of the store.
+        left_out: What is left out beside images, such as whole categories.
+        lists: Published lists of image ids by name, such as "train_16shot".
+        notes: Sentences for the report.
+        expected_total: Number of annotated images of a complete source of this form; None for the manifest's.
     """
 
-    photos: Path
+    image_folder: Path
     items: Sequence[SourceImage]
     convert: Callable[[Any], Sequence[Outcome]]
     image_root: str
@@ -123,7 +128,7 @@ class Conversion:
     left_out: tuple[Skipped, ...] = ()
     lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notes: tuple[str, ...] = ()
-    whole: int | None = None
+    expected_total: int | None = None
 
     @property
     def found(self) -> int:
@@ -138,26 +143,26 @@ class Conversion:
             yield from self.outcomes_of(item)
 
     def outcomes_of(self, item: SourceImage, *, allow_resize: bool = False) -> list[Outcome]:
-        """Convert one item, and check and measure its photo.
+        """Convert one item, and fit its record to the image file.
 
         Args:
-            item: one of `items`.
-            allow_resize: whether masks of another size than the photo are scaled to it, not refused.
+            item: One of `items`.
+            allow_resize: Whether masks of another size than the image are scaled to it; otherwise it is skipped.
         """
-        try:
-            outcomes = list(self.convert(item.content))
-        except InvalidAnnotationError as defect:
-            return [Skipped(item.name, defect.reason, is_defect=True, detail=defect.detail)]
-        return [self._on_photo(item, outcome, allow_resize) for outcome in outcomes]
 
-    def _on_photo(self, item: SourceImage, outcome: Outcome, allow_resize: bool) -> Outcome:
-        if isinstance(outcome, Skipped):
-            return outcome
+        def fit(outcome: Outcome) -> Outcome:
+            if isinstance(outcome, Skipped):
+                return outcome
+            path = self.image_folder / outcome.record.file_name
+            try:
+                return replace(outcome, record=fit_to_image(outcome.record, path, allow_resize=allow_resize))
+            except InvalidAnnotationError as error:
+                return Skipped.defect(item.name, error)
+
         try:
-            record = fit_photo(outcome.record, self.photos / outcome.record.file_name, allow_resize=allow_resize)
-        except InvalidAnnotationError as defect:
-            return Skipped(item.name, defect.reason, is_defect=True, detail=defect.detail)
-        return replace(outcome, record=record)
+            return [fit(outcome) for outcome in self.convert(item.content)]
+        except InvalidAnnotationError as error:
+            return [Skipped.defect(item.name, error)]
 
 
 def read_pixels(path: Path, modes: Sequence[str], wanted: str, reason: str, kind: str = "PNG") -> np.ndarray:
@@ -171,7 +176,7 @@ def read_pixels(path: Path, modes: Sequence[str], wanted: str, reason: str, kind
         kind: Pillow's name of the format.
 
     Raises:
-        InvalidAnnotationError: the file is missing, of another kind or mode, or not whole.
+        InvalidAnnotationError: The file is missing, of another kind or mode, or not whole.
     """
     try:
         mode, values = read_label_image(path, kind)
@@ -182,49 +187,48 @@ def read_pixels(path: Path, modes: Sequence[str], wanted: str, reason: str, kind
     return values
 
 
-def fit_photo(record: Record, path: Path, *, allow_resize: bool = False) -> Record:
-    """Give the record in the size of its photo, which must be whole.
+def fit_to_image(record: Record, path: Path, *, allow_resize: bool = False) -> Record:
+    """Return a record in the size of its image file, which must be whole.
 
-    A photo is read as stored; turned as its EXIF orientation asks only where just that gives the size of the masks.
-    Masks of another size are scaled to the nearest pixel if `allow_resize`.
+    The image is read as stored, and rotated by its EXIF orientation only if just that gives the size of the masks.
+    Masks of another size are scaled to the nearest pixel with `allow_resize`.
 
     Raises:
-        DefectError: the photo is missing or cannot be decoded, or the sizes differ.
+        InvalidAnnotationError: The image is missing or cannot be decoded, or the sizes differ.
     """
-    stored = measure_photo(path)
+    stored = measure_image(path)
     size = (record.width, record.height)
     if size == stored:
         return record
-    turned = open_image(path, upright=True).size
-    if size == turned:
+    if size == open_image(path, upright=True).size:
         return replace(record, upright=True)
     if not allow_resize:
         swapped = ", swapped" if size == stored[::-1] else ""
-        raise InvalidAnnotationError(SIZES_DIFFER, "mask {}x{}, photo {}x{}{}".format(*size, *stored, swapped))
-    return _resized(record, *stored)
+        raise InvalidAnnotationError(SIZES_DIFFER, "mask {}x{}, image {}x{}{}".format(*size, *stored, swapped))
+    return resize_record(record, *stored)
 
 
-def measure_photo(path: Path, name: str | None = None) -> tuple[int, int]:
-    """Give width and height of a photo that is whole, as stored.
+def measure_image(path: Path, name: str | None = None) -> tuple[int, int]:
+    """Return width and height of a whole image as stored.
 
     Args:
-        path: of the photo.
-        name: what it is called in the report; default its file's name.
+        path: Path of the image.
+        name: Name in the report; default the file's name.
 
     Raises:
-        DefectError: it is missing or cannot be decoded.
+        InvalidAnnotationError: The image is missing or cannot be decoded.
     """
     name = name or path.name
     if not path.is_file():
-        raise InvalidAnnotationError(NO_PHOTO, name)
+        raise InvalidAnnotationError(NO_IMAGE, name)
     try:
         return verify_image(path)
     except DataError as error:
-        raise InvalidAnnotationError(BROKEN_PHOTO, str(error).replace(str(path), name)) from error
+        raise InvalidAnnotationError(BROKEN_IMAGE, str(error).replace(str(path), name)) from error
 
 
-def _resized(record: Record, width: int, height: int) -> Record:
-    """Scale all masks to the nearest pixel; a part that vanishes is left out."""
+def resize_record(record: Record, width: int, height: int) -> Record:
+    """Scale all masks to the nearest pixel; a part without a pixel is left out."""
 
     def fit(mask: Mask) -> Mask:
         return mask.resized((record.height, record.width), (height, width))

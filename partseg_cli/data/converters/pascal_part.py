@@ -1,7 +1,7 @@
-"""PASCAL-Part in its original release: VOC2010 photos, and for each a `.mat` of object and part masks that overlap.
+"""PASCAL-Part in its original release: VOC2010 images, each with a `.mat` file of overlapping object and part masks.
 
 The file holds a struct `anno` with `objects`, each with `class`, `mask` and `parts`, each with `part_name` and `mask`.
-Codes such as "lwing" and "wheel_2" are merged into the pairs of the manifest; the raw masks stay apart in the store.
+Codes such as "lwing" and "wheel_2" are merged into the pairs of the manifest; the store keeps the raw masks apart.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ANNOTATION_FOLDERS = (
     "*/Annotations_Part",
     "*/*/Annotations_Part",
 )
-PHOTO_FOLDERS = (
+IMAGE_FOLDERS = (
     "JPEGImages",
     "VOC2010/JPEGImages",
     "VOCdevkit/VOC2010/JPEGImages",
@@ -50,7 +50,7 @@ PHOTO_FOLDERS = (
     "*/*/JPEGImages",
 )
 REPACK_FOLDER = "annotations_detectron2_part"
-"""Marks the repack of OV-PARTS: flat label maps, which are not the original release."""
+"""Folder of the OV-PARTS repack: flat label maps, which are not the original release."""
 
 NO_PART = "no part of the 116"
 NOT_MAT = "annotation is no .mat file"
@@ -64,7 +64,7 @@ COUNTER = re.compile(r"_\d+$")
 
 @dataclass(frozen=True)
 class RawPart:
-    """A part as annotated, with its original code."""
+    """Part as annotated, with its original code."""
 
     code: str
     pixels: Bool[np.ndarray, "H W"]
@@ -72,7 +72,7 @@ class RawPart:
 
 @dataclass(frozen=True)
 class RawObject:
-    """An object as annotated, with its original name."""
+    """Object as annotated, with its original name."""
 
     name: str
     pixels: Bool[np.ndarray, "H W"]
@@ -80,108 +80,80 @@ class RawObject:
 
 
 @dataclass(frozen=True)
-class Translation:
-    """Leads from the words of the annotation to the indices of the store.
-
-    Attributes:
-        categories: name of an object as annotated -> index into the manifest's objects.
-        pairs: index of an object, pattern of a code (`wheel_N`) -> index into the manifest's pairs.
-    """
-
-    categories: dict[str, int]
-    pairs: dict[tuple[int, str], int]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Translation:
-        """Give the translation that the manifest describes."""
-        categories = {name: index for index, name in enumerate(manifest.objects)}
-        pairs = {
-            (categories[pair.object], pattern): index
-            for index, pair in enumerate(manifest.vocabulary.pairs)
-            for pattern in manifest.raw_codes[pair.object][pair.part]
-        }
-        return cls(categories | {name: categories[ours] for name, ours in manifest.aliases.items()}, pairs)
-
-    def category(self, name: str) -> int:
-        """Give the index of the object called `name`.
-
-        Raises:
-            DefectError: there is no such object.
-        """
-        if name not in self.categories:
-            raise InvalidAnnotationError(UNKNOWN_OBJECT, name)
-        return self.categories[name]
-
-    def pair(self, name: str, code: str) -> int:
-        """Give the index of the pair that part `code` of object `name` belongs to.
-
-        Raises:
-            DefectError: there is no such object, or it has no such part.
-        """
-        key = (self.category(name), COUNTER.sub("_N", code))
-        if key not in self.pairs:
-            raise InvalidAnnotationError(UNKNOWN_CODE, f"{name}: {code}")
-        return self.pairs[key]
-
-
-@dataclass(frozen=True)
 class Release:
-    """An original release on disk.
+    """Original release on disk.
 
     Attributes:
-        source: the folder that holds all of it.
-        annotations: the folder of the `.mat` files.
-        photos: the folder of the photos.
+        source: Folder that holds all of it.
+        annotations: Folder of the `.mat` files.
+        images: Folder of the images.
     """
 
     source: Path
     annotations: Path
-    photos: Path
+    images: Path
 
     @classmethod
     def find(cls, source: Path) -> Release:
         """Find the folders of a release below `source`.
 
         Raises:
-            DataError: one of them is not there, or a link in them leads out of `source` or to itself.
+            DataError: A folder is missing, or a link in one leads out of `source` or to itself.
         """
-        annotations = _find_folder(source, ANNOTATION_FOLDERS, "trainval.tar.gz of PASCAL-Part")
-        photos = _find_folder(source, PHOTO_FOLDERS, "VOCtrainval_03-May-2010.tar of PASCAL VOC2010")
-        check_links(source, (annotations, photos), (*annotations.glob("*.mat"), *photos.glob("*.jpg")))
-        return cls(source, annotations, photos)
+        annotations = find_folder(source, ANNOTATION_FOLDERS, "trainval.tar.gz of PASCAL-Part")
+        images = find_folder(source, IMAGE_FOLDERS, "VOCtrainval_03-May-2010.tar of PASCAL VOC2010")
+        check_links(source, (annotations, images), (*annotations.glob("*.mat"), *images.glob("*.jpg")))
+        return cls(source, annotations, images)
 
-    def photo(self, stem: str) -> Path:
-        """Give the path of the photo called `stem`."""
-        return self.photos / f"{stem}.jpg"
+    def annotation(self, stem: str) -> Path:
+        """Return the path of an annotation."""
+        return self.annotations / f"{stem}.mat"
+
+    def item(self, stem: str) -> str:
+        """Return the name of an annotation below the source folder."""
+        return self.annotation(stem).relative_to(self.source).as_posix()
 
     def stems(self) -> list[str]:
-        """Give the names of the annotations, sorted, without what macOS leaves in archives.
+        """Return the stems of the annotations, sorted, without ignored files.
 
         Raises:
-            DataError: there is no annotation, or none of them has its photo.
+            DataError: There is no annotation, or none of them has its image.
         """
         stems = sorted(path.stem for path in self.annotations.glob("*.mat") if not is_ignored_file(path.name))
         if not stems:
             raise DataError(f"{self.annotations}: must hold .mat files, got none; unpack trainval.tar.gz again")
-        if not any(self.photo(stem).is_file() for stem in stems):
+        if not any((self.images / f"{stem}.jpg").is_file() for stem in stems):
             raise DataError(
-                f"{self.photos}: must hold the photos of {self.annotations}, got none of them, such as {stems[0]}.jpg; "
+                f"{self.images}: must hold the images of {self.annotations}, got none of them, such as {stems[0]}.jpg; "
                 "unpack VOCtrainval_03-May-2010.tar"
             )
         return stems
 
-    def item(self, stem: str) -> str:
-        """Give the name of an annotation below the source folder."""
-        return (self.annotations / f"{stem}.mat").relative_to(self.source).as_posix()
-
 
 def is_release(source: Path) -> bool:
-    """Tell whether annotations of the original release lie below `source`."""
+    """Return whether `source` holds annotations of the original release."""
     return any(folders_at(source, ANNOTATION_FOLDERS))
 
 
+def find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
+    """Return the first folder at glob patterns below `source`.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = next(folders_at(source, places), None)
+    if found is not None:
+        return found
+    is_repack = any(source.glob(REPACK_FOLDER)) or any(source.glob(f"*/{REPACK_FOLDER}"))
+    got = f"the OV-PARTS repack ({describe_folder(source)})" if is_repack else describe_folder(source)
+    raise DataError(
+        f"{source}: must hold the folder {places[0]} (looked for {', '.join(places)}), got {got}; "
+        f"unpack {archive} there"
+    )
+
+
 def convert(source: Path, manifest: Manifest) -> Conversion:
-    """Convert the original release below `source`, lazily, one outcome for each annotation.
+    """Convert the original release below `source`, lazily, with one outcome per annotation.
 
     An image belongs to val if the manifest lists it, else to train.
 
@@ -191,44 +163,66 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     release = Release.find(source)
     val = manifest.val_stems()
     items = [
-        SourceImage(
-            release.item(stem), (stem, "val" if stem in val else "train"), (release.annotations / f"{stem}.mat",)
-        )
+        SourceImage(release.item(stem), (stem, "val" if stem in val else "train"), (release.annotation(stem),))
         for stem in release.stems()
     ]
-    translate = partial(convert_image, release, Translation.of(manifest))
-    return Conversion(release.photos, items, translate, image_root(release.photos))
+    return Conversion(release.images, items, partial(convert_image, release, manifest), image_root(release.images))
 
 
-def convert_image(release: Release, translation: Translation, content: tuple[str, str]) -> list[Outcome]:
-    """Give the outcome of one image, (stem, split).
+def convert_image(release: Release, manifest: Manifest, content: tuple[str, str]) -> list[Outcome]:
+    """Return the outcome of one image, given by stem and split.
 
     Raises:
-        DefectError: the annotation is broken.
+        InvalidAnnotationError: The annotation is broken.
     """
     stem, split = content
-    things = read_annotation(release.annotations / f"{stem}.mat")
+    raw_objects = read_annotation(release.annotation(stem))
     objects = tuple(
-        Instance(index, translation.category(thing.name), Mask.encode(thing.pixels))
-        for index, thing in enumerate(things)
+        Instance(number, find_object(manifest, raw.name), Mask.encode(raw.pixels))
+        for number, raw in enumerate(raw_objects)
     )
     parts = tuple(
-        Part(index, translation.pair(thing.name, part.code), part.code, 1, Mask.encode(part.pixels))
-        for index, thing in enumerate(things)
-        for part in thing.parts
+        Part(number, find_pair(manifest, raw.name, part.code), part.code, 1, Mask.encode(part.pixels))
+        for number, raw in enumerate(raw_objects)
+        for part in raw.parts
     )
     parts = tuple(part for part in parts if part.mask.area > 0)
     if not parts:
         return [Skipped(release.item(stem), NO_PART, is_defect=False)]
-    height, width = common_size(things)
-    return [Converted(split, Record(stem, f"{stem}.jpg", width, height, release.item(stem), objects, parts))]
+    height, width = common_size(raw_objects)
+    record = Record(stem, f"{stem}.jpg", width, height, release.item(stem), objects, parts)
+    return [Converted(split, record)]
+
+
+def find_object(manifest: Manifest, name: str) -> int:
+    """Return the index of an object by its name in the annotation.
+
+    Raises:
+        InvalidAnnotationError: There is no such object.
+    """
+    index = manifest.object_indices.get(name, manifest.alias_indices.get(name))
+    if index is None:
+        raise InvalidAnnotationError(UNKNOWN_OBJECT, name)
+    return index
+
+
+def find_pair(manifest: Manifest, name: str, code: str) -> int:
+    """Return the index of the pair that a part with this code of an object belongs to.
+
+    Raises:
+        InvalidAnnotationError: There is no such object, or it has no such part.
+    """
+    key = (find_object(manifest, name), COUNTER.sub("_N", code))
+    if key not in manifest.code_pairs:
+        raise InvalidAnnotationError(UNKNOWN_CODE, f"{name}: {code}")
+    return manifest.code_pairs[key]
 
 
 def read_annotation(path: Path) -> tuple[RawObject, ...]:
     """Read the objects of one `.mat` file, in its order.
 
     Raises:
-        DefectError: it is something else, broken, or of another structure.
+        InvalidAnnotationError: The file is something else, broken, or of another structure.
     """
     try:
         content = path.read_bytes()
@@ -238,18 +232,25 @@ def read_annotation(path: Path) -> tuple[RawObject, ...]:
         raise InvalidAnnotationError(NOT_MAT, describe_file(path))
     try:
         (anno,) = _structs(loadmat(io.BytesIO(content), variable_names=["anno"])["anno"])
-        return tuple(_raw_object(thing) for thing in _structs(anno["objects"]))
+        return tuple(
+            RawObject(
+                str(obj["class"].item()),
+                _pixels(obj["mask"]),
+                tuple(RawPart(str(part["part_name"].item()), _pixels(part["mask"])) for part in _structs(obj["parts"])),
+            )
+            for obj in _structs(anno["objects"])
+        )
     except Exception as error:  # the reader raises whatever broken bytes lead it to
         raise InvalidAnnotationError(BROKEN_MAT, f"{type(error).__name__}: {one_line(error)}") from error
 
 
-def common_size(things: Sequence[RawObject]) -> tuple[int, int]:
-    """Give height and width that all masks have.
+def common_size(objects: Sequence[RawObject]) -> tuple[int, int]:
+    """Return height and width of all masks.
 
     Raises:
-        DefectError: they differ.
+        InvalidAnnotationError: They differ.
     """
-    sizes = {pixels.shape for thing in things for pixels in (thing.pixels, *(part.pixels for part in thing.parts))}
+    sizes = {pixels.shape for obj in objects for pixels in (obj.pixels, *(part.pixels for part in obj.parts))}
     if len(sizes) > 1:
         shown = ", ".join(f"{columns}x{rows}" for rows, columns in sorted(sizes))
         raise InvalidAnnotationError(MASKS_DIFFER, f"got {shown}")
@@ -257,13 +258,8 @@ def common_size(things: Sequence[RawObject]) -> tuple[int, int]:
     return height, width
 
 
-def _raw_object(thing: Any) -> RawObject:  # noqa: ANN401 - an element of a MATLAB struct array
-    parts = tuple(RawPart(str(part["part_name"].item()), _pixels(part["mask"])) for part in _structs(thing["parts"]))
-    return RawObject(str(thing["class"].item()), _pixels(thing["mask"]), parts)
-
-
 def _structs(value: Any) -> Sequence[Any]:  # noqa: ANN401 - scipy's rendering of a MATLAB value
-    """Give the elements of a struct array; an empty value of any type, as in objects without parts, has none."""
+    """Return the elements of a struct array; an empty value of any type, as in objects without parts, has none."""
     return list(value.ravel()) if value.size else []
 
 
@@ -272,21 +268,3 @@ def _pixels(value: Any) -> Bool[np.ndarray, "H W"]:  # noqa: ANN401 - scipy's re
     if pixels.ndim != 2:
         raise ValueError(f"a mask must have rows and columns, got shape {pixels.shape}")
     return pixels
-
-
-def _find_folder(source: Path, places: Sequence[str], archive: str) -> Path:
-    """Give the first folder at `places`, glob patterns below `source`."""
-    found = next(folders_at(source, places), None)
-    if found is not None:
-        return found
-    raise DataError(
-        f"{source}: must hold the folder {places[0]} (looked for {', '.join(places)}), got {_content(source)}; "
-        f"unpack {archive} there"
-    )
-
-
-def _content(folder: Path) -> str:
-    """Say what `folder` holds instead."""
-    if any(folder.glob(REPACK_FOLDER)) or any(folder.glob(f"*/{REPACK_FOLDER}")):
-        return f"the OV-PARTS repack ({describe_folder(folder)})"
-    return describe_folder(folder)

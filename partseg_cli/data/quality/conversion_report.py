@@ -72,7 +72,7 @@ def audit(
         vocabulary: of the store.
         manifest: of a published data set.
     """
-    found, annotated = conversion.found, conversion.whole or (manifest.annotated if manifest else None)
+    found, annotated = conversion.found, conversion.expected_total or (manifest.annotated if manifest else None)
     expected = manifest.expected if manifest else {}
     missing = "" if annotated is None or found >= annotated else f"the source holds {found:,} of {annotated:,}"
     defects = sum(item.is_defect for item in tally.skipped)

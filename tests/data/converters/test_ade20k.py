@@ -251,7 +251,7 @@ def test_a_missing_instance_mask_is_a_defect(release, thing):
 @pytest.mark.parametrize("name", ["../" * 20 + "etc/passwd", "/etc/passwd", f"{FIRST}/" + "../" * 9 + "mask.png"])
 def test_an_instance_mask_outside_the_source_is_refused(release, name):
     write_image(release, FIRST, [WHEELED[0], WHEELED[1]._replace(mask=name)])
-    message = f"{street(release)}/{FIRST}.json: an instance mask must be inside {release}, got {name!r}; mend it"
+    message = f"{street(release)}/{FIRST}.json: an instance mask must be inside {release}, got {name!r}; fix it"
     with pytest.raises(DataError, match=exactly(message)):
         outcomes(release)
 
@@ -330,7 +330,7 @@ def test_an_instance_mask_of_another_size_is_a_defect(release):
     name = mask_name(FIRST, WHEELED[1])
     Image.fromarray(grey(WHEELED[1], width=WIDTH + 1)).save(street(release) / name)
     assert defect_beside_a_good_image(release) == (
-        "masks of one photo differ in size",
+        "masks of one image differ in size",
         f"{mask_name(FIRST, WHEELED[0])}: 6x4, others 7x4",
     )
 
@@ -352,7 +352,7 @@ def test_a_photo_stays_as_stored_where_its_masks_fit(release):
 
 def test_a_missing_photo_is_a_defect(release):
     (street(release) / f"{FIRST}.jpg").unlink()
-    assert defect_beside_a_good_image(release) == ("photo is missing", f"{FIRST}.jpg")
+    assert defect_beside_a_good_image(release) == ("image is missing", f"{FIRST}.jpg")
 
 
 def test_a_truncated_photo_is_a_defect(release):
@@ -360,7 +360,7 @@ def test_a_truncated_photo_is_a_defect(release):
     Image.effect_noise((64, 48), 50).save(path)
     path.write_bytes(path.read_bytes()[:-100])
     reason, detail = defect_beside_a_good_image(release)
-    assert reason == "photo cannot be used"
+    assert reason == "image cannot be used"
     assert detail.startswith(f"{FIRST}.jpg: an image must be complete, got one that cannot be decoded ")
 
 
@@ -427,7 +427,7 @@ def test_a_release_without_annotations_is_refused(release):
 @pytest.mark.parametrize("mode", ["L", "P"])
 def test_label_pictures_of_scene_parsing_are_recognised(release, mode):
     Image.new(mode, (WIDTH, HEIGHT)).save(street(release) / f"{FIRST}_seg.png")
-    what = f"label pictures of mode {mode}, as in SceneParsing150 ({FIRST}_seg.png)"
+    what = f"label images of mode {mode}, as in SceneParsing150 ({FIRST}_seg.png)"
     with pytest.raises(DataError, match=refusal(release, what)):
         convert(release, MANIFEST)
 

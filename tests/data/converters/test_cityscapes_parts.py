@@ -228,9 +228,9 @@ def test_a_missing_broken_or_larger_photo_is_a_defect(tmp_path):
     (photos / "aachen" / f"{SECOND}_leftImg8bit.png").write_bytes(b"")
     Image.new("RGB", (WIDTH + 1, HEIGHT)).save(photos / "bonn/bonn_000000_000019_leftImg8bit.png")
     assert [reason for reason, _, _ in skips(tmp_path)] == [
-        "photo is missing",
-        "photo cannot be used",
-        "mask and photo differ in size",
+        "image is missing",
+        "image cannot be used",
+        "mask and image differ in size",
     ]
 
 
@@ -252,7 +252,7 @@ def test_folders_may_be_called_as_their_archives(tmp_path, labels, photos):
     (outcome,) = conversion.outcomes
     assert isinstance(outcome, Converted)
     assert conversion.items[0].name == f"{labels}/train/aachen/{FIRST}_gtFinePanopticParts.tif"
-    assert conversion.photos == tmp_path / photos
+    assert conversion.image_folder == tmp_path / photos
 
 
 def test_images_keep_their_split_and_order_and_left_overs_of_macos_are_passed_by(tmp_path):
@@ -334,7 +334,7 @@ def test_a_source_with_photos_of_other_images_alone_is_refused(tmp_path):
     name = f"train/aachen/{FIRST}_leftImg8bit.png"
     (photos / name).rename(photos / "train/aachen/other_leftImg8bit.png")
     with refused(
-        f"{photos}: must hold the photos of {tmp_path / 'gtFinePanopticParts'}, got none of them, such as {name}; "
+        f"{photos}: must hold the images of {tmp_path / 'gtFinePanopticParts'}, got none of them, such as {name}; "
         "unpack leftImg8bit_trainvaltest.zip"
     ):
         convert(tmp_path, MANIFEST)
@@ -354,7 +354,7 @@ def test_an_image_in_two_splits_is_refused(tmp_path):
     write_image(tmp_path)
     write_image(tmp_path, split="val")
     with refused(
-        f"{tmp_path}: an image must stand once, got {ITEM} and {ITEM.replace('train', 'val')}; unpack "
+        f"{tmp_path}: an image must be there once, got {ITEM} and {ITEM.replace('train', 'val')}; unpack "
         "gtFinePanopticParts_trainval.zip into an empty folder"
     ):
         convert(tmp_path, MANIFEST)
@@ -396,7 +396,7 @@ def test_a_link_to_nothing_is_a_missing_photo(tmp_path):
     path = tmp_path / "leftImg8bit/train/aachen" / f"{FIRST}_leftImg8bit.png"
     path.unlink()
     path.symlink_to(tmp_path / "nothing")
-    assert [reason for reason, _, _ in skips(tmp_path)] == ["photo is missing"]
+    assert [reason for reason, _, _ in skips(tmp_path)] == ["image is missing"]
 
 
 def test_the_same_source_gives_the_same_records(tmp_path):

@@ -427,27 +427,27 @@ def two_images(folder: Path, **first: object) -> Path:
 
 def test_a_missing_photo_is_a_defect(tmp_path):
     (two_images(tmp_path) / "1.png").unlink()
-    assert broken_beside_good(tmp_path) == ("a.json: image 1", "photo is missing", "1.png")
+    assert broken_beside_good(tmp_path) == ("a.json: image 1", "image is missing", "1.png")
 
 
 def test_half_a_photo_is_a_defect(tmp_path):
     path = two_images(tmp_path) / "1.png"
     path.write_bytes(path.read_bytes()[:-20])
     item, reason, detail = broken_beside_good(tmp_path)
-    assert (item, reason) == ("a.json: image 1", "photo cannot be used")
+    assert (item, reason) == ("a.json: image 1", "image cannot be used")
     assert detail.startswith("1.png: an image must be complete, got one that cannot be decoded (")
 
 
 @pytest.mark.parametrize(
     ("size", "detail"),
     [
-        ({"width": 13}, "mask 13x8, photo 12x8"),
-        ({"width": HEIGHT, "height": WIDTH}, "mask 8x12, photo 12x8, swapped"),
+        ({"width": 13}, "mask 13x8, image 12x8"),
+        ({"width": HEIGHT, "height": WIDTH}, "mask 8x12, image 12x8, swapped"),
     ],
 )
 def test_a_record_of_another_size_is_a_defect(tmp_path, size, detail):
     two_images(tmp_path, **size)
-    assert broken_beside_good(tmp_path) == ("a.json: image 1", "mask and photo differ in size", detail)
+    assert broken_beside_good(tmp_path) == ("a.json: image 1", "mask and image differ in size", detail)
 
 
 @pytest.mark.parametrize(
@@ -525,9 +525,9 @@ def test_a_photo_of_train_does_not_come_into_val(tmp_path):
         ({"id": 4}, "image 4", "image names no photo", "file_name is None"),
         ({"id": "\ud800", "file_name": "\ud800"}, "image '\\ud800'", "image names no photo", "file_name is '\\ud800'"),
         ({"id": 4, "file_name": 1}, "image 4", "image names no photo", "file_name is 1"),
-        ({"id": 4, "file_name": "a\0b"}, "image 4", "photo is missing", "a\0b"),
-        ({"id": 4, "file_name": "x" * 300}, "image 4", "photo is missing", "x" * 300),
-        ({"id": 4, "file_name": "."}, "image 4", "photo is missing", "."),
+        ({"id": 4, "file_name": "a\0b"}, "image 4", "image is missing", "a\0b"),
+        ({"id": 4, "file_name": "x" * 300}, "image 4", "image is missing", "x" * 300),
+        ({"id": 4, "file_name": "."}, "image 4", "image is missing", "."),
     ],
 )
 def test_a_broken_image_is_a_defect(tmp_path, image, item, reason, detail):
@@ -566,7 +566,7 @@ def test_a_name_that_leads_upwards_starts_at_the_json_file_alone(tmp_path):
     source = write(tmp_path, [shown(1, 1)], categories("ear"), [photo(1, file_name="../1.png")], file="json/a.json")
     (source / "images").mkdir()
     (source / "json/1.png").rename(source / "images/1.png")
-    assert skips(convert(source, object_name="cat")) == [("json/a.json: image 1", "photo is missing", "../1.png")]
+    assert skips(convert(source, object_name="cat")) == [("json/a.json: image 1", "image is missing", "../1.png")]
 
 
 @pytest.mark.parametrize("name", ["../1.png", "images/../../1.png", "/etc/hostname", "a/../../set/../1.png"])

@@ -15,7 +15,7 @@ from partseg_cli.data.converters.conversion import (
     Outcome,
     Skipped,
     SourceImage,
-    fit_photo,
+    fit_to_image,
 )
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
@@ -42,32 +42,32 @@ def photo(folder: Path, size: tuple[int, int] = (WIDTH, HEIGHT), orientation: in
 
 
 def test_a_photo_of_the_size_of_the_masks_changes_nothing(tmp_path):
-    assert fit_photo(record(), photo(tmp_path)) == record()
+    assert fit_to_image(record(), photo(tmp_path)) == record()
 
 
 def test_a_photo_is_not_turned_where_its_masks_fit(tmp_path):
-    assert not fit_photo(record(), photo(tmp_path, orientation=6)).upright
+    assert not fit_to_image(record(), photo(tmp_path, orientation=6)).upright
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_a_photo_is_turned_where_only_so_its_masks_fit(tmp_path, orientation):
-    fitted = fit_photo(record(), photo(tmp_path, (HEIGHT, WIDTH), orientation))
+    fitted = fit_to_image(record(), photo(tmp_path, (HEIGHT, WIDTH), orientation))
     assert fitted.upright
     assert (fitted.width, fitted.height, fitted.parts) == (WIDTH, HEIGHT, record().parts)
 
 
 @pytest.mark.parametrize(
     ("size", "detail"),
-    [((5, 4), "mask 6x4, photo 5x4"), ((4, 6), "mask 6x4, photo 4x6, swapped"), ((12, 8), "mask 6x4, photo 12x8")],
+    [((5, 4), "mask 6x4, image 5x4"), ((4, 6), "mask 6x4, image 4x6, swapped"), ((12, 8), "mask 6x4, image 12x8")],
 )
 def test_a_photo_of_another_size_is_a_defect(tmp_path, size, detail):
     with pytest.raises(InvalidAnnotationError) as caught:
-        fit_photo(record(), photo(tmp_path, size))
-    assert (caught.value.reason, caught.value.detail) == ("mask and photo differ in size", detail)
+        fit_to_image(record(), photo(tmp_path, size))
+    assert (caught.value.reason, caught.value.detail) == ("mask and image differ in size", detail)
 
 
 def test_masks_are_scaled_to_the_nearest_pixel_where_that_is_allowed(tmp_path):
-    fitted = fit_photo(record(), photo(tmp_path, (12, 8)), allow_resize=True)
+    fitted = fit_to_image(record(), photo(tmp_path, (12, 8)), allow_resize=True)
     large = record(8, 12)
     assert (fitted.width, fitted.height) == (12, 8)
     assert (fitted.objects, fitted.parts) == (large.objects, large.parts)
@@ -80,7 +80,7 @@ def test_a_part_that_vanishes_in_scaling_is_left_out(tmp_path):
     pixels = np.zeros((8, 12), bool)
     pixels[0, 0] = True
     small = Record("a", "a.jpg", 12, 8, "a.json", (), (Part(0, 0, "x", 1, Mask.encode(pixels)),))
-    assert fit_photo(small, photo(tmp_path, (6, 4)), allow_resize=True).parts == ()
+    assert fit_to_image(small, photo(tmp_path, (6, 4)), allow_resize=True).parts == ()
 
 
 def cmyk() -> bytes:
@@ -104,7 +104,7 @@ def grey() -> bytes:
 @pytest.mark.parametrize("content", [cmyk(), png(), grey()], ids=["CMYK", "a PNG called .jpg", "grey"])
 def test_photos_of_other_kinds_are_taken(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    assert fit_photo(record(), tmp_path / "a.jpg") == record()
+    assert fit_to_image(record(), tmp_path / "a.jpg") == record()
 
 
 # a conversion
@@ -125,7 +125,7 @@ def test_what_is_left_out_as_a_whole_comes_first(tmp_path):
 def test_a_missing_photo_is_a_defect_of_its_image(tmp_path):
     _, *outcomes = convert(tmp_path, lambda name: [Converted("train", record())])
     assert outcomes == [
-        Skipped(f"{name}.json", "photo is missing", is_defect=True, detail="a.jpg") for name in ("a", "b")
+        Skipped(f"{name}.json", "image is missing", is_defect=True, detail="a.jpg") for name in ("a", "b")
     ]
 
 

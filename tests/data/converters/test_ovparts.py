@@ -116,8 +116,8 @@ def test_an_image_of_the_repack_becomes_one_record(tmp_path):
     conversion = convert(pascal_tree(tmp_path), "pascal")
     train, val = conversion.outcomes
     assert (train.split, val.split) == ("train", "val")
-    assert (conversion.found, conversion.whole) == (2, 9281)
-    assert (conversion.photos, conversion.image_root) == (tmp_path / "images", (tmp_path / "images").as_posix())
+    assert (conversion.found, conversion.expected_total) == (2, 9281)
+    assert (conversion.image_folder, conversion.image_root) == (tmp_path / "images", (tmp_path / "images").as_posix())
     record = train.record
     assert (record.image_id, record.file_name, record.source) == (TRAIN, f"train/{TRAIN}.jpg", PASCAL_LABELS)
     assert (record.width, record.height) == (WIDTH, HEIGHT)
@@ -365,7 +365,7 @@ FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
 @pytest.mark.parametrize(
     ("spoil", "item", "reason", "detail"),
     [
-        (photo_gone, PASCAL_LABELS, "photo is missing", f"{TRAIN}.jpg"),
+        (photo_gone, PASCAL_LABELS, "image is missing", f"{TRAIN}.jpg"),
         (labels_gone, f"images/train/{TRAIN}.jpg", "photo has no label map", ""),
         (objects_gone, PASCAL_LABELS, "label map is missing", f"{TRAIN}.png"),
         (
@@ -379,8 +379,8 @@ FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
         (wide, PASCAL_LABELS, UNUSABLE, f"{TRAIN}.png: must be grey of 8 bits, got mode I;16"),
         (unknown_parts, PASCAL_LABELS, OUTSIDE, f"{TRAIN}.png: must be 0 to 115 or 255, got 116, 254"),
         (unknown_objects, PASCAL_LABELS, OUTSIDE, f"{TRAIN}.png: must be 0 to 19 or 255, got 20"),
-        (sizes_differ, PASCAL_LABELS, "masks of one photo differ in size", "parts 6x4, objects 4x6"),
-        (photo_differs, PASCAL_LABELS, "mask and photo differ in size", "mask 6x4, photo 4x6, swapped"),
+        (sizes_differ, PASCAL_LABELS, "masks of one image differ in size", "parts 6x4, objects 4x6"),
+        (photo_differs, PASCAL_LABELS, "mask and image differ in size", "mask 6x4, image 4x6, swapped"),
     ],
 )
 def test_a_defect_is_told_and_the_other_images_convert(tmp_path, spoil, item, reason, detail):
@@ -624,7 +624,7 @@ def test_a_json_without_categories_is_read_too(tmp_path, value):
 def test_ade_files_that_an_outcome_depends_on_are_label_map_and_json(tmp_path):
     conversion = convert(ade_tree(tmp_path), "ade")
     assert conversion.items[0].files == (tmp_path / ADE_LABELS, tmp_path / "ade20k_instance_train.json")
-    assert (conversion.found, conversion.whole) == (2, 8363)
+    assert (conversion.found, conversion.expected_total) == (2, 8363)
 
 
 def test_a_photo_named_with_its_folders_is_found_by_its_name(tmp_path):
@@ -686,10 +686,10 @@ def double(key, **values):
         (
             change_image(width=HEIGHT, height=WIDTH),
             ADE_LABELS,
-            "masks of one photo differ in size",
+            "masks of one image differ in size",
             "label map 6x4, JSON 4x6, swapped",
         ),
-        (change_image(width=9), ADE_LABELS, "masks of one photo differ in size", "label map 6x4, JSON 9x4"),
+        (change_image(width=9), ADE_LABELS, "masks of one image differ in size", "label map 6x4, JSON 9x4"),
         (
             change_annotation(category_id=44),
             f"{TRAIN_JSON}: annotation 0",
@@ -721,7 +721,7 @@ def test_a_defect_of_the_json_is_told_and_the_rest_converts(tmp_path, change, it
     ade_tree(tmp_path, change)
     defects = [one for one in skipped(tmp_path, "ade") if one.is_defect]
     assert defects == [Skipped(item, reason, is_defect=True, detail=detail)]
-    is_lost = reason in ("masks of one photo differ in size", "label map is missing") or change is NAMELESS
+    is_lost = reason in ("masks of one image differ in size", "label map is missing") or change is NAMELESS
     left = 1 if is_lost else 2
     assert len([one for one in outcomes(tmp_path, "ade") if not isinstance(one, Skipped)]) == left
 

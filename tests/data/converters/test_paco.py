@@ -274,8 +274,8 @@ def test_a_crowd_is_told_and_left_out(tmp_path):
     [
         ({"file_name": "a.jpg"}, "image record is malformed", "it must have an id"),
         (photo(2, file_name=None), "image names no photo", "file_name is None"),
-        (photo(2, file_name="train2017/\0.jpg"), "photo is missing", "train2017/\0.jpg"),
-        (photo(2, file_name="train2017/9.jpg"), "photo is missing", "train2017/9.jpg"),
+        (photo(2, file_name="train2017/\0.jpg"), "image is missing", "train2017/\0.jpg"),
+        (photo(2, file_name="train2017/9.jpg"), "image is missing", "train2017/9.jpg"),
         (photo(2, file_name="train2017/000000000001.jpg"), "photo stands twice", "train2017/000000000001.jpg"),
         (photo(2, width="12"), "image record is malformed", f"{PIXELS}, got '12' and 8"),
         (photo(2, width=-12, height=-8), "image record is malformed", f"{PIXELS}, got -12 and -8"),
@@ -310,8 +310,8 @@ def test_a_broken_or_larger_photo_is_a_defect(tmp_path):
     (tmp_path / "train2017/000000000002.jpg").write_bytes(b"")
     Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "train2017/000000000003.jpg")
     defects = [skip[1:] for skip in skips(tmp_path) if skip[2]]
-    assert [reason for reason, _, _ in defects] == ["photo cannot be used", "mask and photo differ in size"]
-    assert defects[1][2] == "mask 12x8, photo 8x12, swapped"
+    assert [reason for reason, _, _ in defects] == ["image cannot be used", "mask and image differ in size"]
+    assert defects[1][2] == "mask 12x8, image 8x12, swapped"
 
 
 # the source

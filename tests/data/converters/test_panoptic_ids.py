@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from partseg_cli.data.converters.cityscapes_parts import IdDigits, IdRuns, read_ids
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
-from partseg_cli.data.converters.panoptic_ids import Digits, Runs, read_ids
 from partseg_cli.data.rle import Mask
 
 
@@ -26,7 +26,7 @@ from partseg_cli.data.rle import Mask
     ],
 )
 def test_digits_are_class_instance_and_part(number, exists, digits):
-    found = Digits.of(np.array([number]))
+    found = IdDigits.of(np.array([number]))
     assert found.exists.tolist() == [exists]
     assert (found.classes[0], found.objects[0], found.parts[0]) == digits
 
@@ -35,13 +35,13 @@ def test_digits_are_class_instance_and_part(number, exists, digits):
     "number", [-1, -26001, 34, 99, 100, 260, 999, 34000, 99999, 3400001, 9999999, 26000001, 2**31 - 1]
 )
 def test_other_numbers_are_no_ids(number):
-    found = Digits.of(np.array([number]))
+    found = IdDigits.of(np.array([number]))
     assert (found.exists.tolist(), found.classes.tolist(), found.parts.tolist()) == ([False], [0], [0])
 
 
 def test_digits_are_put_together_again_for_every_class_instance_and_part():
     classes, instances, parts = np.meshgrid([1, 9, 10, 24, 33], [0, 7, 45, 999], [0, 1, 5, 99])
-    found = Digits.of((classes * 10**5 + instances * 100 + parts).ravel())
+    found = IdDigits.of((classes * 10**5 + instances * 100 + parts).ravel())
     assert found.exists.all()
     np.testing.assert_array_equal(found.classes, classes.ravel())
     np.testing.assert_array_equal(found.objects, (classes * 1000 + instances).ravel())
@@ -52,7 +52,7 @@ def test_digits_are_put_together_again_for_every_class_instance_and_part():
 def test_masks_of_runs_are_those_of_pixels(seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, rng.integers(1, 6), rng.integers(1, 30, 2))
-    runs = Runs.of(labels)
+    runs = IdRuns.of(labels)
     for wanted in ([0], [1, 3], [0, 1, 2, 3, 4], [9]):
         pixels = np.isin(labels, wanted)
         chosen = np.isin(runs.ids, wanted)

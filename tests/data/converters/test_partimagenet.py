@@ -438,7 +438,7 @@ def test_nothing_but_headers_and_lists_is_read_before_the_conversion(tmp_path):
     found = conversion(tmp_path)
     shutil.rmtree(root(tmp_path))
     (skipped,) = found.outcomes
-    assert skipped.reason == "photo is missing"
+    assert skipped.reason == "image is missing"
 
 
 # the archive that will not do
@@ -625,8 +625,8 @@ def test_a_crowd_is_left_out_without_blame(tmp_path):
         ),
         ({"file_name": "cat.JPEG"}, "JSON: image 0", NO_SYNSET, "file_name is 'cat.JPEG'"),
         ({"file_name": 7}, "JSON: image 0", NO_SYNSET, "file_name is 7"),
-        ({"width": 9, "height": 13}, "JSON: image 0", SIZES_DIFFER, "mask 9x13, photo 13x9, swapped"),
-        ({"width": 14}, "JSON: image 0", SIZES_DIFFER, "mask 14x9, photo 13x9"),
+        ({"width": 9, "height": 13}, "JSON: image 0", SIZES_DIFFER, "mask 9x13, image 13x9, swapped"),
+        ({"width": 14}, "JSON: image 0", SIZES_DIFFER, "mask 14x9, image 13x9"),
     ],
 )
 def test_a_broken_image_record_is_a_defect_and_the_others_go_on(tmp_path, change, item, reason, detail):
@@ -648,21 +648,21 @@ def test_a_photo_that_stands_twice_comes_into_the_store_once(tmp_path, id):
 def test_a_missing_photo_is_a_defect(tmp_path):
     write_split(tmp_path, [CAT, CAR])
     photo_path(tmp_path, CAT).unlink()
-    assert defects(tmp_path) == [("JSON: image 0", "photo is missing", CAT.file)]
+    assert defects(tmp_path) == [("JSON: image 0", "image is missing", CAT.file)]
 
 
 def test_a_link_to_nothing_is_a_missing_photo(tmp_path):
     write_split(tmp_path, [CAT, CAR])
     photo_path(tmp_path, CAT).unlink()
     photo_path(tmp_path, CAT).symlink_to("nowhere.JPEG")
-    assert defects(tmp_path) == [("JSON: image 0", "photo is missing", CAT.file)]
+    assert defects(tmp_path) == [("JSON: image 0", "image is missing", CAT.file)]
 
 
 def test_a_photo_that_is_not_whole_is_a_defect(tmp_path):
     write_split(tmp_path, [CAT, CAR])
     photo_path(tmp_path, CAT).write_bytes(photo_path(tmp_path, CAT).read_bytes()[:200])
     ((item, reason, _),) = defects(tmp_path)
-    assert (item, reason) == ("JSON: image 0", "photo cannot be used")
+    assert (item, reason) == ("JSON: image 0", "image cannot be used")
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("L", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG")])
@@ -712,7 +712,7 @@ def test_a_part_map_of_another_mode_is_a_defect(maps, mode):
 
 def test_a_part_map_of_another_size_is_a_defect(maps):
     Image.fromarray(CAT.pixels().T.copy()).save(map_path(maps, CAT))
-    assert defect_of_map(maps) == ("mask and photo differ in size", "mask 9x13, photo 13x9, swapped")
+    assert defect_of_map(maps) == ("mask and image differ in size", "mask 9x13, image 13x9, swapped")
 
 
 @pytest.mark.parametrize(

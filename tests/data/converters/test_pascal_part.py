@@ -10,7 +10,7 @@ from scipy.io import loadmat, savemat
 
 from partseg_cli.data.converters import pascal_part
 from partseg_cli.data.converters.conversion import Converted, Skipped
-from partseg_cli.data.converters.pascal_part import Translation, convert
+from partseg_cli.data.converters.pascal_part import convert, find_pair
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
@@ -175,16 +175,15 @@ def test_small_parts_are_painted_over_large_ones(tmp_path):
     ],
 )
 def test_a_raw_code_is_merged_into_its_pair(name, code, pair):
-    assert PAIRS[Translation.of(MANIFEST).pair(name, code)] == pair
+    assert PAIRS[find_pair(MANIFEST, name, code)] == pair
 
 
 def test_every_raw_code_reaches_its_pair_and_together_all_116():
-    translation = Translation.of(MANIFEST)
     reached = set()
     for name, parts in MANIFEST.raw_codes.items():
         for part, patterns in parts.items():
             for code in (pattern.replace("_N", end) for pattern in patterns for end in ("_1", "_2", "_25")):
-                index = translation.pair(name, code)
+                index = find_pair(MANIFEST, name, code)
                 assert PAIRS[index] == f"{name}'s {part}"
                 reached.add(index)
     assert reached == set(range(116))
@@ -263,7 +262,7 @@ def test_a_mat_file_of_something_else_is_a_defect(release):
 def test_a_missing_photo_is_a_defect(release):
     (release / "JPEGImages" / f"{TRAIN}.jpg").unlink()
     skipped = defect_beside_a_good_image(release)
-    assert (skipped.reason, skipped.detail) == ("photo is missing", f"{TRAIN}.jpg")
+    assert (skipped.reason, skipped.detail) == ("image is missing", f"{TRAIN}.jpg")
 
 
 def test_a_truncated_photo_is_a_defect(release):
@@ -271,7 +270,7 @@ def test_a_truncated_photo_is_a_defect(release):
     Image.effect_noise((64, 48), 50).save(path)
     path.write_bytes(path.read_bytes()[:-100])
     skipped = defect_beside_a_good_image(release)
-    assert skipped.reason == "photo cannot be used"
+    assert skipped.reason == "image cannot be used"
     why = r"image file is truncated \(\d+ bytes not processed\)"
     assert re.fullmatch(
         rf"{TRAIN}\.jpg: an image must be complete, got one that cannot be decoded \({why}\); get it again",
@@ -282,7 +281,7 @@ def test_a_truncated_photo_is_a_defect(release):
 def test_a_photo_of_more_than_100_megapixels_is_a_defect(release):
     (release / "JPEGImages" / f"{TRAIN}.jpg").write_bytes(b"P6 10001 10000 255\n")
     skipped = defect_beside_a_good_image(release)
-    assert skipped.reason == "photo cannot be used"
+    assert skipped.reason == "image cannot be used"
     assert skipped.detail == (
         f"{TRAIN}.jpg: an image must have at most 100 megapixels, got 10001x10000; make it smaller"
     )
@@ -291,13 +290,13 @@ def test_a_photo_of_more_than_100_megapixels_is_a_defect(release):
 def test_a_photo_of_another_size_is_a_defect(release):
     write_image(release, TRAIN, size=(HEIGHT, WIDTH))
     skipped = defect_beside_a_good_image(release)
-    assert (skipped.reason, skipped.detail) == ("mask and photo differ in size", "mask 6x4, photo 4x6, swapped")
+    assert (skipped.reason, skipped.detail) == ("mask and image differ in size", "mask 6x4, image 4x6, swapped")
 
 
 def test_a_part_mask_of_another_size_is_a_defect(release):
     write_image(release, TRAIN, [(*CAT[:2], [("head", mask((0, 0, 1, 1), width=WIDTH + 1))])])
     skipped = defect_beside_a_good_image(release)
-    assert (skipped.reason, skipped.detail) == ("masks of one photo differ in size", "got 6x4, 7x4")
+    assert (skipped.reason, skipped.detail) == ("masks of one image differ in size", "got 6x4, 7x4")
 
 
 def test_a_mask_that_is_no_matrix_is_a_defect(release):
@@ -331,7 +330,7 @@ def test_files_that_macos_left_are_no_annotations(release):
 def test_outcomes_come_lazily(release):
     conversion = convert(release, MANIFEST)
     shutil.rmtree(release / "JPEGImages")
-    assert next(conversion.outcomes).reason == "photo is missing"
+    assert next(conversion.outcomes).reason == "image is missing"
 
 
 # folders
@@ -439,7 +438,7 @@ def test_the_repack_of_ov_parts_is_recognised(tmp_path, parent):
 def test_missing_photos_are_refused_with_the_places_looked_at(tmp_path):
     write_image(tmp_path, TRAIN)
     shutil.rmtree(tmp_path / "JPEGImages")
-    places = ", ".join(pascal_part.PHOTO_FOLDERS)
+    places = ", ".join(pascal_part.IMAGE_FOLDERS)
     message = (
         f"{tmp_path}: must hold the folder JPEGImages (looked for {places}), got Annotations_Part; "
         "unpack VOCtrainval_03-May-2010.tar of PASCAL VOC2010 there"
@@ -452,7 +451,7 @@ def test_photos_of_other_images_are_refused(tmp_path):
     write_image(tmp_path, TRAIN)
     (tmp_path / "JPEGImages" / f"{TRAIN}.jpg").rename(tmp_path / "JPEGImages" / "000005.jpg")
     message = (
-        f"{tmp_path}/JPEGImages: must hold the photos of {tmp_path}/Annotations_Part, got none of them, "
+        f"{tmp_path}/JPEGImages: must hold the images of {tmp_path}/Annotations_Part, got none of them, "
         f"such as {TRAIN}.jpg; unpack VOCtrainval_03-May-2010.tar"
     )
     with pytest.raises(DataError, match=exactly(message)):
@@ -522,11 +521,10 @@ def test_two_runs_give_equal_records(real):
 @pytest.mark.parametrize("stem", [TRAIN, "2009_001103", "2010_005243"])
 def test_each_pair_of_each_object_is_the_union_of_its_raw_masks(real, stem):
     (record,) = [o.record for o in outcomes(real) if isinstance(o, Converted) and o.record.image_id == stem]
-    translation = Translation.of(MANIFEST)
     expected: dict[tuple[int, int], np.ndarray] = {}
     for index, (name, parts) in enumerate(raw_objects(real, stem)):
         for code, pixels in parts:
-            key = (index, translation.pair(name, code))
+            key = (index, find_pair(MANIFEST, name, code))
             expected[key] = expected.get(key, False) | pixels
     stored: dict[tuple[int, int], np.ndarray] = {}
     for part in record.parts:

@@ -16,8 +16,10 @@ MANIFEST = replace(load_manifest("pascal-part-116"), expected={"train": 2, "val"
 MASK = Mask.encode(np.ones((2, 3), bool))
 
 
-def conversion(found: int, whole: int | None = None) -> Conversion:
-    return Conversion(Path(), [SourceImage(str(i), None) for i in range(found)], lambda _: [], ".", whole=whole)
+def conversion(found: int, expected_total: int | None = None) -> Conversion:
+    return Conversion(
+        Path(), [SourceImage(str(i), None) for i in range(found)], lambda _: [], ".", expected_total=expected_total
+    )
 
 
 def tally(
@@ -32,8 +34,8 @@ def tally(
     return made
 
 
-def lines(made: ConversionStats, found: int, whole: int | None = None) -> dict[str, CountCheck]:
-    return {line.what: line for line in audit(made, conversion(found, whole), MANIFEST.vocabulary, MANIFEST)}
+def lines(made: ConversionStats, found: int, expected_total: int | None = None) -> dict[str, CountCheck]:
+    return {line.what: line for line in audit(made, conversion(found, expected_total), MANIFEST.vocabulary, MANIFEST)}
 
 
 def test_a_whole_copy_differs_nowhere():
@@ -50,7 +52,7 @@ def test_part_of_a_source_explains_every_difference():
 
 
 def test_broken_files_explain_missing_images():
-    broken = Skipped("a.mat", "photo is missing", is_defect=True)
+    broken = Skipped("a.mat", "image is missing", is_defect=True)
     found = lines(tally("train", "val", skipped=(broken,)), 4)
     assert found["converted, train"] == CountCheck("converted, train", 2, 1, "1 broken, see below")
     assert found["converted, val"].why == ""
@@ -71,7 +73,9 @@ def test_classes_that_nothing_shows_are_named():
 
 
 def test_another_form_of_the_source_may_have_another_size():
-    assert lines(tally("train", "train", "val"), 3, whole=3)["annotated images"] == CountCheck("annotated images", 3, 3)
+    assert lines(tally("train", "train", "val"), 3, expected_total=3)["annotated images"] == CountCheck(
+        "annotated images", 3, 3
+    )
 
 
 def test_where_all_annotated_images_are_expected_those_without_parts_explain_the_difference():

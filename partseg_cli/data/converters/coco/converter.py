@@ -34,7 +34,7 @@ from partseg_cli.data.converters.conversion import (
     Outcome,
     Skipped,
     SourceImage,
-    measure_photo,
+    measure_image,
 )
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
@@ -206,5 +206,5 @@ def _size(image: dict[str, Any], path: Path, name: str) -> tuple[int, int]:
         DefectError: they are no sizes, or the photo cannot be read.
     """
     if image.get("width") is None and image.get("height") is None:
-        return measure_photo(path, name)
+        return measure_image(path, name)
     return size_of(image)

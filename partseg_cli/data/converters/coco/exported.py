@@ -16,7 +16,7 @@ from typing import Any
 from partseg_cli.data.converters.coco.files import CocoFile, find_image
 from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
 from partseg_cli.data.converters.conversion import (
-    NO_PHOTO,
+    NO_IMAGE,
     Conversion,
     Converted,
     InvalidAnnotationError,
@@ -282,7 +282,7 @@ def _check_place(source: Path, folder: str, file: CocoFile, image: dict[str, Any
     """Prove that the photo lies below the folder of all photos, under its own name."""
     place = find_image(source, file, image)
     if place != folder + image["file_name"]:
-        raise InvalidAnnotationError(NO_PHOTO, f"{folder}{image['file_name']}, but {place} is there")
+        raise InvalidAnnotationError(NO_IMAGE, f"{folder}{image['file_name']}, but {place} is there")
 
 
 def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from partseg_cli.data.converters.conversion import NO_PHOTO, InvalidAnnotationError
+from partseg_cli.data.converters.conversion import NO_IMAGE, InvalidAnnotationError
 from partseg_cli.errors import DataError, UsageError, format_list, one_line
 from partseg_cli.io.files import absolute, is_ignored_file, is_inside, read_json
 
@@ -145,7 +145,7 @@ def find_image(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
         raise DataError(
             f"{file.path}: a photo must be inside {source}, got {names[-1]!r}; name a folder that holds all"
         )
-    raise InvalidAnnotationError(NO_PHOTO, names[-1])
+    raise InvalidAnnotationError(NO_IMAGE, names[-1])
 
 
 def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:

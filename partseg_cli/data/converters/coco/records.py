@@ -17,7 +17,7 @@ DOUBLE_ANNOTATION = "annotation id stands twice"
 UNKNOWN_IMAGE = "annotation belongs to an unknown image"
 UNKNOWN_CATEGORY = "annotation has an unknown category"
 CROWD = "annotation is a crowd"
-BROKEN_IMAGE = "image record is malformed"
+BROKEN_RECORD = "image record is malformed"
 DOUBLE_IMAGE = "image id stands twice"
 DOUBLE_PHOTO = "photo stands twice"
 
@@ -110,7 +110,7 @@ def check_image(image: Any, doubtful: set[int | str]) -> None:  # noqa: ANN401 -
         DefectError: it has no id, or one of the doubtful.
     """
     if not has_id(image):
-        raise InvalidAnnotationError(BROKEN_IMAGE, "it must have an id")
+        raise InvalidAnnotationError(BROKEN_RECORD, "it must have an id")
     if image["id"] in doubtful:
         raise InvalidAnnotationError(DOUBLE_IMAGE, repr(image["id"]))
 
@@ -124,10 +124,10 @@ def size_of(image: dict[str, Any]) -> tuple[int, int]:
     width, height = image.get("width"), image.get("height")
     if type(width) is not int or type(height) is not int or min(width, height) < 1:
         raise InvalidAnnotationError(
-            BROKEN_IMAGE, f"width and height must be numbers of pixels, got {width!r} and {height!r}"
+            BROKEN_RECORD, f"width and height must be numbers of pixels, got {width!r} and {height!r}"
         )
     if width * height > MAX_MEGAPIXELS * 10**6:
         raise InvalidAnnotationError(
-            BROKEN_IMAGE, f"it must have at most {MAX_MEGAPIXELS} megapixels, got {width}x{height}"
+            BROKEN_RECORD, f"it must have at most {MAX_MEGAPIXELS} megapixels, got {width}x{height}"
         )
     return width, height

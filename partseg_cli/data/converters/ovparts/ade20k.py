@@ -22,7 +22,7 @@ from partseg_cli.data.converters.coco.categories import Meaning
 from partseg_cli.data.converters.coco.files import Category, CocoFile
 from partseg_cli.data.converters.coco.masks import mask_of
 from partseg_cli.data.converters.coco.records import (
-    BROKEN_IMAGE,
+    BROKEN_RECORD,
     DOUBLE_IMAGE,
     DOUBLE_PHOTO,
     Shown,
@@ -124,7 +124,7 @@ def convert_ade(source: Path, manifest: Manifest) -> Conversion:
         left_out=(*repack.unlabelled(), *strange, *left_out),
         lists=((FEW_SHOT, few_shot),) if few_shot else (),
         notes=tuple(notes),
-        whole=sum(manifest.expected.values()) or None,
+        expected_total=sum(manifest.expected.values()) or None,
     )
 
 
@@ -256,7 +256,7 @@ def _stem(image: Any, is_doubtful: bool) -> str:  # noqa: ANN401 - an element of
         DefectError: the record is malformed, or another one has its id.
     """
     if not _is_whole(image):
-        raise InvalidAnnotationError(BROKEN_IMAGE, "it must have an id and a file_name")
+        raise InvalidAnnotationError(BROKEN_RECORD, "it must have an id and a file_name")
     if is_doubtful:
         raise InvalidAnnotationError(DOUBLE_IMAGE, repr(image["id"]))
     return PurePosixPath(image["file_name"].replace("\\", "/")).stem

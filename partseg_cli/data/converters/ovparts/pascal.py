@@ -84,7 +84,7 @@ def convert_pascal(source: Path, manifest: Manifest) -> Conversion:
         left_out=(*repack.unlabelled(), *strange),
         lists=((FEW_SHOT, few_shot),) if few_shot else (),
         notes=compare_val(repack, manifest),
-        whole=sum(manifest.expected.values()) or None,
+        expected_total=sum(manifest.expected.values()) or None,
     )
 
 

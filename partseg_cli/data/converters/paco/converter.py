@@ -22,7 +22,7 @@ from partseg_cli.data.converters.coco.categories import LINK, NO_OBJECT, OTHER_O
 from partseg_cli.data.converters.coco.converter import Index, Picture
 from partseg_cli.data.converters.coco.files import CocoFile, find_image
 from partseg_cli.data.converters.coco.records import (
-    BROKEN_IMAGE,
+    BROKEN_RECORD,
     DOUBLE_PHOTO,
     Shown,
     check_image,
@@ -32,7 +32,7 @@ from partseg_cli.data.converters.coco.records import (
     sort_annotations,
 )
 from partseg_cli.data.converters.conversion import (
-    NO_PHOTO,
+    NO_IMAGE,
     Conversion,
     Converted,
     InvalidAnnotationError,
@@ -99,7 +99,7 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
         items += _items(source, file, known.by_image, words, photos)
     _check_photos(source, items)
     return Conversion(
-        photos=source,
+        image_folder=source,
         items=items,
         convert=partial(convert_image, words.index),
         image_root=image_root(source),
@@ -151,7 +151,7 @@ def read_not_exhaustive(
     lists = [image.get(key, []) for key in ("neg_category_ids", "not_exhaustive_category_ids")]
     if not all(isinstance(numbers, list) and all(type(number) is int for number in numbers) for numbers in lists):
         raise InvalidAnnotationError(
-            BROKEN_IMAGE, f"category ids must be lists of numbers, got {lists[0]!r} and {lists[1]!r}"
+            BROKEN_RECORD, f"category ids must be lists of numbers, got {lists[0]!r} and {lists[1]!r}"
         )
     absent, open_ended = ([file.categories[n] for n in numbers if n in file.categories] for numbers in lists)
     sure = {*annotated, *(category.name for category in absent if category.kind == "OBJECT")}
@@ -214,9 +214,9 @@ def _first_photo(source: Path, file: CocoFile, name: object) -> str:
         try:
             return find_image(source, file, {"file_name": f"{folder}{name}" if folder else name})
         except InvalidAnnotationError as defect:
-            if defect.reason != NO_PHOTO:
+            if defect.reason != NO_IMAGE:
                 raise
-    raise InvalidAnnotationError(NO_PHOTO, str(name))
+    raise InvalidAnnotationError(NO_IMAGE, str(name))
 
 
 def _lone_parts(images: Iterable[Sequence[Shown]]) -> Iterator[Skipped]:
@@ -231,7 +231,7 @@ def _lone_parts(images: Iterable[Sequence[Shown]]) -> Iterator[Skipped]:
 def _check_photos(source: Path, items: Sequence[SourceImage]) -> None:
     """Refuse a source without a single photo: that is a mistake of its own, not one of each image."""
     contents = [item.content for item in items]
-    missing = [content.detail for content in contents if isinstance(content, Skipped) and content.reason == NO_PHOTO]
+    missing = [content.detail for content in contents if isinstance(content, Skipped) and content.reason == NO_IMAGE]
     if missing and not any(isinstance(content, Content) for content in contents):
         raise DataError(
             f"{source}: must hold the photos of COCO, train2017/ and val2017/, there or in images/ or coco/, got none, "
