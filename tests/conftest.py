@@ -35,7 +35,7 @@ def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     stories = [f"partseg_cli.pipeline.{name}" for name in ("train", "pretrain")]
     for story in [] if "page" in request.keywords else stories:
         if story in sys.modules:
-            monkeypatch.setattr(f"{story}.write_run_page", lambda *_, **__: None)
+            monkeypatch.setattr(f"{story}.write_training_page", lambda *_, **__: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

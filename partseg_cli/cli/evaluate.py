@@ -232,19 +232,20 @@ def _show(done: EvaluateResult | WrittenShard | None, judge: Judge, as_json: boo
 
 def show_result(done: EvaluateResult, beside: list[dict[str, Any]] | None, as_json: bool) -> None:
     """Show an evaluation that is done, and the published rows that are asked for."""
-    from partseg_cli.reports import results as report
+    from partseg_cli.reports import tables
+    from partseg_cli.reports.results import FILES, result_json
 
     if as_json:
-        document = report.result_json(done.result, done.about, done.bounds)
+        document = result_json(done.result, done.about, done.bounds)
         show.document(document if beside is None else {**document, "against": beside})
     else:
-        show.table(report.class_table(done.result))
-        show.table(report.summary_table(done.result, f"{done.about['dataset']}, {done.about['split']}", done.bounds))
+        show.table(tables.class_table(done.result))
+        show.table(tables.summary_table(done.result, f"{done.about['dataset']}, {done.about['split']}", done.bounds))
         if done.result.rules:
-            show.table(report.rules_table(done.result))
+            show.table(tables.rules_table(done.result))
         if beside is not None:
-            show.table(report.against_table(beside))
-    show.note(f"{done.folder}: {', '.join(report.FILES)}")
+            show.table(tables.published_table(beside))
+    show.note(f"{done.folder}: {', '.join(FILES)}")
 
 
 def _show_shard(done: WrittenShard, as_json: bool) -> None:

@@ -116,7 +116,7 @@ def demo(
     from partseg_cli.cli.live import TrainProgress
     from partseg_cli.config.recipe import load_recipe
     from partseg_cli.pipeline import demo as story
-    from partseg_cli.reports.results import summary_table
+    from partseg_cli.reports.tables import summary_table
 
     with TrainProgress(iterations, images=load_recipe("cartoon").train.batch_size) as steps:
         done = story.demo(

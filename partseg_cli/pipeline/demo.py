@@ -1,4 +1,4 @@
-"""`partseg demo`: the whole chain on pictures that we draw ourselves, offline, on a CPU, in minutes."""
+"""`partseg demo`: the whole chain on cartoon scenes that are drawn here, offline, on a CPU, in minutes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from partseg_cli.config.recipe import Recipe, load_recipe
 from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
+from partseg_cli.evaluation.rules import GROUPS
 from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.io.atomic import write_text
 from partseg_cli.io.label_maps import write_png
@@ -22,43 +23,42 @@ from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
 from partseg_cli.pipeline.train import train
-from partseg_cli.reports.demo_page import demo_page
+from partseg_cli.reports.figures import data_uri
 from partseg_cli.reports.overlay import contact_sheet
+from partseg_cli.reports.pages import render_page
+from partseg_cli.reports.results import percent
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Step
 from partseg_cli.training.resume import check_free
 
-WORDS = (
-    "dog's ear",
-    "dog's tail",
-    "dog's leg",
-    "bird's wing",
-    "bird's head",
-    "car's wheel",
-    "car's window",
-    "cat's ear",
-    "bus's wheel",
-    "bottle's cap",
+ABOUT = (
+    "Cartoon scenes with exact part masks. The model was trained on the parts of eleven objects; it has never been "
+    "shown a part of a bird, a car, a dog, a motorbike or a sheep. Its CLIP and the start of its decoder come with the "
+    "package: both know all sixteen objects by name, and parts of the eleven alone."
+)
+QUERY = (
+    *("dog's ear", "dog's tail", "dog's leg", "bird's wing", "bird's head", "car's wheel", "car's window"),
+    *("cat's ear", "bus's wheel", "bottle's cap"),
 )
 SIZE = 192
-"""Pixels of a scene's edge."""
+"""Edge of a scene in pixels."""
 SHOWN = 8
-"""Scenes on the pictures."""
+"""Number of scenes in the figures."""
 PROTOCOLS = ("oracle-obj", "pred-all")
 CPU = InferenceConfig(torch.device("cpu"))
 
 
 @dataclass(frozen=True)
-class Demonstrated:
-    """What the demo made.
+class DemoResult:
+    """Result of the demo.
 
     Attributes:
-        folder: with everything.
-        evaluations: of the model that was trained just now, under Oracle-Obj and Pred-All.
-        bundled: of the model that comes with the package.
-        page: HTML that shows it all.
+        folder: Folder of all files.
+        evaluations: Evaluations of the trained model, by Oracle-Obj and Pred-All.
+        bundled: Evaluations of the model that is packaged.
+        page: HTML page that shows everything.
     """
 
     folder: Path
@@ -76,8 +76,18 @@ def demo(
     on_stage: Callable[[str], None] = lambda text: None,
     on_step: Callable[[Step], None] = lambda step: None,
     track: Track = silent,
-) -> Demonstrated:
-    """Draw, prepare, split, train, evaluate and predict."""
+) -> DemoResult:
+    """Draw, prepare, split, train, evaluate and predict.
+
+    Args:
+        out: Folder of all files; None = `runs/demo/cartoon-N`.
+        images: Number of scenes to draw.
+        iterations: Number of training steps.
+        seed: Seed of scenes and training.
+        on_stage: Callback for a line that describes the next stage.
+        on_step: Callback for each training step.
+        track: Progress display.
+    """
     check_free(out)
     folder = out or create_run_dir("demo", "cartoon")
     data = folder / "data"
@@ -92,22 +102,14 @@ def demo(
     on_stage(f"train: {command} on the seen objects, from the bundled start")
     options = TrainOptions(out=folder / "train", device="cpu", command="partseg demo", on_step=on_step)
     trained = train(recipe, options)
-    on_stage("evaluate: val scenes, told the object (oracle-obj) and told nothing (pred-all)")
+    on_stage("evaluate: val scenes, with the object given (oracle-obj) and without (pred-all)")
     own = _evaluate(recipe, trained.checkpoint, folder / "evaluate", track)
     bundled = _evaluate(recipe, packaged_weights("nano"), folder / "evaluate-nano", track)
-    on_stage(f"predict {SHOWN} new scenes: {', '.join(WORDS)}")
-    picture = _predict(folder, trained.checkpoint, Store.open(data), divided.split.val)
+    on_stage(f"predict {SHOWN} new scenes: {', '.join(QUERY)}")
+    overlays = _predict(folder, trained.checkpoint, Store.open(data), divided.split.val)
     page = folder / "demo.html"
-    results = {"trained just now": own, "bundled nano": bundled}
-    text = demo_page(
-        command=command,
-        results={name: [one.result for one in each] for name, each in results.items()},
-        words=WORDS,
-        preview=data / "preview.png",
-        predictions=picture,
-    )
-    write_text(page, text)
-    return Demonstrated(folder, own, bundled, page)
+    write_text(page, _page(command, own, bundled, data / "preview.png", overlays))
+    return DemoResult(folder, own, bundled, page)
 
 
 def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> tuple[EvaluateResult, ...]:
@@ -125,18 +127,38 @@ def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> t
 
 
 def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[str]) -> Path:
-    """Predict scenes with something to find, and put the overlays on one sheet."""
-    asked = {word.partition("'")[0] for word in WORDS}
+    """Predict scenes that hold objects of the query alone, if there are any, and write their overlays on one sheet."""
+    objects = {term.partition("'")[0] for term in QUERY}
     records = [store[key] for key in store.record_keys(image_ids)]
-    telling = [
-        r for r in records if {store.info.objects[instance.category] for instance in r.objects} <= asked
-    ] or records
+    chosen = [r for r in records if {store.info.objects[obj.category] for obj in r.objects} <= objects] or records
     tiles = []
-    predictor = open_predictor(WORDS, checkpoint=checkpoint, device="cpu")
-    for prediction in predict(predictor, [store.image_path(record) for record in telling[:SHOWN]], folder / "predict"):
+    predictor = open_predictor(QUERY, checkpoint=checkpoint, device="cpu")
+    for prediction in predict(predictor, [store.image_path(record) for record in chosen[:SHOWN]], folder / "predict"):
         if prediction.error is not None:
             raise PartsegError(f"{prediction.path}: must be predictable, got {prediction.error}")
         tiles.append(Image.open(prediction.files[0]).convert("RGB"))
     path = folder / "predictions.png"
     write_png(path, contact_sheet(tiles, columns=SHOWN // 2, edge=480))
     return path
+
+
+def _page(
+    command: str, own: Sequence[EvaluateResult], bundled: Sequence[EvaluateResult], preview: Path, overlays: Path
+) -> str:
+    results = [
+        (name, each.result) for name, both in (("trained just now", own), ("bundled nano", bundled)) for each in both
+    ]
+    first = results[0][1]
+    return render_page(
+        "demo_page",
+        title="partseg demo",
+        about=ABOUT,
+        command=command,
+        query=QUERY,
+        preview=data_uri(Image.open(preview), "PNG"),
+        predictions=data_uri(Image.open(overlays), "PNG"),
+        groups=GROUPS,
+        scores=[(name, r.protocol, *(percent(r.miou[group]) for group in GROUPS)) for name, r in results],
+        protocol=first.protocol,
+        classes=[(row["name"], "seen" if row["seen"] else "unseen", percent(row["iou"])) for row in first.per_class],
+    )

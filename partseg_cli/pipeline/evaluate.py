@@ -29,7 +29,7 @@ from partseg_cli.evaluation.tally import count_trial, gather_counts
 from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.journal import clear_journals
 from partseg_cli.io.paths import create_run_dir
-from partseg_cli.reports.pages import Shown, showcase, write_pages
+from partseg_cli.reports.evaluation_page import Showcase, draw_worst_and_best, write_pages
 from partseg_cli.reports.results import write_result
 from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
 from partseg_cli.runtime.pool import Track, silent
@@ -56,7 +56,7 @@ class EvaluateResult:
     bounds: dict[str, dict[str, tuple[float, float] | None]] | None
 
 
-Draw = Callable[[ConfusionTable], Shown]
+Draw = Callable[[ConfusionTable], Showcase]
 """Draws the photos of the page."""
 
 
@@ -125,7 +125,7 @@ def evaluate_everywhere(
     if tally is None:
         return None
     if trial.shard == WHOLE:
-        draw = partial(showcase, job, device=plan.devices[0], number=pictures) if pictures else None
+        draw = partial(draw_worst_and_best, job, device=plan.devices[0], number=pictures) if pictures else None
         return finish(trial, tally.table, source.about, job.folder, bootstrap_samples, draw)
     shard = write_shard(job, tally, describe(trial, source.about), bootstrap_samples)
     clear_journals(job.folder)

@@ -19,8 +19,8 @@ from partseg_cli.data.store import Store, iterate
 from partseg_cli.io.atomic import write_json, write_text
 from partseg_cli.io.label_maps import write_png
 from partseg_cli.io.paths import create_run_dir
-from partseg_cli.reports.dataset_page import render
-from partseg_cli.reports.figures import Sample, choose, classes_of, draw
+from partseg_cli.reports.dataset_page import dataset_page
+from partseg_cli.reports.figures import SampleCard, choose_samples, draw_sample, image_classes
 from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.runtime.pool import Track, silent
 
@@ -67,7 +67,7 @@ def inspect(
     splits = store.splits if split is None else (split,)
     keys = [key for key in store.record_keys() if key.split in splits]
     document, present = _look_through(store, splits, len(keys), track)
-    chosen = [keys[index] for index in choose(present, samples)]
+    chosen = [keys[index] for index in choose_samples(present, samples)]
     document["samples"] = [{"split": key.split, "image_id": store[key].image_id} for key in chosen]
     shown, tiles = _draw(store, chosen, track)
     folder = out or create_run_dir("inspect", store.info.name)
@@ -82,26 +82,26 @@ def _look_through(
     for split, record in track(iterate(store, splits), f"inspect {store.info.name}", images):
         statistics.add(split, record)
         suspicions.add(split, record)
-        present.append(classes_of(record, len(store.info.vocabulary.pairs)))
+        present.append(image_classes(record, len(store.info.vocabulary.pairs)))
     about = {"dataset": store.info.name, "licence": store.info.licence, "homepage": store.info.homepage}
     return {**about, **statistics.document(), "suspicious": suspicions.document()}, present
 
 
-def _draw(store: Store, chosen: Sequence[RecordKey], track: Track) -> tuple[list[Sample], list[Image.Image]]:
+def _draw(store: Store, chosen: Sequence[RecordKey], track: Track) -> tuple[list[SampleCard], list[Image.Image]]:
     """Give the samples of the page, and the tiles of the contact sheet, each as large as it will be there."""
     samples, tiles = [], []
     for key in track(chosen, "draw samples", len(chosen)):
-        sample, tile = draw(store, key.split, store[key], SAMPLE_SIZE)
+        sample, tile = draw_sample(store, key.split, store[key], SAMPLE_SIZE)
         samples.append(sample)
         tiles.append(tile)
     return samples, tiles
 
 
 def _write(
-    folder: Path, document: dict[str, Any], samples: Sequence[Sample], tiles: Sequence[Image.Image]
+    folder: Path, document: dict[str, Any], samples: Sequence[SampleCard], tiles: Sequence[Image.Image]
 ) -> tuple[str, ...]:
     write_json(folder / FIGURES, document)
-    write_text(folder / PAGE, render(document, samples))
+    write_text(folder / PAGE, dataset_page(document, samples))
     if not tiles:
         (folder / SHEET).unlink(missing_ok=True)
         return PAGE, FIGURES

@@ -19,7 +19,7 @@ from partseg_cli.io.atomic import write_json
 from partseg_cli.io.label_maps import palette, write_label_map, write_png
 from partseg_cli.io.paths import create_run_dir, packaged_weights
 from partseg_cli.models.checkpoints.checkpoint import Header, checkpoint_file
-from partseg_cli.reports.overlay import colour, with_legend
+from partseg_cli.reports.overlay import add_legend, overlay_labels
 from partseg_cli.runtime.devices import build_inference_config
 from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
 
@@ -168,7 +168,7 @@ def _write(predictor: Predictor, path: Path, image: Image.Image, result: Segment
     legend = [
         (rgb.tolist(), f"{row['word']}  {score}") for rgb, row, score in zip(colours, classes, scores, strict=True)
     ]
-    write_png(files[0], with_legend(colour(image, labels, colours), legend, path.name))
+    write_png(files[0], add_legend(overlay_labels(image, labels, colours), legend, path.name))
     write_label_map(files[1], labels, len(query.terms))
     header = predictor.header
     document = {

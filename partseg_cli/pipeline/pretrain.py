@@ -19,7 +19,7 @@ from partseg_cli.models.builder import build_model, init_model
 from partseg_cli.models.checkpoints.checkpoint import load_state_strict
 from partseg_cli.models.clip.contrastive import ContrastiveClip, contrastive_loss
 from partseg_cli.models.clipseg.objective import phrase_losses
-from partseg_cli.reports.training_report import write_run_page
+from partseg_cli.reports.training_page import write_training_page
 from partseg_cli.runtime.devices import autocast
 from partseg_cli.training.engine import TrainContext, TrainOptions, fit, training_context
 from partseg_cli.training.loop import AnyBatch, Loop, Terms, choose_precision, restore_loop
@@ -111,5 +111,5 @@ def _train(
         loop,
         samples,
         options,
-        paint=lambda: write_run_page(run.folder, model=None, store=store, split=split),
+        paint=lambda: write_training_page(run.folder, store=store, split=split),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -11,14 +12,17 @@ from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import RecipeError
+from partseg_cli.evaluation.evaluator import by_model
 from partseg_cli.evaluation.metrics import EvalResult
+from partseg_cli.evaluation.samples import SampleConfig
+from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.builder import build_model, init_model
 from partseg_cli.models.checkpoints.checkpoint import load_state_strict
 from partseg_cli.pipeline.evaluate import score
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
-from partseg_cli.reports.training_report import write_run_page
+from partseg_cli.reports.training_page import write_training_page
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.process_group import Layout
 from partseg_cli.runtime.signals import Stop
@@ -62,9 +66,21 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
 
         def paint() -> None:
             if team.is_main:
-                write_run_page(run.folder, model=model, store=store, split=split)
+                update_report(run.folder, model, store, split)
 
         return fit(run, loop, samples, options, assess=assess, paint=paint)
+
+
+def update_report(folder: Path, model: Segmenter, store: Store, split: Split, images: int = 4) -> None:
+    """Write page and loss plot of a run, with predictions by Pred-All; every module keeps its mode."""
+    spec = EvalSpec(store, split, "val", "pred-all", SampleConfig(store.info.sample))
+    modes = {module: module.training for module in model.model.modules()}
+    model.model.eval()
+    try:
+        write_training_page(folder, store=store, split=split, predict=by_model(model, spec), number=images)
+    finally:
+        for module, is_training in modes.items():
+            module.training = is_training
 
 
 def training_set(recipe: Recipe, store: Store, split: Split) -> PartDataset:

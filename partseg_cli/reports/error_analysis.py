@@ -1,4 +1,4 @@
-"""What counts tell beside scores: the worst and the best images, and which part is taken for which."""
+"""Error analysis of an evaluation: worst and best images, confusion between parts."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from partseg_cli.evaluation.per_image import scored_images
 from partseg_cli.evaluation.rules import field
 from partseg_cli.vocabulary import Vocabulary
 
-FATES = (
+OUTCOMES = (
     "the part itself",
     "another part of the same object",
     "the same part of another object",
     "another part of another object",
     "nothing",
 )
-"""What a labelled pixel can be predicted as."""
+"""Kinds of prediction on a labelled pixel."""
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How one image was predicted, by the rule `ref-v2`.
+    """Scores of one image by the rule `ref-v2`.
 
     Attributes:
-        image_id: of the record.
-        mean: mean IoU in percent of the parts that are labelled in it.
-        classes: index of each of them -> its IoU in percent.
-        pixels: labelled pixels.
+        image_id: Id of the record.
+        mean: Mean IoU in percent of the parts that are labelled in the image.
+        classes: Index of each of these parts -> its IoU in percent.
+        pixels: Number of labelled pixels.
     """
 
     image_id: str
@@ -43,13 +43,13 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels of one part that were taken for another.
+    """Pixels of one part that are predicted as another one.
 
     Attributes:
-        labelled: index of the part.
-        predicted: index of the part that was predicted there.
-        pixels: how many.
-        share: percent of the labelled pixels of the part.
+        labelled: Index of the labelled part.
+        predicted: Index of the predicted part.
+        pixels: Number of pixels.
+        share: Percentage of the labelled pixels of the part.
     """
 
     labelled: int
@@ -61,9 +61,9 @@ class Confusion:
 def worst_and_best(
     table: ConfusionTable, vocabulary: Vocabulary, count: int
 ) -> tuple[tuple[ImageScore, ...], tuple[ImageScore, ...]]:
-    """Give the `count` worst images, the worst first, and the best, the best first; no image is in both.
+    """Return the `count` worst images, the worst first, and the best, the best first; no image is in both.
 
-    Of equal ones that with more labelled pixels comes first, then the one whose name does.
+    Among equal scores, the image with more labelled pixels comes first, then the lower image id.
     """
     scores = sorted(image_scores(table, vocabulary), key=lambda image: (image.mean, -image.pixels, image.image_id))
     low = scores[: min(count, (len(scores) + 1) // 2)]
@@ -72,8 +72,8 @@ def worst_and_best(
 
 
 def image_scores(table: ConfusionTable, vocabulary: Vocabulary) -> Iterator[ImageScore]:
-    """Score each image by itself; those without a labelled pixel are left out."""
-    # Of ref-v2 the IoU is the same under each protocol.
+    """Yield the scores of each image that has a labelled pixel."""
+    # By ref-v2, the IoU does not depend on the protocol.
     for names, counts, scores in scored_images(table, DEFAULT_RULE, "pred-all", vocabulary.is_seen):
         pixels = field(counts, "target").sum(-1).tolist()
         for name, values, labelled in zip(names, scores.iou, pixels, strict=True):
@@ -84,11 +84,11 @@ def image_scores(table: ConfusionTable, vocabulary: Vocabulary) -> Iterator[Imag
 
 
 def largest_confusions(matrix: Int[np.ndarray, "K1 K1"], count: int) -> list[Confusion]:
-    """Give the largest confusions of one part with another, by pixels and by share, sorted by pixels.
+    """Return the largest confusions of one part with another, by pixels and by share, sorted by pixels.
 
     Args:
-        matrix: pixels by (predicted, labelled) class, none last, as `ConfusionTable.confusion` gives them.
-        count: how many to take by each measure.
+        matrix: Number of pixels by (predicted, labelled) class, none last, as `ConfusionTable.confusion` returns.
+        count: Number of confusions to take by each measure.
     """
     labelled = matrix.sum(0)[:-1]
     wrong = matrix[:-1, :-1].copy()
@@ -106,17 +106,17 @@ def largest_confusions(matrix: Int[np.ndarray, "K1 K1"], count: int) -> list[Con
 
 
 def most_confused(confusions: Sequence[Confusion], count: int) -> list[int]:
-    """Give the first `count` classes that the confusions name, ascending."""
+    """Return the first `count` classes that occur in the confusions, ascending."""
     named = dict.fromkeys(index for one in confusions for index in (one.labelled, one.predicted))
     return sorted(list(named)[:count])
 
 
-def fates(matrix: Int[np.ndarray, "K1 K1"], vocabulary: Vocabulary) -> Int[np.ndarray, "K 5"]:
-    """Give for each class how many of its labelled pixels are predicted as what, in the order of `FATES`.
+def confusion_breakdown(matrix: Int[np.ndarray, "K1 K1"], vocabulary: Vocabulary) -> Int[np.ndarray, "K 5"]:
+    """Count the labelled pixels of each class by kind of prediction, in the order of `OUTCOMES`.
 
     Args:
-        matrix: pixels by (predicted, labelled) class, none last.
-        vocabulary: the pairs, in the order of the classes.
+        matrix: Number of pixels by (predicted, labelled) class, none last.
+        vocabulary: Pairs in the order of the classes.
     """
     pairs = matrix[:-1, :-1]
     objects, parts = np.array(vocabulary.object_of), np.array(vocabulary.part_of)
@@ -124,3 +124,28 @@ def fates(matrix: Int[np.ndarray, "K1 K1"], vocabulary: Vocabulary) -> Int[np.nd
     same_part = parts[:, None] == parts
     kinds = (same_object & same_part, same_object & ~same_part, ~same_object & same_part, ~same_object & ~same_part)
     return np.stack([*(np.where(kind, pairs, 0).sum(0) for kind in kinds), matrix[-1, :-1]], 1)
+
+
+def part_gaps(ious: Sequence[float | None], vocabulary: Vocabulary) -> list[float | None]:
+    """Return for each class the mean IoU of its generalised part over seen pairs minus that over unseen ones.
+
+    Args:
+        ious: IoU of each class in percent; None where it has none.
+        vocabulary: Pairs in the order of the classes.
+
+    Returns:
+        Percentage points; None where the part has no IoU on one side.
+
+    Example:
+        >>> from partseg_cli.vocabulary import Pair
+        >>> pairs = Pair("cat", "ear"), Pair("fox", "ear", False), Pair("cat", "eye")
+        >>> part_gaps([60.0, 25.0, None], Vocabulary(pairs))
+        [35.0, 35.0, None]
+    """
+    found: dict[tuple[int, bool], list[float]] = {}
+    for iou, part, is_seen in zip(ious, vocabulary.part_of, vocabulary.is_seen, strict=True):
+        if iou is not None:
+            found.setdefault((part, is_seen), []).append(iou)
+    means = {key: sum(values) / len(values) for key, values in found.items()}
+    sides = ((means.get((part, True)), means.get((part, False))) for part in vocabulary.part_of)
+    return [None if seen is None or unseen is None else seen - unseen for seen, unseen in sides]

@@ -1,4 +1,4 @@
-"""Results -> Markdown for a paper or a pull request."""
+"""Results as Markdown, for a paper or a pull request."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from partseg_cli.errors import one_line
 from partseg_cli.evaluation.metrics import ROUND_TRIP, SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, RULES
 from partseg_cli.io.versions import package_versions
-from partseg_cli.reports.results import NAMES, Bounds, percent, with_interval
+from partseg_cli.reports.results import NAMES, ConfidenceIntervals, percent, with_interval
 
-ROUND_TRIP_TELLS = "partclipseg on targets that were scaled to another size and back"
-IN_WORDS = ("images", "samples", "boundary_ratio")
-"""Keys that have words of their own and are not listed."""
+ROUND_TRIP_DESCRIPTION = "partclipseg on targets that were scaled to another size and back"
+IN_A_SENTENCE = ("images", "samples", "boundary_ratio")
+"""Keys that the footnote words and does not list."""
 SAMPLES = {"object": "photo, object by object", "image": "photo", "instance": "instance of an object"}
-"""What there is one sample of, for each kind."""
+"""Unit of which there is one sample, by kind of sample."""
 
 
-def markdown(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | None) -> str:
-    """Give the means, the rules beside each other and the sizes as tables, and below what they were taken from.
-
-    In percent with two decimals; "-" where there is nothing to be scored.
+def markdown(result: EvalResult, about: Mapping[str, Any], intervals: ConfidenceIntervals | None) -> str:
+    """Return tables of means, counting rules and sizes, in percent with two decimals, and a footnote on their source.
 
     Args:
-        result: the scores.
-        about: what was evaluated; plain values are listed below the tables, those that are None are not.
-        bounds: 95 % intervals of the means: metric -> group -> (low, high).
+        result: Scores; "-" stands for a missing one.
+        about: Description of the evaluation; the footnote lists its plain values other than None.
+        intervals: 95 % intervals of the means.
     """
     title = f"### {_code(about.get('dataset'))}, {_plain(about.get('split'))}, {result.protocol}"
-    blocks = [title, _means(result, bounds), *([_rules(result)] if result.rules else []), _sizes(result)]
-    return "\n\n".join([*blocks, _footnote(result, about, bounds)]) + "\n"
+    blocks = [title, _means(result, intervals), *([_rules(result)] if result.rules else []), _sizes(result)]
+    return "\n\n".join([*blocks, _footnote(result, about, intervals)]) + "\n"
 
 
-def _means(result: EvalResult, bounds: Bounds | None) -> str:
+def _means(result: EvalResult, intervals: ConfidenceIntervals | None) -> str:
     rows = (
-        (name, *(with_interval(result, bounds, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
+        (name, *(with_interval(result, intervals, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
     )
     return _table(("%", *GROUPS), rows)
 
@@ -69,21 +67,23 @@ def _sizes(result: EvalResult) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a table whose first column is words and the others numbers."""
+    """Return a table whose first column is text and the others are numbers."""
     lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _footnote(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | None) -> str:
+def _footnote(result: EvalResult, about: Mapping[str, Any], intervals: ConfidenceIntervals | None) -> str:
     medium, large = (SIZES[name][0] for name in ("medium", "large"))
-    tells = ROUND_TRIP_TELLS if result.rule == ROUND_TRIP else RULES[result.rule].tells
-    plain = {key: value for key, value in about.items() if key not in IN_WORDS and isinstance(value, str | int | float)}
+    description = ROUND_TRIP_DESCRIPTION if result.rule == ROUND_TRIP else RULES[result.rule].tells
+    plain = {
+        key: value for key, value in about.items() if key not in IN_A_SENTENCE and isinstance(value, str | int | float)
+    }
     lines = [
-        f"Protocol {result.protocol}, rule {result.rule} ({tells}): {result.classes_counted:,} classes counted, "
+        f"Protocol {result.protocol}, rule {result.rule} ({description}): {result.classes_counted:,} classes counted, "
         f"{result.classes_at_zero:,} of them at 0; {result.pixels:,} labelled pixels in {result.samples:,} samples"
         f"{_samples(about)}.",
         f"Small parts have less than {medium:,} pixels in their image, large ones {large:,} or more.",
-        *(["[low, high]: 95 % bootstrap intervals over images."] if bounds else []),
+        *(["[low, high]: 95 % bootstrap intervals over images."] if intervals else []),
         "; ".join(f"{_plain(key)} {_code(value)}" for key, value in plain.items()) + ".",
         ", ".join(f"{name} {number}" for name, number in package_versions().items()) + ".",
     ]
@@ -91,7 +91,7 @@ def _footnote(result: EvalResult, about: Mapping[str, Any], bounds: Bounds | Non
 
 
 def _samples(about: Mapping[str, Any]) -> str:
-    """Tell what a sample is, as far as `about` does."""
+    """Describe the samples, as far as `about` does."""
     words = [f"one for each {SAMPLES[about['samples']]}"] if about.get("samples") else []
     words += [f"{about['images']:,} images"] if about.get("images") is not None else []
     words += [f"boundary band {about['boundary_ratio']:g} of the diagonal"] if about.get("boundary_ratio") else []
@@ -99,7 +99,7 @@ def _samples(about: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    r"""Give a word in a line, harmless whatever it holds.
+    r"""Return a text in one line, with the characters of Markdown escaped.
 
     >>> _plain("data_split"), _plain("<b>*")
     ('data split', '\\<b\\>\\*')
@@ -108,7 +108,7 @@ def _plain(value: object) -> str:
 
 
 def _code(value: object) -> str:
-    """Give a name as it is, between more backticks than it has in a row.
+    """Return a name as code, between more backticks than it has in a row.
 
     >>> _code("a_b"), _code("x`y")
     ('`a_b`', '`` x`y ``')

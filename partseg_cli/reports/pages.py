@@ -1,58 +1,49 @@
-"""The readable reports of an evaluation: Markdown, and a page with the worst and the best photos."""
+"""HTML pages: one file each, without network access; Jinja2 escapes every value, the page's policy runs one script."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
 from pathlib import Path
-from typing import Any
 
-import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.evaluator import Job
-from partseg_cli.evaluation.metrics import EvalResult
-from partseg_cli.io.atomic import write_text
-from partseg_cli.reports.error_analysis import ImageScore, worst_and_best
-from partseg_cli.reports.evaluation_page import page
-from partseg_cli.reports.markdown import markdown
-from partseg_cli.reports.prediction_cards import PredictionCard, compare
-from partseg_cli.reports.results import PAGE, TEXT, Bounds, result_json
-from partseg_cli.vocabulary import Vocabulary
+from partseg_cli.io.hashing import digest
+from partseg_cli.reports.results import percent
 
-Shown = tuple[Sequence[PredictionCard], Sequence[PredictionCard]]
-"""The worst and the best photos."""
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_pages(
-    folder: Path,
-    result: EvalResult,
-    about: dict[str, Any],
-    bounds: Bounds | None,
-    table: ConfusionTable,
-    vocabulary: Vocabulary,
-    shown: Shown = ((), ()),
-) -> None:
-    """Write `results.md` and `results.html` into the folder."""
-    document = result_json(result, about, bounds)
-    write_text(folder / TEXT, markdown(result, about, bounds))
-    write_text(folder / PAGE, page(document, vocabulary, table, *shown))
+def render_page(template: str, **values: object) -> str:
+    """Render `<template>.html` with the shared style and, if there is one, the script `<template>.js`.
+
+    Args:
+        template: Name of the template.
+        values: Variables of the template; `title` and `about` are required.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, text=text)
+    script_file = TEMPLATES / f"{template}.js"
+    script = script_file.read_text(encoding="utf-8") if script_file.exists() else ""
+    script_digest = base64.b64encode(bytes.fromhex(digest([script]))).decode("ascii")
+    shared = {
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": f"sha256-{script_digest}",
+    }
+    return environment.get_template(f"{template}.html").render(**shared, **values)
 
 
-def showcase(job: Job, table: ConfusionTable, device: torch.device, number: int) -> Shown:
-    """Draw the worst and the best photos of a trial, each `number` at most; they are predicted once more."""
-    trial, vocabulary = job.trial, job.trial.vocabulary
-    groups = worst_and_best(table, vocabulary, number)
-    if not any(groups):
-        return (), ()
-    count = job.predictor(device)
-    scored = {key: flags for keys, flags in trial.parts for key in keys}
-    wanted = [score.image_id for group in groups for score in group]
-    found = {trial.store[key].image_id: key for key in trial.store.record_keys(wanted)}
+def text(value: object) -> str:
+    """Convert a value to text; whole numbers get thousands separators.
 
-    def draw(score: ImageScore) -> PredictionCard:
-        key = found[score.image_id]
-        (counted,) = count([key], scored[key])
-        return compare(trial.store, key.split, trial.store[key], counted.prediction.numpy(), vocabulary, score)
-
-    worst, best = ([draw(score) for score in group] for group in groups)
-    return worst, best
+    >>> text(12345), text("a"), text(True)
+    ('12,345', 'a', 'True')
+    """
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

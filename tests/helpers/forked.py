@@ -37,5 +37,5 @@ def _train(overrides: list[str], out: Path, rank: int, processes: int, port: int
     if processes > 1:
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    story.write_run_page = lambda *args, **kwargs: None  # the page has tests of its own
+    story.write_training_page = lambda *args, **kwargs: None  # the page has tests of its own
     story.train(load_recipe("tiny", overrides), TrainOptions(out=out, resume="auto", device="cpu"))

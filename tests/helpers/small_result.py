@@ -9,7 +9,7 @@ import torch
 from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
-from partseg_cli.reports import results as report
+from partseg_cli.reports.results import result_json
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 BOUNDS = {
@@ -27,7 +27,7 @@ class Small(NamedTuple):
     about: dict[str, Any]
 
     def document(self, bounds: dict[str, Any] | None = None) -> dict[str, Any]:
-        return report.result_json(self.result, self.about, bounds)
+        return result_json(self.result, self.about, bounds)
 
 
 def small_result(object_name: str = "cat", about: str = "set", rule: str = "ref-v2") -> Small:

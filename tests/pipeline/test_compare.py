@@ -18,7 +18,8 @@ from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.rules import GROUPS, METRICS, field, score
 from partseg_cli.io.label_maps import palette, write_label_map
-from partseg_cli.pipeline.compare import compare, read_evaluation
+from partseg_cli.pipeline.compare import compare
+from partseg_cli.reports.results import read_result
 
 PAIRS = 6
 
@@ -85,7 +86,7 @@ def refused(a: Path, b: Path, message: str, error: type[Exception] = DataError, 
 
 def test_means_differences_and_intervals_are_those_of_the_paired_bootstrap(pair):
     document = compare(*pair, bootstrap_samples=200, seed=4).document
-    a, b = (read_evaluation(folder) for folder in pair)
+    a, b = (read_result(folder) for folder in pair)
     expected = paired(a.table, b.table, "ref-v2", "pred-all", a.is_seen, 200, 4)
     assert document["means"].keys() == set(METRICS)
     for metric, groups in document["means"].items():
@@ -107,7 +108,7 @@ def test_the_document_says_what_was_compared(pair):
 
 def test_pairs_stand_from_where_a_is_better_to_where_b_is(pair):
     rows = compare(*pair, bootstrap_samples=5).document["per_class"]
-    a, b = ({row["name"]: row["iou"] for row in read_evaluation(folder).document["per_class"]} for folder in pair)
+    a, b = ({row["name"]: row["iou"] for row in read_result(folder).document["per_class"]} for folder in pair)
     assert [row["difference"] for row in rows] == sorted((row["difference"] for row in rows), reverse=True)
     assert len(rows) == PAIRS
     for row in rows:
@@ -118,7 +119,7 @@ def test_pairs_stand_from_where_a_is_better_to_where_b_is(pair):
 
 def test_an_image_that_differs_stands_first(good, small_store, tmp_path):
     other = shutil.copytree(good, tmp_path / "b")
-    table = read_evaluation(good).table
+    table = read_result(good).table
     place = table.images.index("photo_04")
     target = torch.from_numpy(target_of(small_store.records("train")[4]))
     table.samples[place] = count(torch.full_like(target, -1), target, PAIRS)
@@ -145,7 +146,7 @@ def test_all_rules_but_ref_bug_can_be_read_from_the_same_counts(pair):
 
 def test_evaluations_by_ref_bug_are_compared_by_it(pair, small_store):
     for folder in pair:
-        write_files(folder, read_evaluation(folder).table, small_store, "ref-bug")
+        write_files(folder, read_result(folder).table, small_store, "ref-bug")
     plain = compare(*pair, bootstrap_samples=20).document
     assert plain["rule"] == "ref-bug"
     assert plain["means"]["mIoU"]["seen"]["share"] == 1
@@ -154,7 +155,7 @@ def test_evaluations_by_ref_bug_are_compared_by_it(pair, small_store):
 
 
 def test_evaluations_of_two_rules_need_a_rule(pair, small_store):
-    write_files(pair[1], read_evaluation(pair[1]).table, small_store, "full")
+    write_files(pair[1], read_result(pair[1]).table, small_store, "full")
     message = "--rule must be named for evaluations of two rules, got ref-v2 and full; choose one"
     refused(*pair, message, UsageError)
     assert compare(*pair, rule="partcatseg", bootstrap_samples=5).document["rule"] == "partcatseg"
@@ -166,7 +167,7 @@ def test_an_unknown_rule_is_refused(pair):
 
 
 def test_ref_bug_is_not_compared_with_other_targets(pair, small_store):
-    write_files(pair[1], read_evaluation(pair[1]).table, small_store, "ref-bug")
+    write_files(pair[1], read_result(pair[1]).table, small_store, "ref-bug")
     refused(
         *pair,
         f"{pair[0]} and {pair[1]}: both or none must be of rule ref-bug, which has targets of its own, got ref-v2 and "
@@ -182,7 +183,7 @@ def test_ref_bug_is_not_compared_with_other_targets(pair, small_store):
         ("protocol", "oracle-obj", "protocol, got pred-all and oracle-obj"),
         ("samples", "object", "samples, got image and object"),
         ("boundary_ratio", 0.1, "boundary ratio, got 0.02 and 0.1"),
-        ("data_hash", "def", "photos, labels and seen pairs (data_hash), got abc and def"),
+        ("data_hash", "def", "images, labels and seen pairs (data_hash), got abc and def"),
     ],
 )
 def test_what_is_not_alike_is_refused(pair, key, value, got):
@@ -199,7 +200,7 @@ def test_other_pairs_are_refused(pair):
 
 
 def test_other_images_are_refused(pair, small_store):
-    table = read_evaluation(pair[1]).table
+    table = read_result(pair[1]).table
     write_files(pair[1], ConfusionTable(PAIRS, table.images[1:], table.samples[1:]), small_store, "ref-v2")
     refused(
         *pair,
@@ -255,7 +256,7 @@ def test_counts_that_are_something_else_are_refused_without_advice_to_load_them(
 
 def test_counts_that_hold_objects_are_not_unpickled(pair):
     path = pair[1] / "counts.npz"
-    arrays = read_evaluation(pair[1]).table.to_arrays()
+    arrays = read_result(pair[1]).table.to_arrays()
     np.savez(path, **{**arrays, "images": np.array([object()])})
     with pytest.raises(DataError, match=r"got Object arrays cannot be loaded when allow_pickle=False; evaluate again$"):
         compare(*pair)
@@ -331,7 +332,7 @@ def test_without_predictions_it_says_how_to_get_them(small_store, tmp_path):
     assert done.document["pictures"] == {}
     assert done.files == ("compare.json", "compare.csv")
     assert done.note == (
-        f"no pictures: {folders[0]} and {folders[1]} must hold predictions/; run evaluate with --save-predictions"
+        f"no figures: {folders[0]} and {folders[1]} must hold predictions/; run evaluate with --save-predictions"
     )
 
 
@@ -339,7 +340,7 @@ def test_without_the_data_set_it_says_where_it_was_looked_for(pair, tmp_path, mo
     monkeypatch.setenv("PARTSEG_DATA", str(tmp_path / "data"))
     done = compare(*pair, bootstrap_samples=5, out=tmp_path / "out")
     assert done.note == (
-        f"no pictures: small: must be a folder that partseg prepare made, or the name of one in {tmp_path / 'data'}, "
+        f"no figures: small: must be a folder that partseg prepare made, or the name of one in {tmp_path / 'data'}, "
         "got nothing there; run partseg prepare first, or name it by --dataset"
     )
 
@@ -374,7 +375,7 @@ def test_a_prediction_that_is_missing_is_refused(pair, small_store, tmp_path):
 
 
 def test_another_data_set_is_refused(pair, tmp_path, small_store):
-    names = [{**row, "name": f"{row['name']}s"} for row in read_evaluation(pair[0]).document["per_class"]]
+    names = [{**row, "name": f"{row['name']}s"} for row in read_result(pair[0]).document["per_class"]]
     for folder in pair:
         edit(folder, per_class=names)
     message = f"{small_store.folder}: must have the pairs of the evaluations, got others; name it by --dataset"

@@ -5,14 +5,13 @@ import hashlib
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from page_elements import EVIL, Elements
 
-from partseg_cli.reports import dataset_page as page
-from partseg_cli.reports.dataset_page import render
-from partseg_cli.reports.figures import Sample, Word
+from partseg_cli.reports.dataset_page import dataset_page
+from partseg_cli.reports.figures import LegendEntry, SampleCard
+from partseg_cli.reports.pages import TEMPLATES
 
 PICTURE = "data:image/png;base64,AAAA"
 
@@ -37,18 +36,18 @@ def document(name: str = "set", findings: list[dict] | None = None) -> dict:
     }
 
 
-def sample(name: str = "photo", split: str = "train", **fields: object) -> Sample:
+def sample(name: str = "photo", split: str = "train", **fields: object) -> SampleCard:
     words = (
-        Word(f"{name} cat", f"{name} ear", f"{name} cat's ear", False, (255, 0, 16)),
-        Word(f"{name} cat", f"{name} head", f"{name} cat's head", True, None),
-        Word(f"{name} boat", "", f"{name} boat", True, None),
+        LegendEntry(f"{name} cat", f"{name} ear", f"{name} cat's ear", False, (255, 0, 16)),
+        LegendEntry(f"{name} cat", f"{name} head", f"{name} cat's head", True, None),
+        LegendEntry(f"{name} boat", "", f"{name} boat", True, None),
     )
-    values = {"size": (500, 375), "shown": (480, 360), "photo": PICTURE, "parts": PICTURE, "words": words, **fields}
-    return Sample(image_id=name, split=split, **values)
+    values = {"size": (500, 375), "shown": (480, 360), "image": PICTURE, "parts": PICTURE, "entries": words, **fields}
+    return SampleCard(image_id=name, split=split, **values)
 
 
 def test_the_page_is_whole_and_names_nothing_outside_itself():
-    text = render(document(), [sample("a"), sample("b")])
+    text = dataset_page(document(), [sample("a"), sample("b")])
     elements = Elements(text)
     assert elements.open == []
     assert text.startswith("<!DOCTYPE html>")
@@ -62,7 +61,7 @@ def test_the_page_is_whole_and_names_nothing_outside_itself():
 
 
 def test_the_policy_of_the_page_lets_its_own_script_run_and_no_other():
-    text = render(document(), [])
+    text = dataset_page(document(), [])
     (policy,) = [meta["content"] for meta in Elements(text).all("meta") if "http-equiv" in meta]
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -75,8 +74,8 @@ def test_every_name_is_escaped_wherever_it_stands():
     finding = {"kind": "same_mask", "what": EVIL, "count": 1, "examples": [case]}
     evil = sample(EVIL, EVIL, problem=EVIL)
     text, plain = (
-        render(document(EVIL, [finding]), [evil]),
-        render(document(findings=[finding | {"what": "w"}]), [sample()]),
+        dataset_page(document(EVIL, [finding]), [evil]),
+        dataset_page(document(findings=[finding | {"what": "w"}]), [sample()]),
     )
     elements, usual = Elements(text), Elements(plain)
     assert [tag for tag, _ in elements.found if tag != "p"] == [tag for tag, _ in usual.found if tag != "p"]
@@ -84,7 +83,7 @@ def test_every_name_is_escaped_wherever_it_stands():
     assert not [key for _, attributes in elements.found for key in attributes if key.startswith("on")]
     (title,) = re.findall("<title>(.*?)</title>", text)
     assert title == (
-        "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt; &quot;it&#x27;s&quot; &amp; &#x27;that&#x27; "
+        "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt; &#34;it&#39;s&#34; &amp; &#39;that&#39; "
         "$title ${script} &lt;!-- --&gt; é 猫"
     )
     (card,) = elements.all("article")
@@ -94,7 +93,7 @@ def test_every_name_is_escaped_wherever_it_stands():
 
 
 def test_words_carry_what_the_filters_ask_for():
-    elements = Elements(render(document(), [sample("a"), sample("b", "val")]))
+    elements = Elements(dataset_page(document(), [sample("a"), sample("b", "val")]))
     assert [card["data-split"] for card in elements.all("article")] == ["train", "val"]
     words = [word for word in elements.all("li") if "data-object" in word]
     assert words[0] == {"data-object": "a cat", "data-part": "a ear", "data-seen": "unseen"}
@@ -109,28 +108,28 @@ def test_words_carry_what_the_filters_ask_for():
 
 
 def test_words_without_a_colour_say_why():
-    text = render(document(), [sample("a")])
-    assert '<i style="background:#ff0010"></i>a cat&#x27;s ear</li>' in text
-    assert ">a cat&#x27;s head (covered)</li>" in text
+    text = dataset_page(document(), [sample("a")])
+    assert '<i style="background:#ff0010"></i>a cat&#39;s ear</li>' in text
+    assert ">a cat&#39;s head (covered)</li>" in text
     assert ">a boat (no part)</li>" in text
 
 
 def test_every_picture_has_words_for_it_and_every_control_a_name():
-    elements = Elements(render(document(), [sample("a")]))
+    elements = Elements(dataset_page(document(), [sample("a")]))
     assert [image["alt"] for image in elements.all("img")] == [
-        "photo a",
+        "image a",
         "its parts: a cat's ear, a cat's head, a boat",
     ]
     assert all(image["width"] == "480" and image["height"] == "360" for image in elements.all("img"))
     controls = elements.all("select") + [i for i in elements.all("input") if i["type"] != "hidden"]
     assert len(elements.all("label")) == len(controls)
-    assert [b.get("aria-label") for b in elements.all("button") if b["type"] == "button"] == ["photo alone"]
+    assert [b.get("aria-label") for b in elements.all("button") if b["type"] == "button"] == ["hide parts"]
     assert elements.all("html") == [{"lang": "en"}]
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in elements.all("svg"))
 
 
 def test_figures_stand_on_the_page():
-    text = render(
+    text = dataset_page(
         document(
             findings=[
                 {
@@ -145,14 +144,14 @@ def test_figures_stand_on_the_page():
     )
     assert "<tr><td>images without parts</td><td>1</td></tr>" in text
     assert "<tr><td>shared</td><td>5</td><td>12.35</td></tr>" in text
-    assert "<td>set&#x27;s ear</td><td>unseen</td><td>4</td><td>2</td><td>3</td><td>1,234,567</td>" in text
+    assert "<td>set&#39;s ear</td><td>unseen</td><td>4</td><td>2</td><td>3</td><td>1,234,567</td>" in text
     assert "<summary>12 x odd</summary><ul><li>val x: is empty</li></ul>" in text
     assert "... and 11 more" in text
     assert "<summary>train: 1 objects</summary><p>set</p>" in text
 
 
 def test_a_bar_is_as_long_as_its_share_of_the_largest():
-    elements = Elements(render(document(), []))
+    elements = Elements(dataset_page(document(), []))
     widths = [float(bar["width"]) for bar in elements.all("rect")]
     assert widths == [0.5, 200.0] * 2
     assert elements.all("svg")[0]["aria-label"] == "4 to 15 px: 3, 16 to 63 px: 1,200"
@@ -160,11 +159,11 @@ def test_a_bar_is_as_long_as_its_share_of_the_largest():
 
 
 def test_a_data_set_in_which_nothing_is_odd_is_told_so():
-    assert "Nothing suspicious was found." in render(document(), [])
+    assert "No issue found." in dataset_page(document(), [])
 
 
 def test_the_script_is_javascript():
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not there")
-    subprocess.run([node, "--check", Path(page.__file__).parent / "templates/dataset_page.js"], check=True)
+    subprocess.run([node, "--check", TEMPLATES / "dataset_page.js"], check=True)

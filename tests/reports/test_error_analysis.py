@@ -9,12 +9,13 @@ from partseg_cli.evaluation.confusion_table import ConfusionTable
 from partseg_cli.evaluation.counts import count
 from partseg_cli.evaluation.per_image import CHUNK
 from partseg_cli.reports.error_analysis import (
-    FATES,
+    OUTCOMES,
     Confusion,
-    fates,
+    confusion_breakdown,
     image_scores,
     largest_confusions,
     most_confused,
+    part_gaps,
     worst_and_best,
 )
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -118,10 +119,17 @@ def test_the_most_confused_classes_are_those_named_first():
     assert most_confused(confusions, 9) == [0, 1, 2, 5, 7]
 
 
-def test_every_labelled_pixel_has_one_fate():
+def test_every_labelled_pixel_has_one_outcome():
     small = small_result()
-    found = fates(small.table.confusion(), small.vocabulary)
-    assert len(FATES) == found.shape[1]
+    found = confusion_breakdown(small.table.confusion(), small.vocabulary)
+    assert len(OUTCOMES) == found.shape[1]
     # cat's ear, cat's head, dog's ear, cat's tail: itself, same object, same part, neither, nothing
     assert found.tolist() == [[7, 0, 1, 0, 0], [2, 1, 0, 0, 1], [2, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
     assert found.sum(1).tolist() == small.table.totals()[:-1, 1].tolist()
+
+
+def test_a_gap_is_the_mean_of_a_part_over_seen_objects_minus_that_over_unseen_ones():
+    names = ("cat", True), ("cow", True), ("dog", False), ("fox", False), ("owl", True)
+    pairs = [Pair(name, "ear", seen) for name, seen in names] + [Pair("cat", "head"), Pair("dog", "beak", False)]
+    ious = (60.0, 20.0, 10.0, 30.0, None, 50.0, 5.0)
+    assert part_gaps(ious, Vocabulary(tuple(pairs))) == [20.0] * 5 + [None, None]

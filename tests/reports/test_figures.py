@@ -12,7 +12,7 @@ from partseg_cli.data.record import Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import Store
 from partseg_cli.io.label_maps import palette
-from partseg_cli.reports.figures import GREY, STEPS, TILE, choose, classes_of, draw
+from partseg_cli.reports.figures import GREY, STEPS, TILE, choose_samples, draw_sample, image_classes
 
 LIMIT = 40_000
 
@@ -34,14 +34,14 @@ def test_the_classes_of_an_image_are_its_pairs_and_its_objects(small_data):
     cat_and_fox = small_data.records["train"][3]
     pairs = len(small_data.info.vocabulary.pairs)
     names = [*(pair.name for pair in small_data.info.vocabulary.pairs), *small_data.info.objects]
-    shown = [names[index] for index in classes_of(cat_and_fox, pairs)]
+    shown = [names[index] for index in image_classes(cat_and_fox, pairs)]
     assert shown == ["cat's ear", "cat's head", "fox's ear", "fox's tail", "cat", "fox"]
-    assert classes_of(replace(cat_and_fox, objects=(), parts=()), pairs).tolist() == []
+    assert image_classes(replace(cat_and_fox, objects=(), parts=()), pairs).tolist() == []
 
 
 def test_the_image_with_most_new_classes_is_taken_first():
-    assert choose(classes((0,), (1,), (0, 1), (2,)), 2) == [2, 3]
-    assert choose(classes((0,), (1,), (0, 1), (2,)), 1) == [2]
+    assert choose_samples(classes((0,), (1,), (0, 1), (2,)), 2) == [2, 3]
+    assert choose_samples(classes((0,), (1,), (0, 1), (2,)), 1) == [2]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -49,21 +49,21 @@ def test_every_class_appears_if_there_is_room(seed):
     rng = np.random.default_rng(seed)
     images = [rng.permutation(12)[: rng.integers(0, 4)] for _ in range(rng.integers(1, 60))]
     count = int(rng.integers(12, 30))
-    chosen = choose(images, count)
+    chosen = choose_samples(images, count)
     assert len(set(chosen)) == len(chosen) == min(count, len(images))
     assert chosen == sorted(chosen)
     assert set().union(*(images[index].tolist() for index in chosen)) == set().union(*(i.tolist() for i in images))
-    assert choose(images, count) == chosen
+    assert choose_samples(images, count) == chosen
 
 
 def test_images_beyond_those_are_chosen_evenly():
-    assert choose(classes(*[(0,)] * 101), 6) == [0, 11, 31, 51, 71, 91]
+    assert choose_samples(classes(*[(0,)] * 101), 6) == [0, 11, 31, 51, 71, 91]
 
 
 def test_of_few_images_all_are_taken_and_of_none_none():
-    assert choose(classes((0,), (), (5,)), 9) == [0, 1, 2]
-    assert choose([], 4) == []
-    assert choose(classes((0,), (1,)), 0) == []
+    assert choose_samples(classes((0,), (), (5,)), 9) == [0, 1, 2]
+    assert choose_samples([], 4) == []
+    assert choose_samples(classes((0,), (1,)), 0) == []
 
 
 # ---- pictures
@@ -75,21 +75,21 @@ def store(small_data, tmp_path) -> Store:
 
 
 def test_a_sample_names_what_its_image_shows(store):
-    sample, _ = draw(store, "train", store.records("train")[3], LIMIT)
+    sample, _ = draw_sample(store, "train", store.records("train")[3], LIMIT)
     assert (sample.image_id, sample.split, sample.size, sample.shown) == ("photo_03", "train", (35, 23), (35, 23))
-    assert [(word.name, word.object, word.part, word.is_seen) for word in sample.words] == [
+    assert [(word.name, word.object, word.part, word.is_seen) for word in sample.entries] == [
         ("cat's ear", "cat", "ear", True),
         ("cat's head", "cat", "head", True),
         ("fox's ear", "fox", "ear", False),
         ("fox's tail", "fox", "tail", False),
     ]
-    assert [list(word.colour) for word in sample.words] == palette(4).tolist()
+    assert [list(word.colour) for word in sample.entries] == palette(4).tolist()
     assert sample.problem == ""
 
 
 def test_an_object_without_a_part_is_named_without_a_colour(store):
-    sample, _ = draw(store, "val", store.records("val")[3], LIMIT)
-    boat = sample.words[-1]
+    sample, _ = draw_sample(store, "val", store.records("val")[3], LIMIT)
+    boat = sample.entries[-1]
     assert (boat.name, boat.object, boat.part, boat.is_seen, boat.colour) == ("boat", "boat", "", True, None)
 
 
@@ -97,13 +97,13 @@ def test_a_part_that_others_cover_is_named_without_a_colour(store):
     record = store.records("train")[0]
     ear, head = record.parts
     covered = replace(record, parts=(ear, replace(head, mask=ear.mask)))
-    sample, _ = draw(store, "train", covered, LIMIT)
-    assert [(word.name, word.colour is None) for word in sample.words] == [("cat's ear", True), ("cat's head", False)]
+    sample, _ = draw_sample(store, "train", covered, LIMIT)
+    assert [(word.name, word.colour is None) for word in sample.entries] == [("cat's ear", True), ("cat's head", False)]
 
 
 def test_the_layer_of_parts_is_the_flat_map_in_colours_with_lines_around(store):
     record = store.records("train")[3]
-    sample, _ = draw(store, "train", record, LIMIT)
+    sample, _ = draw_sample(store, "train", record, LIMIT)
     layer = np.asarray(opened(sample.parts, "png").convert("RGBA"))
     flat = record.pair_map()
     line = np.zeros(flat.shape, bool)
@@ -124,8 +124,8 @@ def test_the_layer_of_parts_is_the_flat_map_in_colours_with_lines_around(store):
 def test_the_photo_of_a_sample_is_the_photo(store):
     record = store.records("train")[0]
     Image.new("RGB", (record.width, record.height), (200, 120, 40)).save(store.image_path(record))
-    sample, _ = draw(store, "train", record, LIMIT)
-    got = np.asarray(opened(sample.photo, "jpeg")).astype(int)
+    sample, _ = draw_sample(store, "train", record, LIMIT)
+    got = np.asarray(opened(sample.image, "jpeg")).astype(int)
     assert got.shape == (record.height, record.width, 3)
     assert np.abs(got - (200, 120, 40)).max() < 6
 
@@ -133,12 +133,12 @@ def test_the_photo_of_a_sample_is_the_photo(store):
 def test_a_photo_that_is_gone_is_grey_and_told_so(store):
     record = store.records("train")[0]
     store.image_path(record).unlink()
-    sample, tile = draw(store, "train", record, LIMIT)
+    sample, tile = draw_sample(store, "train", record, LIMIT)
     assert (
         sample.problem
         == f"{store.image_path(record)}: must be a readable image, got No such file or directory; check the path"
     )
-    assert np.abs(np.asarray(opened(sample.photo, "jpeg")).astype(int) - GREY).max() < 3
+    assert np.abs(np.asarray(opened(sample.image, "jpeg")).astype(int) - GREY).max() < 3
     assert tile.width > record.width
 
 
@@ -152,22 +152,22 @@ def noisy(store: Store, height: int, width: int) -> Record:
 
 @pytest.mark.parametrize("limit", [40_000, 12_000])
 def test_pictures_of_a_sample_stay_below_the_limit_whatever_they_show(store, limit):
-    sample, tile = draw(store, "train", noisy(store, 700, 900), limit)
-    assert len(sample.photo) + len(sample.parts) <= limit
+    sample, tile = draw_sample(store, "train", noisy(store, 700, 900), limit)
+    assert len(sample.image) + len(sample.parts) <= limit
     assert max(sample.shown) in [edge for edge, _ in STEPS[1:]]
-    assert opened(sample.photo, "jpeg").size == opened(sample.parts, "png").size == sample.shown
+    assert opened(sample.image, "jpeg").size == opened(sample.parts, "png").size == sample.shown
     assert sample.size == (900, 700)
     assert tile.height >= round(TILE * 700 / 900)
 
 
 def test_a_long_name_is_shortened_on_a_tile_and_line_breaks_do_no_harm(store):
     record = replace(store.records("train")[0], image_id="folder/" * 40 + "a\nb.jpg")
-    _, tile = draw(store, "train", record, LIMIT)
+    _, tile = draw_sample(store, "train", record, LIMIT)
     assert tile.width < 400
 
 
 def test_the_same_image_gives_the_same_pictures(store):
     record = store.records("train")[3]
-    (first, tile), (again, twin) = (draw(store, "train", record, LIMIT) for _ in range(2))
+    (first, tile), (again, twin) = (draw_sample(store, "train", record, LIMIT) for _ in range(2))
     assert first == again
     assert tile.tobytes() == twin.tobytes()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from partseg_cli.io.label_maps import palette
-from partseg_cli.reports.overlay import PAPER, colour, contact_sheet, with_legend
+from partseg_cli.reports.overlay import PAPER, add_legend, contact_sheet, overlay_labels
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -18,7 +18,7 @@ def test_labelled_pixels_are_mixed_with_their_colour_and_regions_have_a_light_li
     labels[1:5, 2:7] = 1
     labels[3:5, 4:7] = 0
     photo, colours = noise(6, 9), palette(2)
-    got = np.asarray(colour(photo, labels, colours)).astype(float)
+    got = np.asarray(overlay_labels(photo, labels, colours)).astype(float)
     for y in range(6):
         for x in range(9):
             value = np.asarray(photo)[y, x].astype(float)
@@ -32,8 +32,8 @@ def test_labelled_pixels_are_mixed_with_their_colour_and_regions_have_a_light_li
 def test_a_photo_without_labels_stays_as_it_is():
     photo = noise(5, 8)
     before = np.asarray(photo).copy()
-    np.testing.assert_array_equal(np.asarray(colour(photo, np.full((5, 8), -1), palette(2))), before)
-    colour(photo, np.zeros((5, 8), int), palette(2))
+    np.testing.assert_array_equal(np.asarray(overlay_labels(photo, np.full((5, 8), -1), palette(2))), before)
+    overlay_labels(photo, np.zeros((5, 8), int), palette(2))
     np.testing.assert_array_equal(np.asarray(photo), before)
 
 
@@ -45,7 +45,7 @@ def test_a_photo_without_labels_stays_as_it_is():
 def test_the_legend_fits_beside_the_picture(size, count):
     photo = noise(size[1], size[0])
     entries = [(tuple(row), f"object {i}'s very long part name") for i, row in enumerate(palette(count).tolist())]
-    sheet = with_legend(photo, entries, "title of the picture")
+    sheet = add_legend(photo, entries, "title of the picture")
     assert sheet.width > photo.width
     assert sheet.height >= photo.height
     pixels = np.asarray(sheet)
@@ -63,9 +63,9 @@ def test_the_legend_fits_beside_the_picture(size, count):
 def test_the_legend_is_as_wide_as_its_longest_line():
     photo, red = noise(50, 40), (255, 0, 0)
     widths = [
-        with_legend(photo, [(red, "ear")]).width,
-        with_legend(photo, [(red, "ear"), (red, "a much longer word than that")]).width,
-        with_legend(photo, [(red, "ear")], title="an even longer title " * 3).width,
+        add_legend(photo, [(red, "ear")]).width,
+        add_legend(photo, [(red, "ear"), (red, "a much longer word than that")]).width,
+        add_legend(photo, [(red, "ear")], title="an even longer title " * 3).width,
     ]
     assert widths == sorted(set(widths))
 

@@ -37,7 +37,7 @@ def losses(settings: list[str], out: Path, cache: str) -> list[dict[str, float]]
 def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_photo(settings, tmp_path, monkeypatch):
     plain = losses(settings, tmp_path / "a", "none")
     seen, tower = [], Clip.image_tokens
-    monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", lambda *args, **kwargs: None)
+    monkeypatch.setattr("partseg_cli.pipeline.train.write_training_page", lambda *args, **kwargs: None)
 
     def counted(self: Clip, images: torch.Tensor) -> list[torch.Tensor]:
         seen.append(len(images))

@@ -86,7 +86,7 @@ def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkey
     def count(folder: Path, **_: object) -> None:
         drawn.append(len((folder / "metrics.jsonl").read_text().splitlines()))
 
-    monkeypatch.setattr("partseg_cli.pipeline.train.write_run_page", count)
+    monkeypatch.setattr("partseg_cli.pipeline.train.write_training_page", count)
     recipe = load_recipe("tiny", [*tiny(trained.data), "model.image_size=32", "train.eval_interval=1"])
     train(recipe, TrainOptions(out=tmp_path / "run", device="cpu"))
     assert drawn == [1, 2]

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from partseg_cli.reports.curves.history import Series, read_curves, smooth, smoothed, window
+from partseg_cli.reports.curves import Series, read_curves, running_mean, window
 
 
 def line(step: int, total: float, **terms: float) -> str:
@@ -62,7 +62,7 @@ def test_a_folder_without_a_step_gives_empty_curves(tmp_path, lines):
 
 def test_one_step_is_a_curve_of_one_point_and_its_own_mean(tmp_path):
     curves = write(tmp_path, line(1, 5))
-    assert smoothed(curves.terms["total"]).values.tolist() == [5]
+    assert curves.terms["total"].smoothed().values.tolist() == [5]
     assert (curves.pace, curves.elapsed) == (None, 3)
 
 
@@ -93,20 +93,20 @@ def test_an_evaluation_that_was_done_again_counts_once(tmp_path):
 
 def test_a_running_mean_stays_between_the_values_and_forgets_the_first_ones_soon():
     values = np.array([1000.0] + [1.0] * 60)
-    mean = smooth(values, 50)
+    mean = running_mean(values, 50)
     assert mean[0] == 1000
     assert np.all(np.diff(mean) < 0)
     assert 1 <= mean[20] < 1.2
-    level = smooth(np.full(30, 7.0), 5)
+    level = running_mean(np.full(30, 7.0), 5)
     np.testing.assert_allclose(level, 7)
 
 
 def test_a_running_mean_falls_to_1_over_e_within_its_window():
     steps = 40
     values = np.concatenate([np.ones(2000), np.zeros(steps)])
-    assert smooth(values, steps)[-1] == pytest.approx(math.exp(-1))
+    assert running_mean(values, steps)[-1] == pytest.approx(math.exp(-1))
 
 
 def test_the_window_grows_with_the_run():
     assert [window(count) for count in (1, 100, 250, 1000, 100_000)] == [5, 5, 5, 20, 500]
-    assert len(smoothed(Series(np.arange(0), np.zeros(0)))) == 0
+    assert len(Series(np.arange(0), np.zeros(0)).smoothed()) == 0
