@@ -110,7 +110,7 @@ def test_names_that_look_like_html_are_harmless(small_data, tmp_path):
     text = (done.folder / "index.html").read_text(encoding="utf-8")
     assert text.count("</script") == 1
     assert "<b onclick" not in text
-    assert "&lt;/script&gt;&lt;b onclick=&#x27;x&#x27;&gt;&quot;cat&quot;" in text
+    assert "&lt;/script&gt;&lt;b onclick=&#39;x&#39;&gt;&#34;cat&#34;" in text
 
 
 def test_the_page_stays_small(small_data, tmp_path):
