@@ -142,7 +142,7 @@ def test_tables_go_to_stdout_and_what_is_odd_to_stderr(small_data, tmp_path, par
         assert title in done.out
     assert "█" in done.out
     assert done.err.splitlines()[-2:] == [
-        "worth a look: 1 x photo that is not there now, such as val photo_09: No such file or directory",
+        "worth a look: 1 x missing image, such as val photo_09: No such file or directory",
         f"{tmp_path / 'out'}: index.html, contact_sheet.png, figures.json",
     ]
 

@@ -1,4 +1,4 @@
-"""What a source gave, against what its manifest expects: expected, found, difference, why."""
+"""Conversion report: counts of a source compared with those of its manifest, with the cause of each difference."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class CountCheck:
     """One count.
 
     Attributes:
-        what: is counted.
-        expected: in a whole copy; None where no number is known.
-        found: in this source.
-        why: they differ, as far as can be told.
+        what: Counted quantity.
+        expected: Count in a complete copy; None if unknown.
+        found: Count in this source.
+        why: Cause of a difference, as far as it is known.
     """
 
     what: str
@@ -31,19 +31,19 @@ class CountCheck:
 
     @property
     def difference(self) -> int | None:
-        """What was found more than expected."""
+        """Found minus expected; None if nothing is expected."""
         return None if self.expected is None else self.found - self.expected
 
 
 @dataclass
 class ConversionStats:
-    """Counts what goes into a store.
+    """Counts of a conversion.
 
     Attributes:
-        images: of each split.
-        turned: images read upright, as their EXIF data ask, because only so their masks fit.
-        pairs: indices of pairs with a part.
-        skipped: what does not go in.
+        images: Number of images by split.
+        turned: Images rotated by EXIF orientation to match their masks.
+        pairs: Indices of pairs with a part.
+        skipped: Records left out of the store.
     """
 
     images: Counter[str]
@@ -62,39 +62,35 @@ class ConversionStats:
 
 
 def audit(
-    tally: ConversionStats, conversion: Conversion, vocabulary: Vocabulary, manifest: Manifest | None
+    stats: ConversionStats, conversion: Conversion, vocabulary: Vocabulary, manifest: Manifest | None
 ) -> list[CountCheck]:
-    """Compare images, objects and pairs with the manifest, if there is one.
+    """Compare images, objects and pairs with the manifest, if any.
 
     Args:
-        tally: what went into the store.
-        conversion: that it came from.
-        vocabulary: of the store.
-        manifest: of a published data set.
+        stats: Counts of the conversion.
+        conversion: Conversion that produced the store.
+        vocabulary: Vocabulary of the store.
+        manifest: Manifest of a published dataset; None for other data.
     """
     found, annotated = conversion.found, conversion.expected_total or (manifest.annotated if manifest else None)
     expected = manifest.expected if manifest else {}
     missing = "" if annotated is None or found >= annotated else f"the source holds {found:,} of {annotated:,}"
-    defects = sum(item.is_defect for item in tally.skipped)
+    defects = sum(item.is_defect for item in stats.skipped)
     broken = f"{defects:,} broken, see below" if defects else ""
-    count = found - tally.images.total() if annotated == sum(expected.values()) else 0
+    count = found - stats.images.total() if annotated == sum(expected.values()) else 0
     left_out = f"{count:,} of the annotated images left out, see below" if count else ""
     lines = [CountCheck("annotated images", annotated, found, missing)]
-    for split, count in tally.images.items():
-        line = CountCheck(f"converted, {split}", expected.get(split), count)
+    for split, count in stats.images.items():
         why = "; ".join(text for text in (missing, left_out or broken) if text) or "not known: please report it"
-        lines.append(CountCheck(line.what, line.expected, count, why if line.difference else ""))
-    return [*lines, *_classes(tally, vocabulary, missing)]
-
-
-def _classes(tally: ConversionStats, vocabulary: Vocabulary, missing: str) -> list[CountCheck]:
-    """Count the objects with parts and the pairs that some image shows."""
-    shown = {vocabulary.pairs[index].object for index in tally.pairs}
+        has_difference = split in expected and count != expected[split]
+        lines.append(CountCheck(f"converted, {split}", expected.get(split), count, why if has_difference else ""))
+    shown = {vocabulary.pairs[index].object for index in stats.pairs}
     objects = [name for name in vocabulary.objects if name not in shown]
-    pairs = [pair.name for index, pair in enumerate(vocabulary.pairs) if index not in tally.pairs]
+    pairs = [pair.name for index, pair in enumerate(vocabulary.pairs) if index not in stats.pairs]
     return [
+        *lines,
         CountCheck("objects with parts", len(vocabulary.objects), len(shown), _absent(objects, missing)),
-        CountCheck("pairs", len(vocabulary.pairs), len(tally.pairs), _absent(pairs, missing)),
+        CountCheck("pairs", len(vocabulary.pairs), len(stats.pairs), _absent(pairs, missing)),
     ]
 
 
@@ -105,5 +101,5 @@ def _absent(names: list[str], missing: str) -> str:
 
 
 def to_json(lines: Iterable[CountCheck]) -> list[dict[str, Any]]:
-    """Give plain records."""
+    """Return the counts as plain records."""
     return [{**vars(line), "difference": line.difference} for line in lines]

@@ -1,4 +1,4 @@
-"""Figures of a store, added up image by image: counts by class and split, sizes of parts, how much they overlap."""
+"""Statistics of a store, accumulated image by image: counts by class and split, sizes and overlaps of parts."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from partseg_cli.data.quality.overlap import overlap
 from partseg_cli.data.record import Record
+from partseg_cli.data.rle import Mask, run_lengths
 from partseg_cli.data.store import DatasetInfo
 
 COUNTED = ("images", "instances", "parts", "pixels")
 MEDIUM, LARGE = 32**2, 96**2
 """Areas in pixels at which COCO's evaluation calls an object medium and large."""
 PIXELS = tuple(4**power for power in range(14))
-"""Lower ends of bins; no photo is larger than the end of the last one."""
+"""Lower bounds of bins; no image is larger than the upper bound of the last one."""
 PERCENTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-"""Lower ends of bins; the last one ends at 100."""
+"""Lower bounds of bins; the last one ends at 100."""
 
 OVERLAPS = {
     "object_part_pixels": ("object pixels in a part of that object", None),
     "shared_pixels": ("of these, in two or more parts of that object", "object_part_pixels"),
     "outside_pixels": ("of these, outside the object's own mask", "object_part_pixels"),
-    "photo_part_pixels": ("photo pixels in a part", None),
+    "photo_part_pixels": ("image pixels in a part", None),
     "photo_shared_pixels": ("of these, in two or more parts of any objects", "photo_part_pixels"),
-    "objects_shared_pixels": ("photo pixels in two or more object masks", None),
+    "objects_shared_pixels": ("image pixels in two or more object masks", None),
     "parts_across_objects": ("pixels that two parts of different objects share, pair by pair", None),
 }
-"""A sum of `overlap.overlap` -> what it is, and the sum that it is a share of."""
+"""Sum of `overlap` -> description, and the sum of which it is a fraction."""
 TOTALS = (
     *("images", "images_without_parts", "images_of_unseen_objects", "images_not_exhaustive"),
     *("instances", "instances_synthetic", "parts", "parts_small", "parts_medium", "parts_large"),
@@ -41,14 +41,14 @@ TOTALS = (
 
 
 class SplitFigures:
-    """The sums over the images of one split.
+    """Sums over the images of one split.
 
     Attributes:
-        pairs: images, instances, part masks and pixels of the part masks, for each pair.
-        objects: images, instances, part masks and pixels of the object masks, for each object name.
-        totals: sums over all classes, by the names `TOTALS`.
-        pixels: number of parts in each of the bins `PIXELS`.
-        percents: number of parts in each of the bins `PERCENTS`, by their share of the photo.
+        pairs: Images, instances, part masks and pixels of the part masks, by pair.
+        objects: Images, instances, part masks and pixels of the object masks, by object.
+        totals: Sums over all classes, by the names in `TOTALS`.
+        pixels: Number of parts in each bin of `PIXELS`.
+        percents: Number of parts in each bin of `PERCENTS`, by their share of the image.
     """
 
     def __init__(self, pairs: int, objects: int) -> None:
@@ -95,7 +95,7 @@ class SplitFigures:
             self.objects[index] += (1, 0, 0, 0)
 
     def _count_sizes(self, record: Record) -> None:
-        """Sort the parts that have pixels by size."""
+        """Count the non-empty parts by size."""
         areas = np.array([part.mask.area for part in record.parts if part.mask.area], np.int64)
         percents = 100 * areas / (record.width * record.height)
         for bins, ends, values in ((self.pixels, PIXELS, areas), (self.percents, PERCENTS, percents)):
@@ -105,7 +105,7 @@ class SplitFigures:
 
 
 class Statistics:
-    """The figures of a store; keeps sums alone, however many images it is given."""
+    """Statistics of a store, kept as sums."""
 
     def __init__(self, info: DatasetInfo, splits: Sequence[str]) -> None:
         self.objects, self.vocabulary = info.objects, info.vocabulary
@@ -118,13 +118,16 @@ class Statistics:
         self.splits[split].add(record, self.unseen)
 
     def document(self) -> dict[str, Any]:
-        """Give all figures as plain values."""
+        """Return all statistics as plain values."""
         return {
             "splits": {split: dict(figures.totals) for split, figures in self.splits.items()},
             "objects": self._object_rows(),
             "pairs": self._pair_rows(),
             "absent": {split: self._absent(figures) for split, figures in self.splits.items()},
-            "unseen_objects": {split: self._unseen(figures) for split, figures in self.splits.items()},
+            "unseen_objects": {
+                split: {self.objects[index]: int(figures.objects[index, 0]) for index in sorted(self.unseen)}
+                for split, figures in self.splits.items()
+            },
             "sizes": self._sizes(),
             "overlap": self._overlap(),
         }
@@ -154,15 +157,11 @@ class Statistics:
         ]
 
     def _absent(self, figures: SplitFigures) -> dict[str, list[str]]:
-        """Name the objects without an instance, and the pairs without a part mask."""
+        """Return the objects without an instance and the pairs without a part mask."""
         return {
             "objects": [name for name, row in zip(self.objects, figures.objects, strict=True) if not row[1]],
             "pairs": [pair.name for pair, row in zip(self.vocabulary.pairs, figures.pairs, strict=True) if not row[2]],
         }
-
-    def _unseen(self, figures: SplitFigures) -> dict[str, int]:
-        """Count the images with each unseen object."""
-        return {self.objects[index]: int(figures.objects[index, 0]) for index in sorted(self.unseen)}
 
     def _sizes(self) -> dict[str, Any]:
         totals = self._totals()
@@ -186,13 +185,17 @@ class Statistics:
         }
 
     def _overlap(self) -> dict[str, Any]:
-        """Give the sums of `overlap.overlap`, with words, and percents of those that are a share."""
+        """Return the sums of `overlap` with descriptions and, for fractions, percentages."""
         totals = self._totals()
         return {
             name: {
                 "what": what,
                 "pixels": totals[name],
-                **({"percent": _percent(totals[name], totals[whole])} if whole else {}),
+                **(
+                    {"percent": round(100 * totals[name] / totals[whole], 4) if totals[whole] else None}
+                    if whole
+                    else {}
+                ),
             }
             for name, (what, whole) in OVERLAPS.items()
         }
@@ -209,7 +212,7 @@ def _counts(row: Int[np.ndarray, "4"]) -> dict[str, int]:
 
 
 def _bins(bins: Sequence[tuple[float, float, str]], counts: Int[np.ndarray, "bins"]) -> list[dict[str, Any]]:
-    """Give the bins from the first to the last that holds a part."""
+    """Return the bins from the first to the last non-empty one."""
     filled = np.flatnonzero(counts)
     first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 0)
     return [
@@ -218,6 +221,64 @@ def _bins(bins: Sequence[tuple[float, float, str]], counts: Int[np.ndarray, "bin
     ]
 
 
-def _percent(part: int, whole: int) -> float | None:
-    """Give a share rounded to 4 digits, None of nothing."""
-    return round(100 * part / whole, 4) if whole else None
+def overlap(record: Record) -> Counter[str]:
+    """Count the overlapping pixels of an image, by runs: the cost depends on the number of runs, not on the size.
+
+    A pixel in two objects counts once for each of them in the first three sums.
+
+    Returns:
+        object_part_pixels: Pixels in a part, by object.
+        shared_pixels: Of these, pixels in two or more parts of the object.
+        outside_pixels: Of these, pixels outside the mask of the object.
+        photo_part_pixels: Pixels of the image in a part.
+        photo_shared_pixels: Of these, pixels in two or more parts of any objects.
+        objects_shared_pixels: Pixels of the image in two or more object masks.
+        parts_across_objects: Pixels shared by two parts of different objects, summed over pairs of parts.
+    """
+    ends = [_ends(part.mask) for part in record.parts]
+    found = Counter(object_part_pixels=0, shared_pixels=0, outside_pixels=0, parts_across_objects=0)
+    for instance in record.objects:
+        own = [runs for runs, part in zip(ends, record.parts, strict=True) if part.object == instance.id]
+        lengths, (parts, inside) = depths(own, [_ends(instance.mask)])
+        found["object_part_pixels"] += _pixels(lengths, parts >= 1)
+        found["shared_pixels"] += _pixels(lengths, parts >= 2)
+        found["outside_pixels"] += _pixels(lengths, (parts >= 1) & (inside == 0))
+        found["parts_across_objects"] -= _pixels(lengths, parts * (parts - 1) // 2)
+    lengths, (parts, instances) = depths(ends, [_ends(instance.mask) for instance in record.objects])
+    found["photo_part_pixels"] = _pixels(lengths, parts >= 1)
+    found["photo_shared_pixels"] = _pixels(lengths, parts >= 2)
+    found["objects_shared_pixels"] = _pixels(lengths, instances >= 2)
+    found["parts_across_objects"] += _pixels(lengths, parts * (parts - 1) // 2)
+    return found
+
+
+def depths(
+    *layers: Sequence[Int[np.ndarray, "..."]],
+) -> tuple[Int[np.ndarray, "S"], Int[np.ndarray, "L S"]]:
+    """Split an image into runs of pixels covered by the same masks.
+
+    Args:
+        layers: L lists of masks, each as the alternating start and end positions of its runs.
+
+    Returns:
+        Lengths of the S runs between the first and last position, and the number of masks per layer over them.
+    """
+    masks = [ends for layer in layers for ends in layer]
+    positions = np.concatenate([*masks, np.zeros(0, np.int64)])
+    steps = np.zeros((len(layers), len(positions)), np.int64)
+    start = 0
+    for row, layer in enumerate(layers):
+        for ends in layer:
+            steps[row, start : start + len(ends)] = np.tile([1, -1], len(ends) // 2)
+            start += len(ends)
+    order = np.argsort(positions, kind="stable")
+    return np.diff(positions[order]), np.cumsum(steps[:, order], axis=1)[:, :-1]
+
+
+def _ends(mask: Mask) -> Int[np.ndarray, "ends"]:
+    """Return the alternating start and end positions of a mask's runs."""
+    return np.cumsum(run_lengths(mask.rle))
+
+
+def _pixels(lengths: Int[np.ndarray, "S"], weights: np.ndarray) -> int:
+    return int((lengths * weights).sum())

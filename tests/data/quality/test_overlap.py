@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from partseg_cli.data.quality.overlap import depths, overlap
+from partseg_cli.data.quality.statistics import depths, overlap
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 

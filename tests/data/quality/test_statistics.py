@@ -11,8 +11,7 @@ import pytest
 from partseg_cli.data.converters import pascal_part
 from partseg_cli.data.converters.conversion import Converted
 from partseg_cli.data.manifest import load_manifest
-from partseg_cli.data.quality.overlap import overlap
-from partseg_cli.data.quality.statistics import LARGE, MEDIUM, PERCENTS, PIXELS, TOTALS, Statistics
+from partseg_cli.data.quality.statistics import LARGE, MEDIUM, PERCENTS, PIXELS, TOTALS, Statistics, overlap
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo
