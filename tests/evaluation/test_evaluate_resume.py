@@ -1,14 +1,17 @@
 """An evaluation that is killed, however suddenly, goes on where it was, and writes the same bytes."""
 
+import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_line import tiny
+from forked import start_command
 
 from partseg_cli.errors import PartsegError
+from partseg_cli.evaluation import evaluator
 from partseg_cli.io.journal import Journal
 
 PHOTOS = 7
@@ -16,23 +19,34 @@ BATCH = 2
 DONE = 3
 """Photos that a run has counted when it is killed: of the second group one is missing."""
 
-KILLED = f"""
-import os, signal, sys
-from partseg_cli.io.journal import Journal
 
-add = Journal.add
-def add_or_die(self, number, value):
-    add(self, number, value)
-    if number == {DONE - 1}:
-        self._file.write(b'[3, ["scene')  # as if the kill had come in the middle of a line
-        self._file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-Journal.add = add_or_die
+def die_in_the_middle() -> None:
+    """Let the process that counts a photo in the middle kill itself."""
+    add = Journal.add
 
-if __name__ == "__main__":
-    from partseg_cli.cli.app import main
-    main()
-"""
+    def add_or_die(self: Journal, number: int, value: object) -> None:
+        add(self, number, value)
+        if number == DONE - 1:
+            self._file.write(b'[3, ["scene')  # as if the kill had come in the middle of a line
+            self._file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal.add = add_or_die
+
+
+def die_in_the_middle_of_a_share() -> None:
+    """Do so in the processes that this one starts, too."""
+    launch = evaluator.launch
+
+    def launch_those_that_die(function: Callable, *arguments: object, **named: object) -> object:
+        return launch(partial(share_or_die, function), *arguments, **named)
+
+    evaluator.launch = launch_those_that_die
+
+
+def share_or_die(function: Callable, *arguments: object) -> object:
+    die_in_the_middle()
+    return function(*arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -62,15 +76,6 @@ def words(trained, out: Path, *more: object) -> list[str]:
     ]
 
 
-def kill_in_the_middle(trained, tmp_path: Path, *more: object) -> tuple[int, str]:
-    """Run a command in which the process that counts a photo in the middle kills itself."""
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    command = [sys.executable, script, *words(trained, tmp_path / "out", *more)]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    return ended.returncode, ended.stderr
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -90,7 +95,8 @@ def read_photos(monkeypatch) -> list[int]:
 
 
 def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, trained, tmp_path, read_photos):
-    assert kill_in_the_middle(trained, tmp_path)[0] == -signal.SIGKILL
+    killed = start_command(words(trained, tmp_path / "out"), tmp_path, change=die_in_the_middle)
+    assert killed.end()[0] == -signal.SIGKILL
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jsonl"]
     ended = partseg(*words(trained, tmp_path / "out"))
     assert ended.code == 0, ended.err
@@ -102,9 +108,10 @@ def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, t
 
 
 def test_when_a_process_of_several_is_killed_all_end_and_any_number_goes_on(partseg, trained, tmp_path):
-    code, err = kill_in_the_middle(trained, tmp_path, "--gpus", 2)
-    assert (code, err) == (
+    several = words(trained, tmp_path / "out", "--gpus", 2)
+    assert start_command(several, tmp_path, change=die_in_the_middle_of_a_share).end() == (
         1,
+        "",
         "error: a process of 2 must live to the end, got one that ended with -9, as when memory runs out; "
         "run again with fewer --gpus: what is counted is kept\n",
     )

@@ -1,14 +1,12 @@
 """Groups, shards and processes: however the photos are spread, the counts are the same to the bit."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command_line import tiny
+from forked import start_command
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.record import RecordKey
@@ -129,23 +127,21 @@ def test_label_maps_are_counted_by_several_processes_too(partseg, trained, tmp_p
 
 def test_processes_of_torchrun_give_the_same_bytes_and_only_the_first_tells(trained, tmp_path):
     expected = contents(alone(trained, tmp_path / "alone"))
-    words = map(str, (*tiny(trained.data), *WORDS, "--checkpoint", trained.run, "--out", tmp_path / "many", "--json"))
-    command = [sys.executable, "-m", "partseg_cli", "evaluate", "tiny", *words]
+    words = ("evaluate", "tiny", *tiny(trained.data), *WORDS, "--checkpoint", trained.run, "--json")
     meeting = torch.distributed.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     common = {
-        **os.environ,
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(meeting.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     started = [
-        subprocess.Popen(command, env={**common, "RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        start_command((*words, "--out", tmp_path / "many"), tmp_path, environment={**common, "RANK": rank})
         for rank in "01"
     ]
-    (first, oracle_object), (other, silent) = (process.communicate() for process in started)
-    assert [process.returncode for process in started] == [0, 0], silent
-    assert (other, silent) == (b"", b"")
-    assert b"results.json" in oracle_object
+    (first, progress), (other, silent) = (command.end()[1:] for command in started)
+    assert [command.process.exitcode for command in started] == [0, 0], silent
+    assert (other, silent) == ("", "")
+    assert "results.json" in progress
     assert contents(tmp_path / "many") == expected
-    assert first == expected["results.json"]
+    assert first.encode() == expected["results.json"]

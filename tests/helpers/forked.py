@@ -1,26 +1,70 @@
-"""Training in processes of its own that start in no time: forked from a server that has the libraries in memory."""
+"""Commands and training in processes of their own that start in no time: forked from the server of the package."""
 
-import multiprocessing
 import os
 import socket
-from multiprocessing.context import ForkServerProcess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 from partseg_cli.config.recipe import load_recipe
+from partseg_cli.runtime.pool import process_context
 from partseg_cli.training.engine import TrainOptions
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["partseg_cli.pipeline.train"])
+
+class Started(NamedTuple):
+    """A command that runs, and the files that take its output."""
+
+    process: BaseProcess
+    out: Path
+    err: Path
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end; give the exit code and what it printed."""
+        self.process.join()
+        return self.process.exitcode, self.out.read_text(), self.err.read_text()
 
 
-def start(overrides: list[str], out: Path, *, rank: int = 0, processes: int = 1, port: int = 0) -> ForkServerProcess:
+def start_command(
+    words: Sequence[object],
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    change: Callable[[], None] | None = None,
+) -> Started:
+    """Run the command line; `change`, a function of a module, alters the package first."""
+    number = len(list(folder.glob("out-*")))
+    out, err = (folder / f"{name}-{number}" for name in ("out", "err"))
+    out.touch()
+    arguments = ([*map(str, words)], out, err, {**os.environ, **(environment or {})}, change)
+    process = process_context().Process(target=_command, args=arguments)
+    process.start()
+    return Started(process, out, err)
+
+
+def _command(
+    words: list[str], out: Path, err: Path, environment: dict[str, str], change: Callable[[], None] | None
+) -> None:
+    from partseg_cli.cli import app
+
+    os.environ |= environment
+    for path, number in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if change:
+        change()
+    sys.argv = ["partseg", *words]
+    app.main()
+
+
+def start(overrides: list[str], out: Path, *, rank: int = 0, processes: int = 1, port: int = 0) -> BaseProcess:
     """Begin, or go on with, a run of the recipe `tiny`, in one process of several."""
-    process = CONTEXT.Process(target=_train, args=(overrides, out, rank, processes, port))
+    process = process_context().Process(target=_train, args=(overrides, out, rank, processes, port))
     process.start()
     return process
 
 
-def start_team(overrides: list[str], out: Path, processes: int) -> list[ForkServerProcess]:
+def start_team(overrides: list[str], out: Path, processes: int) -> list[BaseProcess]:
     """Begin a run in several processes, as torchrun would."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
