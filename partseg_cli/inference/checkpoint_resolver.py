@@ -10,12 +10,9 @@ from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, UsageError
 from partseg_cli.io.paths import cache_dir, packaged_weights, weights_folders
 from partseg_cli.models.checkpoints.checkpoint import read_header
-from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_local, find_or_download
-from partseg_cli.models.checkpoints.layouts import LAYOUTS
 from partseg_cli.runtime.devices import memory_watch
 
-HUB = HUB_WEIGHTS["rd64-refined"]
-CLIPSEG = HUB.folder
+CLIPSEG = "clipseg-rd64-refined"
 DATASET = "pascal-part-116"
 """Dataset whose vocabulary imported weights get by default."""
 BUNDLED = "nano"
@@ -82,6 +79,8 @@ def _named_checkpoint(name: str, log: Callable[[str], None]) -> Path:
 
 
 def _only_checkpoint(log: Callable[[str], None]) -> Path | None:
+    from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_local
+
     for home in weights_folders():
         found = _checkpoints(home)
         if len(found) > 1:
@@ -91,19 +90,22 @@ def _only_checkpoint(log: Callable[[str], None]) -> Path | None:
             )
         if found:
             return found[0] if found[0] != _clipseg_copy() else _import_clipseg(log)
-    return _import_clipseg(log) if find_local(HUB) else None
+    return _import_clipseg(log) if find_local(HUB_WEIGHTS["rd64-refined"]) else None
 
 
 def _import_clipseg(log: Callable[[str], None]) -> Path:
     """Return CLIPSeg's weights as a checkpoint in the user's cache, imported again if the published file is newer."""
-    # Imported here because all other predictions do without the importer.
+    # Most predictions do without the hub and the importer.
+    from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_local, find_or_download
     from partseg_cli.models.checkpoints.importer import find_file, import_weights
+    from partseg_cli.models.checkpoints.layouts import LAYOUTS
 
-    copy, source = _clipseg_copy(), find_local(HUB)
+    weights = HUB_WEIGHTS["rd64-refined"]
+    copy, source = _clipseg_copy(), find_local(weights)
     if _is_checkpoint(copy) and (source is None or source.stat().st_mtime < copy.stat().st_mtime):
         return copy
     copy.unlink(missing_ok=True)
-    source = source or find_or_download(HUB, f"--model {CLIPSEG}")
+    source = source or find_or_download(weights, f"--model {CLIPSEG}")
     log(f"{source}: copied to {copy}, {LAYOUTS[CLIPSEG].licence}")
     with memory_watch("import on a machine with more memory"):
         vocabulary = load_manifest(DATASET).vocabulary

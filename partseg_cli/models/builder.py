@@ -22,7 +22,6 @@ from partseg_cli.models.checkpoints.checkpoint import (
 )
 from partseg_cli.models.clipseg.model import CLIPSeg
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
-from partseg_cli.models.init_weights import init_weights
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.structures import Labels, Logits
@@ -68,6 +67,8 @@ def init_model(*, init: str, backbone: str, **settings: Any) -> CLIPSeg:  # noqa
         CheckpointError: The start weights are not on this machine, or do not fit the backbone.
         RecipeError: As `build_model`.
     """
+    from partseg_cli.models.init_weights import init_weights  # needs the readers of published files
+
     model = build_model(backbone=backbone, **settings)
     init_weights(model, init, backbone)
     return model

@@ -102,11 +102,15 @@ def open_predictor(
         log(f"no other weights on this machine: the bundled model {BUNDLED} is used")
         path = packaged_weights(BUNDLED)
     segmenter, header = load_segmenter(path, compute)
-    others = (load_manifest(name).vocabulary for name in manifest_names())
     competing = context if context in {"auto", "none"} else _read_pairs(context)
-    query = resolve_query(terms, header.vocabulary, others, competing)
+    query = resolve_query(terms, header.vocabulary, _packaged_vocabularies(), competing)
     segmenter.check_words(query.vocabulary)
     return Predictor(segmenter, query, checkpoint_file(path), header)
+
+
+def _packaged_vocabularies() -> Iterator[Vocabulary]:
+    for name in manifest_names():
+        yield load_manifest(name).vocabulary
 
 
 def _read_pairs(file: str) -> Vocabulary:

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from partseg_cli.models.backbones import Backbone
-from partseg_cli.models.clipseg.decoder import FiLM, Head
-from partseg_cli.models.clipseg.model import CLIPSeg, DecoderFeatures, LayerFeatures, check_choice
+from partseg_cli.models.clipseg.model import CLIPSeg, DecoderFeatures, FiLM, Head, LayerFeatures, check_choice
 from partseg_cli.models.layers.chunked import map_chunks
 from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary

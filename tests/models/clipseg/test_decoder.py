@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from partseg_cli.models.clipseg.decoder import Head
+from partseg_cli.models.clipseg.model import Head
 
 GRID = (3, 5)
 

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from partseg_cli.models.backbones import BACKBONES
-from partseg_cli.models.clipseg.decoder import Decoder
-from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.models.clipseg.model import CLIPSeg, Decoder
 from partseg_cli.models.layers.chunked import default_chunk, map_chunks
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.structures import Logits

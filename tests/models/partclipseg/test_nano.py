@@ -15,8 +15,7 @@ from partseg_cli.models.builder import init_model
 from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clip.model import Clip, check_words, prompt_ids
-from partseg_cli.models.clipseg.decoder import Decoder
-from partseg_cli.models.clipseg.model import CLIPSeg
+from partseg_cli.models.clipseg.model import CLIPSeg, Decoder
 from partseg_cli.models.init_weights import PRIOR_LOGIT, copy_first_stage, init_from_checkpoint, init_second_stage
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.vocabulary import Pair, Vocabulary

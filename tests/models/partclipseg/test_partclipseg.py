@@ -12,7 +12,7 @@ from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import init_model
 from partseg_cli.models.checkpoints.checkpoint import load_checked
 from partseg_cli.models.clip.model import Clip, prompt_ids
-from partseg_cli.models.clipseg.decoder import DecoderLayer
+from partseg_cli.models.clipseg.model import DecoderLayer
 from partseg_cli.models.losses.attention import attend
 from partseg_cli.models.partclipseg.model import PartCLIPSeg
 from partseg_cli.vocabulary import Pair, Vocabulary
