@@ -1,8 +1,8 @@
-"""Logits -> label maps under a protocol; `evaluate` and `predict` share it.
+"""Protocols: from logits to label maps, for `evaluate` and `predict`.
 
-Scores are float32 sigmoids of logits enlarged to the photo's size (bilinear, align_corners False), as in the published
-code: where several saturate at 1 the first one wins, so comparing logits instead would move labels. Few planes are
-enlarged at a time, so memory does not grow with the vocabulary and they stay in the processor's cache.
+Scores are float32 sigmoids of logits upsampled to the image's size (bilinear, align_corners False), as in the published
+code: where several saturate at 1 the first one wins, so that comparing logits would change labels. Few planes are
+upsampled at a time, so that memory does not grow with the vocabulary and they stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from partseg_cli.structures import Logits
 from partseg_cli.vocabulary import Vocabulary
 
 SCORES_AT_ONCE = 2**20
-"""Planes are enlarged together up to so many scores, 4 MB: a processor's cache holds them. Of a small map that is the
-whole stack, as it must be: up to 128 pixels of height plus width PyTorch rounds a stack otherwise than one plane."""
+"""Most scores that are upsampled together: 4 MB, which a processor's cache holds. For a small map that is the whole
+stack, as it must be: up to 128 pixels of height plus width PyTorch rounds a stack differently from one plane."""
 
 
 class LabelMap(NamedTuple):
-    """The winner at each pixel.
+    """Label map with scores.
 
     Attributes:
-        labels: index of the winning channel, -1 = none.
-        scores: of the winner, in [0, 1]; 0 where there is none.
+        labels: Index of the best channel at each pixel, -1 = none.
+        scores: Score of that channel in [0, 1]; 0 where there is none.
     """
 
     labels: Int[Tensor, "H W"]
@@ -36,11 +36,11 @@ class LabelMap(NamedTuple):
 
 
 class PredAll(NamedTuple):
-    """What Pred-All decides at each pixel.
+    """Label maps of Pred-All.
 
     Attributes:
-        pairs: object-specific part, -1 = background.
-        objects: object of the gate, -1 = background; None where the model has no gate.
+        pairs: Object-specific parts, -1 = background.
+        objects: Objects of the gate, -1 = background; None if the model has no gate.
     """
 
     pairs: LabelMap
@@ -48,46 +48,68 @@ class PredAll(NamedTuple):
 
 
 def pred_all(logits: Logits, vocabulary: Vocabulary, size: tuple[int, int]) -> PredAll:
-    """Decide with no help: first the object, a hard gate, then the best of its parts.
+    """Predict objects as a hard gate, then the best part of each pixel's object, without any oracle.
 
-    Pairs of other objects lose their scores, the background of the pairs counts only where the gate says background, so
-    a gated pixel always gets a part of its object. Without a gate all pairs and the background compete.
+    Pairs of other objects lose their scores, and the background of the pairs counts only where the gate is background,
+    so that a gated pixel always gets a part of its object. Without a gate all pairs and the background compete.
 
     Args:
-        logits: of one image.
-        vocabulary: that they were computed for.
-        size: height and width in pixels of the label map.
+        logits: Logits of one image.
+        vocabulary: Vocabulary of the logits.
+        size: Height and width of the label map in pixels.
+
+    Example:
+        >>> from partseg_cli.vocabulary import Pair
+        >>> words = Vocabulary((Pair("cat", "ear"), Pair("dog", "ear")))
+        >>> pairs = torch.tensor([[3.0, 3.0], [1.0, 1.0], [-9.0, -9.0]])[None, :, None]
+        >>> objects = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-9.0, -9.0]])[None, :, None]
+        >>> pred_all(Logits(pairs, objects), words, (1, 2)).pairs.labels.tolist()
+        [[0, 1]]
     """
     if logits.objects is None:
         return PredAll(drop_background(upsampled_argmax(logits.pairs[0], size), logits.pairs.shape[1]), None)
     gate = drop_background(upsampled_argmax(logits.objects[0], size), logits.objects.shape[1])
-    return PredAll(_parts_of_the_gate(logits.pairs[0], vocabulary, gate.labels), gate)
+    return PredAll(_best_parts(logits.pairs[0], vocabulary, gate.labels), gate)
 
 
 def segment_parts(logits: Logits, vocabulary: Vocabulary, objects: Int[Tensor, "H W"]) -> Int[Tensor, "H W"]:
-    """Decide among the parts of the object that is told at each pixel; -1 where none is.
+    """Predict the best part of a given object at each pixel; -1 where there is no object.
 
     That is Pred-Obj with the objects of another model (our reading of OV-PARTS, which released no code for it), and
     Oracle-Obj with the labelled ones.
 
     Args:
-        logits: of one image.
-        vocabulary: that they were computed for.
-        objects: index of the object at each pixel of the photo, -1 = none.
+        logits: Logits of one image.
+        vocabulary: Vocabulary of the logits.
+        objects: Index of the object at each pixel of the image, -1 = none.
+
+    Example:
+        >>> from partseg_cli.vocabulary import Pair
+        >>> words = Vocabulary((Pair("cat", "ear"), Pair("dog", "ear")))
+        >>> logits = Logits(torch.tensor([[3.0, 3.0, 3.0], [1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])[None, :, None])
+        >>> segment_parts(logits, words, torch.tensor([[0, 1, -1]])).tolist()
+        [[0, 1, -1]]
     """
-    return _parts_of_the_gate(logits.pairs[0], vocabulary, objects).labels
+    return _best_parts(logits.pairs[0], vocabulary, objects).labels
 
 
 def oracle_obj(
     logits: Logits, vocabulary: Vocabulary, size: tuple[int, int], objects: Collection[int]
 ) -> Int[Tensor, "H W"]:
-    """Decide among the pairs of `objects` alone, without the background: what the sample shows is told.
+    """Predict the best pair of given objects, without the background.
 
     Args:
-        logits: of one image.
-        vocabulary: that they were computed for.
-        size: height and width in pixels of the label map.
-        objects: indices of the objects that are there.
+        logits: Logits of one image.
+        vocabulary: Vocabulary of the logits.
+        size: Height and width of the label map in pixels.
+        objects: Indices of the objects in the image.
+
+    Example:
+        >>> from partseg_cli.vocabulary import Pair
+        >>> words = Vocabulary((Pair("cat", "ear"), Pair("dog", "ear")))
+        >>> logits = Logits(torch.tensor([[3.0, 3.0], [1.0, 1.0], [9.0, 9.0]])[None, :, None])
+        >>> oracle_obj(logits, words, (1, 2), [1]).tolist()
+        [[1, 1]]
     """
     rows = _pairs_of(objects, vocabulary)
     winner = upsampled_argmax(logits.pairs[0, rows], size).labels
@@ -95,18 +117,22 @@ def oracle_obj(
 
 
 def upsampled_argmax(planes: Float[Tensor, "C h w"], size: tuple[int, int]) -> LabelMap:
-    """Give the channel with the largest score at each pixel; the first of equals, as argmax does.
+    """Return the argmax channel and its score at each pixel; ties go to the lowest index.
 
     Args:
-        planes: logits of each channel.
-        size: height and width to enlarge to.
+        planes: Logits of each channel.
+        size: Height and width to upsample to.
+
+    Example:
+        >>> upsampled_argmax(torch.tensor([[[0.0]], [[2.0]]]), (1, 2)).labels.tolist()
+        [[1, 1]]
     """
     labels, scores = _compete(planes, size)
     return LabelMap(labels.view(size), scores.view(size))
 
 
-def _parts_of_the_gate(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Int[Tensor, "H W"]) -> LabelMap:
-    """Give the strongest pair of each pixel's own object: a pair is only scored at the pixels of its object."""
+def _best_parts(planes: Float[Tensor, "K1 h w"], vocabulary: Vocabulary, gate: Int[Tensor, "H W"]) -> LabelMap:
+    """Return the best pair of each pixel's own object; a pair is scored only at the pixels of its object."""
     size = (gate.shape[0], gate.shape[1])
     owners = gate.flatten()
     labels, scores = torch.full_like(owners, -1), torch.zeros(len(owners), device=owners.device)
@@ -125,27 +151,37 @@ def _pairs_of(objects: Collection[int], vocabulary: Vocabulary) -> list[int]:
 def _compete(
     planes: Float[Tensor, "C h w"], size: tuple[int, int], pixels: Int[Tensor, "N"] | None = None
 ) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"]]:
-    """Give the winner, -1 = none, and its score at `pixels` of the enlarged map, counted row by row; None = at all.
+    """Return the best channel, -1 = none, and its score at some pixels of the upsampled map.
 
-    Who wins is a float32 plane of 0 and 1, and the winner a running maximum: bool planes and writes through them run
-    pixel by pixel in PyTorch on a processor, and cost as much as enlarging does.
+    `wins` is a float32 plane of 0 and 1, and the winner a running maximum: bool planes and writes through them run
+    pixel by pixel in PyTorch on a CPU, and cost as much as upsampling.
+
+    Args:
+        planes: Logits of each channel.
+        size: Height and width to upsample to.
+        pixels: Indices of the pixels, counted row by row; None = all.
     """
     best = torch.full((size[0] * size[1] if pixels is None else len(pixels),), -1.0, device=planes.device)
-    winner = torch.zeros_like(best)  # its number, counted from 1; 0 = none
+    winner = torch.zeros_like(best)  # its index + 1; 0 = none
     wins = torch.empty_like(best)
     at_once = max(1, SCORES_AT_ONCE // (size[0] * size[1]))
     for first in range(0, len(planes), at_once):
         group = planes[None, first : first + at_once].detach().float()
-        enlarged = F.interpolate(group, size=size, mode="bilinear", align_corners=False)[0].flatten(1)
-        scores = (enlarged if pixels is None else enlarged.index_select(1, pixels)).sigmoid_()
+        upsampled = F.interpolate(group, size=size, mode="bilinear", align_corners=False)[0].flatten(1)
+        scores = (upsampled if pixels is None else upsampled.index_select(1, pixels)).sigmoid_()
         for number, score in enumerate(scores, first + 1):
             torch.gt(score, best, out=wins)
             torch.maximum(best, score, out=best)
-            torch.maximum(winner, wins.mul_(number), out=winner)  # numbers rise: the last to win counts
+            torch.maximum(winner, wins.mul_(number), out=winner)  # numbers rise: the last winner counts
     return winner.long() - 1, best.clamp_(min=0)
 
 
-def drop_background(choice: LabelMap, channels: int) -> LabelMap:
-    """Make the last channel, the background, none."""
-    is_background = choice.labels == channels - 1
-    return LabelMap(choice.labels.masked_fill(is_background, -1), choice.scores.masked_fill(is_background, 0))
+def drop_background(label_map: LabelMap, channels: int) -> LabelMap:
+    """Replace the last channel, the background, by none.
+
+    Example:
+        >>> drop_background(LabelMap(torch.tensor([[0, 2]]), torch.tensor([[0.5, 0.9]])), 3).labels.tolist()
+        [[0, -1]]
+    """
+    is_background = label_map.labels == channels - 1
+    return LabelMap(label_map.labels.masked_fill(is_background, -1), label_map.scores.masked_fill(is_background, 0))
