@@ -1,16 +1,13 @@
-"""Commands about a prepared data set: export."""
+"""Command `export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from partseg_cli.cli import console as show
-
-if TYPE_CHECKING:
-    from partseg_cli.pipeline.export import ExportResult
 
 
 def export(
@@ -20,7 +17,7 @@ def export(
             metavar="DATASET", help="A folder that `partseg prepare` made, or the name of one in $PARTSEG_DATA."
         ),
     ],
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="coco, ovparts, parquet, labelme or png; see above.")],
+    to: Annotated[str, typer.Option(metavar="FORMAT", help="Format: coco, ovparts, parquet, labelme or png.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +39,7 @@ def export(
         bool | None,
         typer.Option(
             "--copy/--link",
-            help="Copy or link the photos into the export. [default: labelme links them, ovparts brings them itself, "
+            help="Copy or link the image files into the export. [default: labelme links them, ovparts includes them, "
             "the others leave them where they are]",
             show_default=False,
         ),
@@ -50,32 +47,28 @@ def export(
 ) -> None:
     """Write a prepared data set in a format that other tools read.
 
-    - **coco**: a COCO JSON for each split in the style of PACO; parts name their object. Nothing is lost:
-      `partseg prepare coco` makes the same set of it again (its photos must lie there too: `--copy` or `--link`).
-    - **ovparts**: label PNGs in folders as OV-PARTS and PartCLIPSeg's own code read them.
-    - **parquet**: a row for each image, about 1 kB (needs `pip install "partseg-cli[parquet]"`).
-    - **labelme**: a JSON with masks beside each photo, to look at and correct by hand.
+    - **coco**: a COCO JSON for each split in the style of PACO; parts refer to their object. Nothing is lost:
+      `partseg prepare coco` restores the same set (it needs the images in the export: `--copy` or `--link`).
+    - **ovparts**: label PNGs in folders for the published code of OV-PARTS and PartCLIPSeg.
+    - **parquet**: a row of about 1 kB for each image (needs `pip install "partseg-cli[parquet]"`).
+    - **labelme**: a JSON with masks in the folder of each image, to view and correct by hand.
     - **png**: flat label maps of pairs and objects, as `partseg predict` writes them.
 
     Example: **partseg export pascal-part-116 --to coco --split val --out pascal-coco**
     """
-    from partseg_cli.pipeline import export as story
-
-    names = [name.strip() for text in splits or () for name in text.split(",") if name.strip()]
-    exported = story.export(dataset, to, out=out, splits=names, copy=copy, track=show.track)
-    _show_exported(exported)
-
-
-def _show_exported(exported: ExportResult) -> None:
     from rich.table import Table
 
-    title = f"{exported.name} as {exported.to}"
+    from partseg_cli.pipeline import export as pipeline
+
+    names = [name.strip() for text in splits or () for name in text.split(",") if name.strip()]
+    result = pipeline.export(dataset, to, out=out, splits=names, copy=copy, track=show.track)
+    title = f"{result.name} as {result.to}"
     table = Table(title=title, min_width=len(title), show_header=False)
-    for split, count in exported.images.items():
+    for split, count in result.images.items():
         table.add_row(split, f"{count:,} images")
-    table.add_row("photos", exported.photos)
-    table.add_row("files", f"{exported.files:,}")
-    table.add_row("size", f"{exported.size / 10**6:,.1f} MB")
+    table.add_row("image files", result.image_files)
+    table.add_row("files", f"{result.files:,}")
+    table.add_row("size", f"{result.size / 10**6:,.1f} MB")
     show.table(table)
-    for line in (*exported.notes, str(exported.folder)):
+    for line in (*result.notes, str(result.folder)):
         show.note(line)

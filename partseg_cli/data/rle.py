@@ -5,6 +5,7 @@ Masks are written by pycocotools and read by runs here: a small part of a large 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +15,19 @@ from jaxtyping import Bool, Int, Integer, UInt16
 from pycocotools import mask as coco
 
 NONE = 65535
-"""In a flat label map: no label here."""
+"""Value of a pixel without a label in a flat label map."""
+COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
+"""COCO's text of numbers below 2 ** 34: each is characters that announce more, and one that ends the number."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A set of pixels.
+    """Set of pixels of an image.
 
     Attributes:
         rle: COCO's compressed run-length text; the image's size is in its record.
-        bbox: x, y, width, height in pixels; four zeros when empty.
-        area: number of pixels.
+        bbox: x, y, width, height in pixels; four zeros if empty.
+        area: Number of pixels.
     """
 
     rle: str
@@ -33,7 +36,7 @@ class Mask:
 
     @classmethod
     def encode(cls, pixels: Bool[np.ndarray, "H W"]) -> Mask:
-        """Give the mask of the true pixels.
+        """Encode the true pixels.
 
         >>> Mask.encode(np.eye(3, dtype=bool)[:2]).bbox
         (0, 0, 2, 2)
@@ -42,31 +45,40 @@ class Mask:
 
     @classmethod
     def of_code(cls, code: Mapping[str, Any]) -> Mask:
-        """Give the mask of what pycocotools makes: a size and compressed counts, which must fit each other."""
+        """Return the mask of a COCO code: a size and compressed counts, which must fit each other."""
         x, y, width, height = (int(value) for value in coco.toBbox(code))
         return cls(code["counts"].decode("ascii"), (x, y, width, height), int(coco.area(code)))
 
     def decode(self, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-        """Give the pixels in an image of this size."""
+        """Return the pixels in an image of this size."""
         columns = np.zeros(width * height, np.bool_)
         columns[self.positions()] = True
         return columns.reshape(width, height).T
 
     def resized(self, before: tuple[int, int], after: tuple[int, int]) -> Mask:
-        """Give the mask of an image scaled from one size (height, width) to another: the nearest pixel decides."""
+        """Return the mask in an image resized from one (height, width) to another, by the nearest pixel."""
         rows, columns = (rows_under(old, new) for old, new in zip(before, after, strict=True))
         return Mask.encode(self.decode(*before)[np.ix_(rows, columns)])
 
     def positions(self) -> Int[np.ndarray, "area"]:
-        """Give the places of the pixels in an image stored column by column, ascending."""
+        """Return the positions of the pixels in an image stored column by column, ascending."""
         runs = run_lengths(self.rle)
         starts, lengths = np.cumsum(runs)[:-1:2], runs[1::2]
         before = np.cumsum(lengths) - lengths
         return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
+    def fits(self, height: int, width: int) -> bool:
+        """Return whether the runs cover an image of this size exactly, and box and area are theirs."""
+        if not isinstance(self.rle, str) or not COMPRESSED.fullmatch(self.rle):
+            return False
+        runs = run_lengths(self.rle)
+        if (runs < 0).any() or runs.sum() != width * height:
+            return False
+        return Mask.of_code({"size": [height, width], "counts": self.rle.encode("ascii")}) == self
+
 
 def rows_under(before: int, after: int) -> Int[np.ndarray, "{after}"]:
-    """Give, for each row after a scaling, the row before in which its centre lies (training has a rule of its own).
+    """Return, for each row after a resize, the source row at its centre (training has a rule of its own).
 
     >>> rows_under(6, 3).tolist(), rows_under(2, 4).tolist()
     ([1, 3, 5], [0, 0, 1, 1])
@@ -76,7 +88,7 @@ def rows_under(before: int, after: int) -> Int[np.ndarray, "{after}"]:
 
 
 def run_lengths(rle: str) -> Int[np.ndarray, "runs"]:
-    """Read COCO's compressed text: lengths of runs, absent and present pixels in turn, always an even number.
+    """Parse COCO's compressed text: lengths of runs, absent and present pixels in turn, always an even number.
 
     Each character holds 5 bits of a signed number, low bits first, and whether more follow; from the fourth on, a
     number is the difference to the length two runs before (pycocotools, `rleFrString`).
@@ -87,8 +99,8 @@ def run_lengths(rle: str) -> Int[np.ndarray, "runs"]:
     codes = np.frombuffer(rle.encode("ascii"), np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(codes & 0x20 == 0)
     starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
-    places = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
-    runs = np.add.reduceat((codes & 0x1F) << 5 * places, starts)
+    digits = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)
+    runs = np.add.reduceat((codes & 0x1F) << 5 * digits, starts)
     runs -= np.where(codes[ends] & 0x10, np.int64(1) << 5 * (ends - starts + 1), 0)
     for first in (1, 2):
         runs[first::2] = np.cumsum(runs[first::2])
@@ -98,8 +110,8 @@ def run_lengths(rle: str) -> Int[np.ndarray, "runs"]:
 def paint(layers: Iterable[tuple[int, int, Mask]], height: int, width: int) -> UInt16[np.ndarray, "H W"]:
     """Paint (label, level, mask) layers into one flat label map.
 
-    The order is fixed for all stores: by level, then by area from large to small, then as given; a later layer covers
-    an earlier one, so small parts stay on top. Pixels without a layer hold `NONE`.
+    The order is fixed for all stores: by level, then by area from large to small, then as given. A later layer covers
+    an earlier one, so that small parts stay on top. Pixels without a layer are `NONE`.
     """
     columns = np.full(width * height, NONE, np.uint16)
     for label, _, mask in sorted(layers, key=lambda layer: (layer[1], -layer[2].area)):
@@ -116,21 +128,22 @@ def masks_of(labels: Integer[np.ndarray, "H W"]) -> dict[int, Mask]:
     {2: 1, 7: 3}
     """
     columns = labels.T.ravel()
-    places = np.flatnonzero(columns >= 0)
-    places = places[np.argsort(columns[places], kind="stable")]
-    values = columns[places]
+    positions = np.flatnonzero(columns >= 0)
+    positions = positions[np.argsort(columns[positions], kind="stable")]
+    values = columns[positions]
     firsts = np.flatnonzero(np.diff(values, prepend=-1))
-    ends = np.append(firsts, len(places))[1:]
+    ends = np.append(firsts, len(positions))[1:]
     height, width = labels.shape
     return {
-        int(values[first]): _mask_at(places[first:end], height, width) for first, end in zip(firsts, ends, strict=True)
+        int(values[first]): _mask_at(positions[first:end], height, width)
+        for first, end in zip(firsts, ends, strict=True)
     }
 
 
-def _mask_at(places: Int[np.ndarray, "area"], height: int, width: int) -> Mask:
+def _mask_at(positions: Int[np.ndarray, "area"], height: int, width: int) -> Mask:
     """Encode at least one pixel, given by ascending positions in an image stored column by column."""
-    breaks = np.flatnonzero(np.diff(places) > 1)
-    starts, ends = places[np.append(0, breaks + 1)], places[np.append(breaks, -1)] + 1
+    breaks = np.flatnonzero(np.diff(positions) > 1)
+    starts, ends = positions[np.append(0, breaks + 1)], positions[np.append(breaks, -1)] + 1
     runs = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=height * width)
     counts = runs if runs[-1] else runs[:-1]
     return Mask.of_code(coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))

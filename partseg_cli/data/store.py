@@ -35,20 +35,20 @@ PAINT_ORDER = "level, then area from large to small, then place in the record; t
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What `dataset.json` says of a whole store.
+    """Description of a whole store, the content of `dataset.json`.
 
     Attributes:
-        name: as in `partseg prepare NAME`.
-        image_root: folder of the photos; a relative one starts at the store.
-        objects: every object name that instances refer to, also those without parts.
-        vocabulary: the pairs that parts refer to, with the published seen flags.
-        licence: terms of the original data.
-        homepage: where the original data come from.
-        images: number of records of each split.
-        lists: published lists of image ids by name, such as "train_16shot".
-        test: what the published test runs over: "val", or "val+train-unseen", where the unseen objects of the training
-            images are tested too.
-        sample: what a published test sample is: an "object" class of a photo, an "image", or an "instance".
+        name: Name, as in `partseg prepare NAME`.
+        image_root: Folder of the images; a relative path starts at the store.
+        objects: All object names that instances refer to, also those without parts.
+        vocabulary: Pairs that parts refer to, with the published seen flags.
+        licence: Terms of the original data.
+        homepage: Origin of the original data.
+        images: Number of records of each split.
+        lists: Published lists of image ids by name, such as "train_16shot".
+        test: Images of the published test: "val", or "val+train-unseen", which adds the unseen objects of the training
+            images.
+        sample: Unit of the published test: an "object" class of an image, an "image", or an "instance".
     """
 
     name: str
@@ -63,7 +63,7 @@ class DatasetInfo:
     sample: str = "object"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the content of `dataset.json`."""
+        """Return the content of `dataset.json`."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -78,6 +78,41 @@ class DatasetInfo:
             "test": self.test,
             "sample": self.sample,
         }
+
+    def to_portable_json(self) -> dict[str, Any]:
+        """Return the description without paths and numbers of images, for a file of another format."""
+        return {
+            "name": self.name,
+            "homepage": self.homepage,
+            "licence": self.licence,
+            "splits": [name for name, _ in self.images],
+            "objects": list(self.objects),
+            "pairs": self.vocabulary.to_json(),
+            "lists": dict(self.lists),
+            "test": self.test,
+            "sample": self.sample,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> DatasetInfo:
+        """Parse the content of `dataset.json`, or the result of `to_portable_json`, whose splits have 0 images.
+
+        Raises:
+            KeyError, TypeError, AttributeError, VocabularyError: The value is incomplete or broken.
+        """
+        is_portable = "splits" in value
+        return cls(
+            name=value["name"],
+            image_root="" if is_portable else value["image_root"],
+            objects=tuple(value["objects"]),
+            vocabulary=Vocabulary.from_json(value["pairs"]),
+            licence=value["licence"],
+            homepage=value["homepage"],
+            images=tuple((dict.fromkeys(value["splits"], 0) if is_portable else value["images"]).items()),
+            lists=tuple((name, tuple(ids)) for name, ids in value.get("lists", {}).items()),
+            test=value.get("test", "val"),
+            sample=value.get("sample", "object"),
+        )
 
 
 class Records(Sequence[Record]):
@@ -151,18 +186,7 @@ class Store:
             got = value.get("format") if isinstance(value, dict) else value
             raise DataError(f"{path}: format must be {FORMAT!r}, got {got!r}; prepare it again with this version")
         try:
-            info = DatasetInfo(
-                name=value["name"],
-                image_root=value["image_root"],
-                objects=tuple(value["objects"]),
-                vocabulary=Vocabulary.from_json(value["pairs"]),
-                licence=value["licence"],
-                homepage=value["homepage"],
-                images=tuple(value["images"].items()),
-                lists=tuple((key, tuple(ids)) for key, ids in value.get("lists", {}).items()),
-                test=value.get("test", "val"),
-                sample=value.get("sample", "object"),
-            )
+            info = DatasetInfo.from_json(value)
         except (KeyError, TypeError, AttributeError, VocabularyError) as error:
             raise DataError(f"{path}: is incomplete or broken ({error!r}); prepare it again") from error
         return cls(folder, info)

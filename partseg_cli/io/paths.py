@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from partseg_cli.errors import PartsegError
-from partseg_cli.io.atomic import disk_error
+from partseg_cli.errors import PartsegError, UsageError
+from partseg_cli.io.atomic import UNFINISHED, disk_error
 
 PACKAGE = Path(__file__).parents[1]
 RESULTS_FILE, COUNTS_FILE = "results.json", "counts.npz"
@@ -60,3 +60,18 @@ def create_run_dir(verb: str, name: str) -> Path:
             raise disk_error(folder, error) from error
         else:
             return folder
+
+
+def holds_files(folder: Path) -> bool:
+    """Return whether a file is below `folder`, temporary ones of interrupted processes aside."""
+    return any(path.is_file() and not path.name.endswith(UNFINISHED) for path in folder.rglob("*"))
+
+
+def check_new_folder(folder: Path) -> None:
+    """Check that an output folder is new or empty.
+
+    Raises:
+        UsageError: The folder is a file, or holds files.
+    """
+    if folder.exists() and (not folder.is_dir() or holds_files(folder)):
+        raise UsageError(f"--out must be a new or empty folder, got {folder}; name another or remove it")

@@ -17,7 +17,7 @@ from partseg_cli.evaluation.rules import GROUPS
 from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.io.atomic import write_text
 from partseg_cli.io.label_maps import write_png
-from partseg_cli.io.paths import create_run_dir, packaged_weights
+from partseg_cli.io.paths import check_new_folder, create_run_dir, packaged_weights
 from partseg_cli.pipeline.evaluate import EvaluateResult, evaluate
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
@@ -31,7 +31,6 @@ from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.training.engine import TrainOptions
 from partseg_cli.training.loop import Step
-from partseg_cli.training.resume import check_free
 
 ABOUT = (
     "Cartoon scenes with exact part masks. The model was trained on the parts of eleven objects; it has never been "
@@ -88,7 +87,8 @@ def demo(
         on_step: Callback for each training step.
         track: Progress display.
     """
-    check_free(out)
+    if out is not None:
+        check_new_folder(out)
     folder = out or create_run_dir("demo", "cartoon")
     data = folder / "data"
     on_stage(f"prepare: draw {images} cartoon scenes with exact part masks")

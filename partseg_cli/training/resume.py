@@ -11,6 +11,7 @@ from typing import Any
 
 from partseg_cli.config.recipe import AnyRecipe, load_any_recipe
 from partseg_cli.errors import DataError, RecipeError, UsageError
+from partseg_cli.io.paths import check_new_folder
 from partseg_cli.training.run_dir import RunDir
 
 FREE = frozenset(
@@ -27,16 +28,6 @@ FREE = frozenset(
 """Keys that may change when a run goes on: they say where and how it computes, not what."""
 
 
-def check_free(out: Path | None) -> None:
-    """Refuse a run folder that holds something.
-
-    Raises:
-        UsageError: it does.
-    """
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out must be a new or empty folder, got {out}; name another or remove it")
-
-
 def find_run(recipe: AnyRecipe, out: Path | None, resume: str | None) -> Path | None:
     """Give the folder of the run that goes on; None: a new one begins.
 
@@ -51,7 +42,8 @@ def find_run(recipe: AnyRecipe, out: Path | None, resume: str | None) -> Path | 
     """
     folder = _wanted(recipe, out, resume)
     if folder is None:
-        check_free(out)
+        if out is not None:
+            check_new_folder(out)
         return None
     _check_same(recipe, folder)
     return folder

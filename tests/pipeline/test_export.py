@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parquet_reader import read_records
 from PIL import Image
 
 from partseg_cli.data.converters.coco import converter as coco
 from partseg_cli.data.converters.conversion import Converted
 from partseg_cli.data.exporters import coco as export_coco
-from partseg_cli.data.exporters.parquet import read_records
 from partseg_cli.data.resolver import find_store
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, PartsegError, UsageError
@@ -61,7 +61,7 @@ def change_record(store: Store, split: str, number: int, change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "count", "photos"),
+    ("to", "count", "image_files"),
     [
         ("coco", 2, "left where they are"),
         ("parquet", 2, "left where they are"),
@@ -70,13 +70,13 @@ def change_record(store: Store, split: str, number: int, change) -> None:
         ("ovparts", 39, "among the files"),
     ],
 )
-def test_each_format_writes_its_files_and_counts_them(store, home, to, count, photos):
+def test_each_format_writes_its_files_and_counts_them(store, home, to, count, image_files):
     if to == "parquet":
         pytest.importorskip("pyarrow")
     done = export("small", to)
     assert done.folder == home / "export" / f"small-{to}"
     assert (done.name, done.to, done.images) == ("small", to, {"train": 8, "val": 4})
-    assert (done.files, done.photos) == (count, photos)
+    assert (done.files, done.image_files) == (count, image_files)
     found = {name: content for name, content in files(done.folder).items() if name != ".partseg-export.json"}
     if to == "labelme":
         found = {name: content for name, content in found.items() if not name.endswith(".png")}
@@ -102,7 +102,7 @@ def test_only_the_splits_wanted_are_written(store, tmp_path):
 def test_photos_are_linked_or_copied_below_images(store, tmp_path):
     linked = export("small", "coco", out=tmp_path / "linked", copy=False)
     copied = export("small", "coco", out=tmp_path / "copied", copy=True)
-    assert (linked.photos, copied.photos) == ("linked", "copied")
+    assert (linked.image_files, copied.image_files) == ("linked", "copied")
     for record in store.records("train"):
         photo, link, copy = (
             folder / "images" / record.file_name for folder in (store.folder, linked.folder, copied.folder)
@@ -191,7 +191,7 @@ def test_progress_is_told_for_each_image(store):
     export("small", "coco", copy=False, track=track)
     assert told[:2] == [("check train", 8), ("check val", 4)]
     assert told[2:6] == [("coco: train", 8), ("coco: train", 8), ("coco: val", 4), ("coco: val", 4)]
-    assert told[6:] == [("photos: train", 8), ("photos: val", 4)]
+    assert told[6:] == [("images: train", 8), ("images: val", 4)]
 
 
 # the command
@@ -206,7 +206,7 @@ def test_the_command_shows_what_was_written(store, home, partseg):
         "small as png",
         "train 8 images",
         "val 4 images",
-        "photos left where they are",
+        "image files left where they are",
         "files 25",
         "size 0 0 MB",
     ]
@@ -246,7 +246,7 @@ def test_an_unknown_split_is_told(store):
 
 @pytest.mark.parametrize(("copy", "option"), [(True, "--copy"), (False, "--link")])
 def test_a_format_that_brings_its_photos_takes_no_option_for_them(store, copy, option):
-    with refused(f"{option} does not go with ovparts, which brings the photos itself; leave it out", UsageError):
+    with refused(f"{option} does not go with ovparts, which includes the images itself; leave it out", UsageError):
         export("small", "ovparts", copy=copy)
 
 
@@ -312,14 +312,14 @@ def test_what_an_interrupted_export_left_is_written_over(store, tmp_path):
     [
         (
             lambda v: v.update(file_name="../x.png"),
-            "a photo must be inside the folder of the photos, got '../x.png'",
+            "an image must be inside the folder of the images, got '../x.png'",
         ),
-        (lambda v: v.update(file_name=""), "a photo must be inside the folder of the photos, got ''"),
+        (lambda v: v.update(file_name=""), "an image must be inside the folder of the images, got ''"),
         (lambda v: v["objects"].append(v["objects"][0]), "ids of objects must differ, got [1, 2, 1]"),
         (lambda v: v["parts"][0].update(object=9), "a part must belong to an object of its image, got id 9"),
-        (lambda v: v["objects"][0].update(category=4), "the number of its object must be 0 to 3, got 4"),
-        (lambda v: v["parts"][0].update(pair=-1), "the number of its pair must be 0 to 5, got -1"),
-        (lambda v: v.update(not_exhaustive=[7]), "the number of its object must be 0 to 3, got 7"),
+        (lambda v: v["objects"][0].update(category=4), "the index of its object must be 0 to 3, got 4"),
+        (lambda v: v["parts"][0].update(pair=-1), "the index of its pair must be 0 to 5, got -1"),
+        (lambda v: v.update(not_exhaustive=[7]), "the index of its object must be 0 to 3, got 7"),
         (
             lambda v: v["objects"][0].update(rle="~"),
             "a mask must be run lengths of 25x38 pixels with their box and area, got "
@@ -356,8 +356,8 @@ def test_a_photo_that_is_gone_is_told_before_anything_is_written(store, tmp_path
     photo = store.folder / "images" / "photo_03.png"
     photo.unlink()
     message = (
-        f"{photo}: the photo of photo_03 must be there to be linked or copied, got nothing; "
-        "bring the photos back or prepare again"
+        f"{photo}: the image of photo_03 must exist to be linked or copied, got nothing; "
+        "restore the images or prepare again"
     )
     for to in ("labelme", "ovparts"):
         with refused(message):

@@ -1,9 +1,9 @@
-"""A store for labelme: a JSON file beside each photo, whose shapes are masks, so that no pixel is lost.
+"""Export to labelme: a JSON file for each image, whose shapes are masks, so that no pixel is lost.
 
-Layout: `<split>/<path of the photo>` and the same with `.json`, where the caller puts the photos; `labels.txt` is what
-labelme's `--labels` takes. An object's shape is called as the object, a part's as its pair; `group_id` is the object's
-number in the image, `description` the raw code of a part. labelme shows photos as their EXIF orientation turns them, so
-masks of a photo as stored are turned with it.
+Layout: `<split>/<path of the image>.json`; the caller puts the image into the same folder. `labels.txt` is for
+labelme's `--labels`. The label of a shape is the name of the object or pair, `group_id` the object's number in the
+image, `description` the raw code of a part. labelme rotates images by their EXIF orientation, so masks of an image as
+stored are rotated with it.
 """
 
 from __future__ import annotations
@@ -20,36 +20,30 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from partseg_cli.data.exporters.common import unique_names
-from partseg_cli.data.record import Record
+from partseg_cli.data.record import Record, unique_names
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store
 from partseg_cli.io.atomic import write_json, write_text
 from partseg_cli.io.images import turn_of
 
 VERSION = "5.5.0"
-"""Of labelme, as the files state it; it has shapes of type mask since 5.4 (wkentaro/labelme, pull request 1358)."""
+"""Version of labelme in the files; shapes of type mask exist since 5.4 (wkentaro/labelme, pull request 1358)."""
 IGNORE, BACKGROUND = "__ignore__", "_background_"
-"""labelme's names for pixels that say nothing, and for what is not labelled (its examples' labels.txt)."""
+"""labelme's names of void and of background (labels.txt of its examples)."""
 LABELS = "labels.txt"
 
 
 def export(store: Store, folder: Path, splits: Sequence[str]) -> Iterator[Path]:
-    """Write the JSON of each photo, then `labels.txt`; give each path when it is there."""
+    """Write the JSON of each image, then `labels.txt`, and yield each path once it is written."""
     for split in splits:
         records = store.records(split)
         for name, record in zip(unique_names(records), records, strict=True):
             path = folder / split / f"{name}.json"
-            write_json(path, _document(_as_shown(record, store.image_path(record)), store.info))
+            write_json(path, _document(_rotate(record, store.image_path(record)), store.info))
             yield path
     pairs = [pair.name for pair in store.info.vocabulary.pairs]
     write_text(folder / LABELS, "\n".join([IGNORE, BACKGROUND, *store.info.objects, *pairs]) + "\n")
     yield folder / LABELS
-
-
-def photo_place(split: str, record: Record) -> str:
-    """Give the place of a photo below the export's folder."""
-    return f"{split}/{record.file_name}"
 
 
 def _document(record: Record, info: DatasetInfo) -> dict[str, Any]:
@@ -65,7 +59,7 @@ def _document(record: Record, info: DatasetInfo) -> dict[str, Any]:
 
 
 def _shapes(record: Record, info: DatasetInfo) -> Iterator[dict[str, Any]]:
-    """Give the shapes: objects, then parts, so that parts lie on top; an empty mask has none."""
+    """Yield the shapes of objects, then of parts, so that parts are on top; an empty mask has none."""
     for instance in record.objects:
         flags = {"synthetic": True} if instance.synthetic else {}
         yield from _shape(info.objects[instance.category], instance.mask, record, group_id=instance.id, flags=flags)
@@ -95,12 +89,12 @@ def _shape(
         "description": description,
         "shape_type": "mask",
         "flags": flags or {},
-        "mask": _png(_crop(mask, record.height)),
+        "mask": _encode_png(_crop(mask, record.height)),
     }
 
 
 def _crop(mask: Mask, height: int) -> UInt8[np.ndarray, "h w"]:
-    """Give the pixels of the mask's box, in an image of this height: 1 = inside."""
+    """Return the pixels of the mask's box, in an image of this height: 1 = inside."""
     x, y, width, rows = mask.bbox
     column, row = np.divmod(mask.positions(), height)
     pixels = np.zeros((rows, width), np.uint8)
@@ -108,19 +102,19 @@ def _crop(mask: Mask, height: int) -> UInt8[np.ndarray, "h w"]:
     return pixels
 
 
-def _png(pixels: UInt8[np.ndarray, "h w"]) -> str:
+def _encode_png(pixels: UInt8[np.ndarray, "h w"]) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _as_shown(record: Record, path: Path) -> Record:
-    """Give the record in the orientation in which labelme shows its photo."""
+def _rotate(record: Record, path: Path) -> Record:
+    """Return the record in the orientation in which labelme shows its image."""
     turn = None if record.upright else turn_of(path)
     if turn is None:
         return record
 
-    def turned(mask: Mask) -> Mask:
+    def rotate(mask: Mask) -> Mask:
         pixels = Image.fromarray(mask.decode(record.height, record.width).astype(np.uint8))
         return Mask.encode(np.asarray(pixels.transpose(turn)).astype(np.bool_))
 
@@ -130,7 +124,7 @@ def _as_shown(record: Record, path: Path) -> Record:
         width=width,
         height=height,
         upright=True,
-        objects=tuple(replace(instance, mask=turned(instance.mask)) for instance in record.objects),
-        parts=tuple(replace(part, mask=turned(part.mask)) for part in record.parts),
-        ignore=record.ignore and turned(record.ignore),
+        objects=tuple(replace(instance, mask=rotate(instance.mask)) for instance in record.objects),
+        parts=tuple(replace(part, mask=rotate(part.mask)) for part in record.parts),
+        ignore=record.ignore and rotate(record.ignore),
     )

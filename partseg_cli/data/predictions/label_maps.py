@@ -19,7 +19,6 @@ from jaxtyping import Int, Int64, Shaped
 from PIL import Image
 from torch import Tensor
 
-from partseg_cli.data.exporters.common import unique_names
 from partseg_cli.data.exporters.png import LABELS
 from partseg_cli.data.predictions.matching import (
     ClassName,
@@ -33,7 +32,7 @@ from partseg_cli.data.predictions.matching import (
     match_files,
     spellings,
 )
-from partseg_cli.data.record import Record
+from partseg_cli.data.record import Record, unique_names
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, format_list
 from partseg_cli.io.files import check_links, describe_file, read_json

@@ -7,12 +7,10 @@ import pytest
 from PIL import Image
 from random_store import write_random
 
-from partseg_cli.data.exporters.common import unique_names
 from partseg_cli.data.exporters.png import export, labels_to_json
-from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.record import Instance, Part, Record, unique_names
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
-from partseg_cli.io.label_maps import write_label_map
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 
@@ -23,7 +21,7 @@ def named(*names: str) -> list[Record]:
 @pytest.mark.parametrize("seed", range(4))
 def test_maps_are_what_the_records_paint(tmp_path, seed):
     store, out = write_random(tmp_path, seed, {"train": 6, "val": 2}), tmp_path / "out"
-    paths = list(export(store, out, store.splits, save=write_label_map))
+    paths = list(export(store, out, store.splits))
     assert len(paths) == 2 * 8 + 1
     assert sorted(paths) == sorted(path for path in out.rglob("*") if path.is_file())
     for split in store.splits:
@@ -49,7 +47,7 @@ def test_many_classes_take_16_bits(tmp_path):
     record = Record("a", "a.jpg", 7, 5, "", (Instance(0, 0, mask),), (Part(0, 254, "", 1, mask),))
     with StoreWriter(tmp_path / "store", info, ["train"]) as writer:
         writer.add("train", record)
-    pairs_map, objects_map, labels = export(Store.open(tmp_path / "store"), tmp_path, ["train"], save=write_label_map)
+    pairs_map, objects_map, labels = export(Store.open(tmp_path / "store"), tmp_path, ["train"])
     with Image.open(pairs_map) as picture:
         assert picture.mode.startswith("I;16")
     np.testing.assert_array_equal(np.asarray(Image.open(pairs_map)), np.where(np.eye(5, 7), 254, 65535))

@@ -347,7 +347,7 @@ def test_an_exported_coco_set_is_read_objects_left_out(small_store, tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_an_export_to_png_is_the_store_itself(tmp_path, seed):
     store, out = write_random(tmp_path, seed, {"train": 6, "val": 3}), tmp_path / "out"
-    list(export(store, out, store.splits, save=write_label_map))
+    list(export(store, out, store.splits))
     keys = store.record_keys()
     predictions = open_predictions(out, store, keys)
     check(predictions, store, keys)
@@ -369,7 +369,7 @@ def test_an_export_is_read_by_name_whatever_the_order_of_its_pairs(small_store, 
                 for thing in record.objects
             )
             writer.add("val", Record(**{**vars(record), "parts": parts, "objects": things}))
-    list(export(Store.open(tmp_path / "store"), tmp_path / "out", ["val"], save=write_label_map))
+    list(export(Store.open(tmp_path / "store"), tmp_path / "out", ["val"]))
     check(open_predictions(tmp_path / "out", small_store, VAL), small_store)
     vocabulary = small_store.info.vocabulary
     maps = open_objects(tmp_path / "out", small_store, vocabulary, VAL)
@@ -385,7 +385,7 @@ def test_photos_that_share_a_name_are_found_in_an_export(tmp_path):
             part = Part(0, number % 2, "", 1, mask)
             writer.add("val", Record(str(number), name, 3, 4, "", (Instance(0, 0, mask),), (part,)))
     store = Store.open(tmp_path / "store")
-    list(export(store, tmp_path / "out", ["val"], save=write_label_map))
+    list(export(store, tmp_path / "out", ["val"]))
     check(open_predictions(tmp_path / "out", store, VAL[:3]), store, VAL[:3])
 
 
@@ -428,7 +428,7 @@ def test_all_of_255_classes_and_more_are_read_from_16_bits(tmp_path):
 def test_predictions_can_be_handed_to_another_process(small_store, tmp_path, form):
     source = tmp_path / "out"
     if form == "export":
-        list(export(small_store, source, ["val"], save=write_label_map))
+        list(export(small_store, source, ["val"]))
     write = {
         "png": lambda: write_pngs(small_store, source),
         "npy": lambda: write_stacks(small_store, source),
@@ -451,7 +451,7 @@ def as_gate(store):
 
 def test_maps_of_objects_are_read_from_pngs_and_exports(small_store, tmp_path):
     vocabulary = small_store.info.vocabulary
-    list(export(small_store, tmp_path / "tree", ["val"], save=write_label_map))
+    list(export(small_store, tmp_path / "tree", ["val"]))
     write_pngs(small_store, tmp_path / "png", labels_of=objects, nothing=4)
     for folder in ("tree", "png"):
         maps = open_objects(tmp_path / folder, small_store, vocabulary, VAL)
@@ -831,7 +831,7 @@ def test_a_photo_listed_without_masks_has_a_prediction_of_nothing(small_store, t
 
 
 def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=write_label_map))
+    list(export(small_store, tmp_path, ["val"]))
     value = json.loads((tmp_path / "labels.json").read_text())
     value["pairs"][1]["part"] = "nose"
     write_json(tmp_path / "labels.json", value)
@@ -848,7 +848,7 @@ def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
 
 
 def test_a_broken_list_of_labels_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=write_label_map))
+    list(export(small_store, tmp_path, ["val"]))
     path = tmp_path / "labels.json"
     value = json.loads(path.read_text())
     rule = "pairs must be a list of classes in the order of their index, from 0"
@@ -867,7 +867,7 @@ def test_a_broken_list_of_labels_is_refused(small_store, tmp_path):
 
 
 def test_an_export_without_its_maps_is_refused(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=write_label_map))
+    list(export(small_store, tmp_path, ["val"]))
     (tmp_path / "pairs").rename(tmp_path / "elsewhere")
     assert refusal(tmp_path, small_store) == (
         f"{tmp_path}: must hold the folder pairs, got none; export it again: partseg export --to png"
@@ -929,7 +929,7 @@ def test_a_value_that_means_nothing_is_refused(small_store, tmp_path):
 
 
 def test_an_export_holds_no_other_background_than_its_own(small_store, tmp_path):
-    list(export(small_store, tmp_path, ["val"], save=write_label_map))
+    list(export(small_store, tmp_path, ["val"]))
     Image.fromarray(np.full((38, 25), 6, np.uint8)).save(tmp_path / "pairs/val" / PHOTO)
     assert late_refusal(tmp_path, small_store) == (
         f"{tmp_path}/pairs/val/{PHOTO}: values must be 0 to 5, indices of pairs, or 255 for void, "

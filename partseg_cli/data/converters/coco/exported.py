@@ -25,7 +25,6 @@ from partseg_cli.data.converters.conversion import (
     SourceImage,
 )
 from partseg_cli.data.exporters.coco import FORMAT, KEY, categories
-from partseg_cli.data.exporters.common import info_from_json
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import Mask
 from partseg_cli.data.store import DatasetInfo, image_root
@@ -136,7 +135,7 @@ def _header(path: Path, head: Any) -> Header | None:  # noqa: ANN401 - whatever 
     if got != FORMAT:
         raise DataError(f"{path}: the format of an export must be {FORMAT!r}, got {got!r}; export it again")
     try:
-        return Header(str(about["split"]), info_from_json(about))
+        return Header(str(about["split"]), DatasetInfo.from_json(about))
     except (KeyError, TypeError, AttributeError, VocabularyError) as error:
         raise DataError(f"{path}: info.{KEY} is incomplete or broken ({error!r}); export it again") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pycocotools import mask as coco
 
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
-from partseg_cli.data.rle import Mask, run_lengths
+from partseg_cli.data.rle import COMPRESSED, Mask, run_lengths
 
 NO_MASK = "annotation has neither polygons nor run lengths"
 BROKEN_POLYGON = "polygon is malformed"
@@ -20,9 +19,6 @@ FAR_OUTSIDE = "polygon lies far outside the photo"
 BROKEN_RLE = "run lengths are malformed"
 RLE_SIZE = "run lengths and photo differ in size"
 NO_PIXEL = "mask has no pixel"
-
-COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
-"""COCO's text of numbers below 2 ** 34: characters that say that more follows, and one that ends the number."""
 
 
 def mask_of(segmentation: object, width: int, height: int) -> Mask:
