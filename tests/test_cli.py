@@ -592,7 +592,7 @@ def test_demo_runs_the_whole_chain_and_names_its_page(partseg, tmp_path):
     assert page.count("data:image/png;base64,") == 2
     assert "http:" not in page
     assert "https:" not in page
-    assert "dog&#x27;s ear" in page
+    assert "dog&#39;s ear" in page
     assert [picture(tmp_path / "demo" / name).mode for name in ("data/preview.png", "predictions.png")] == ["RGB"] * 2
 
 

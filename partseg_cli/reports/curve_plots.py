@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
 COLOURS = ("#2f6db5", "#c8611f", "#2e8b57", "#a23b72", "#7656b0", "#8a7416", "#2b8f9e", "#c0443c")
 """Line colours, distinguishable on light and dark backgrounds; the first ones also by colour-blind readers."""
 TEXT, DIM, GRID, FRAME = "#202024", "#62626a", "#e4e4e0", "#a8a8a4"
+PAPER_COLOUR = "#{:02x}{:02x}{:02x}".format(*PAPER)
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -46,11 +46,8 @@ TICKS = 7
 """Maximum number of intervals between ticks."""
 THICK, THIN, PALE = 1.9, 0.8, 0.38
 """Widths of lines in points, and opacity of a raw line."""
-DPI, TEXT_SIZE, HEAD = 100, 9.4, 46
-"""PNG: pixels per inch, text size in points, room for the title in pixels."""
-LEFT, RIGHT, TOP, BOTTOM = 64, 28, 34, 30
-LABEL_PAD = 10
-"""PNG: room around the axes of a plot, and between axes, legend and title, in pixels."""
+DPI, TITLE_WIDTH = 100, 11
+"""PNG: pixels per inch, and width in pixels that a character of the title takes on average."""
 SVG_SIZE, SVG_BOX = (620, 300), (58, 26, 538, 262)
 """SVG: width and height; left, bottom, width and height of the axes, in SVG user units."""
 SVG_COLUMNS, HOVERS = 280, 120
@@ -189,23 +186,22 @@ def plot_losses(curves: Curves, title: str, size: tuple[int, int] = (1200, 800))
         title: Title of the figure; one that is too long loses its beginning.
         size: Width and height in pixels.
     """
-    plots, (width, height) = build_plots(curves), size
+    plots = build_plots(curves)
     below = [name for name in ("terms", "miou") if name in plots]
+    above = ["total"] * max(1, len(below)) if "total" in plots else []
+    rows: list[Any] = [row for row in (above, below) if row]
+    room = size[0] // TITLE_WIDTH
     with _figure(size, DPI) as (figure, canvas):
-        figure.set_facecolor("#{:02x}{:02x}{:02x}".format(*PAPER))
-        label = figure.text(LEFT / width, 1 - 26 / height, title, size=14, color=TEXT, va="center")
-        _cut(label, width - LEFT - RIGHT)
-        if not plots:
+        figure.set_facecolor(PAPER_COLOUR)
+        figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.12)
+        text = title if len(title) <= room else f"...{title[3 - room :]}"
+        figure.suptitle(text, x=0.02, ha="left", size=14, color=TEXT)
+        if not rows:
             figure.text(0.5, 0.5, "no step is logged yet", size=14, color=DIM, ha="center", va="center")
-        middle = HEAD + (height - HEAD) * (0.55 if below else 1.0)
-        boxes = {"total": (0.0, float(HEAD), float(width), middle)} if "total" in plots else {}
-        part = width / max(1, len(below))
-        boxes |= {name: (part * i, middle, part * (i + 1), float(height)) for i, name in enumerate(below)}
-        for name, (left, top, right, bottom) in boxes.items():
-            across, up = right - left - LEFT - RIGHT, bottom - top - TOP - BOTTOM
-            axes = figure.add_axes(((left + LEFT) / width, 1 - (bottom - BOTTOM) / height, across / width, up / height))
-            _draw(axes, plots[name], round(across), TEXT_SIZE)
-            _label(figure, axes, plots[name])
+        for name, axes in figure.subplot_mosaic(rows, height_ratios=(55, 45)[: len(rows)]).items() if rows else ():
+            _draw(axes, plots[name], size[0], 9)
+            axes.set_title(plots[name].title, loc="left", size=10, color=TEXT)
+            axes.legend(fontsize=9, labelcolor=TEXT, facecolor=PAPER_COLOUR, edgecolor="none", ncols=2)
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
@@ -316,43 +312,6 @@ def _draw(axes: Axes, plot: Plot, columns: int, text_size: float) -> None:
     axes.spines[["left", "bottom"]].set_color(FRAME)
     corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "top"}
     axes.annotate("step", (0, 0), xytext=(-6, -6), size=text_size, color=DIM, **corner)
-
-
-def _label(figure: Figure, axes: Axes, plot: Plot) -> None:
-    """Add title and legend: in one row above the axes if they fit, else the legend below the title."""
-    box = axes.bbox.frozen()
-    title: dict[str, Any] = {"loc": "left", "size": TEXT_SIZE + 0.6, "color": TEXT}
-    label = axes.set_title(plot.title, **title, pad=LABEL_PAD)
-    _cut(label, box.width)
-    if not plot.legend:
-        return
-    options: dict[str, Any] = {
-        "frameon": False,
-        "borderpad": 0,
-        "borderaxespad": 0,
-        "fontsize": TEXT_SIZE,
-        "labelcolor": TEXT,
-    }
-    options |= {"handlelength": 1.8, "columnspacing": 1.3, "loc": "lower right"}
-    for columns in range(len(plot.legend), 0, -1):
-        legend = axes.legend(bbox_to_anchor=(1, 1 + LABEL_PAD / box.height), ncols=columns, **options)
-        extent = legend.get_window_extent()
-        if extent.width <= box.width:
-            break
-    if label.get_window_extent().width + extent.width > box.width - 2 * LABEL_PAD:
-        place, room = axes.get_position(), extent.height + LABEL_PAD
-        axes.set_position((place.x0, place.y0, place.width, place.height - room / figure.bbox.height))
-        legend.set_loc("lower left")
-        legend.set_bbox_to_anchor((0, 1 + LABEL_PAD / axes.bbox.height), axes.transAxes)
-        axes.set_title(label.get_text(), **title, pad=LABEL_PAD + room * 72 / DPI)
-
-
-def _cut(label: Text, width: float) -> None:
-    """Cut the beginning of a text that is wider than `width` pixels."""
-    text = label.get_text()
-    while text and label.get_window_extent().width > width:
-        text = text[1:]
-        label.set_text(f"...{text}")
 
 
 def tick_label(value: float) -> str:
