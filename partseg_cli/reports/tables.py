@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -78,3 +78,51 @@ def class_table(result: EvalResult) -> Table:
             pixels = (f"{row[key]:,}" for key in ("target_pixels", "predicted_pixels"))
             table.add_row(row["name"], "seen" if row["seen"] else "unseen", *scores, *pixels)
     return table
+
+
+def comparison_tables(document: Mapping[str, Any], shown: int) -> list[Table]:
+    """Build the tables of a comparison: images and pairs that differ most, at most `shown` each way, and means."""
+    images = _difference_table("images that differ most", "image", "mean IoU over the pairs of an image")
+    for row in document["images_that_differ_most"][:shown]:
+        images.add_row(row["image_id"], *_differences(row))
+    tables, classes = [images], document["per_class"]
+    better = {
+        "A": [row for row in classes if row["difference"] > 0][:shown],
+        "B": [row for row in classes[::-1] if row["difference"] < 0][:shown],
+    }
+    for side, rows in better.items():
+        table = _difference_table(f"IoU, {side} better", "pair", None, ["seen"])
+        for row in rows:
+            table.add_row(row["name"], *_differences(row), "yes" if row["seen"] else "no")
+        tables += [table] if rows else []
+    return [*tables, _means_table(document)]
+
+
+def _means_table(document: Mapping[str, Any]) -> Table:
+    caption = (
+        f"A {document['a']['folder']}\nB {document['b']['folder']}\n{document['dataset']}, {document['split']}, "
+        f"{document['protocol']}, rule {document['rule']}: {document['images']:,} images, {document['draws']:,} "
+        "bootstrap samples"
+    )
+    level = f"{100 * document['level']:.0f} % interval"
+    table = _difference_table("means, in percent", "", caption, [level, "A better in"])
+    for metric, groups in document["means"].items():
+        for group, value in groups.items():
+            interval = "-" if value["interval"] is None else "[{:+.2f}, {:+.2f}]".format(*value["interval"])
+            share = "-" if value["share"] is None else f"{100 * value['share']:.1f} %"
+            table.add_row(f"{NAMES[metric]} {group}", *_differences(value), interval, share)
+    return table
+
+
+def _difference_table(title: str, first: str, caption: str | None, last: Sequence[str] = ()) -> Table:
+    """Build an empty table with columns for A, B and A - B: names on the left, numbers on the right."""
+    table = Table(title=title, caption=caption, caption_justify="left")
+    for index, column in enumerate((first, "A", "B", "A - B", *last)):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    return table
+
+
+def _differences(row: Mapping[str, Any]) -> list[str]:
+    """Format A, B and their difference."""
+    formats = (("a", "{:.2f}"), ("b", "{:.2f}"), ("difference", "{:+.2f}"))
+    return ["-" if row[key] is None else form.format(row[key]) for key, form in formats]
