@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import bench, evaluate, export, inspect, launch, merge, recipes, split, train, weights
+from partseg_cli.cli import bench, evaluate, export, inspect, launch, recipes, split, train, weights
 from partseg_cli.cli import compare as results
 from partseg_cli.cli import predict as run
 from partseg_cli.cli import prepare as data
@@ -29,7 +29,7 @@ app.command()(split.split)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(results.compare)
-app.command()(merge.merge)
+app.command()(evaluate.merge)
 app.command()(run.predict)
 app.command()(export.export)
 app.command()(run.demo)

@@ -1,10 +1,10 @@
-"""The command that scores: a checkpoint, or the label maps of any model."""
+"""Commands `evaluate` and `merge`: score a checkpoint or the label maps of any model; merge shards."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,11 +20,9 @@ from partseg_cli.cli.options import (
     PrecisionName,
     PromptChunk,
 )
-from partseg_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from partseg_cli.evaluation.shard_files import WrittenShard
-    from partseg_cli.evaluation.verdict import Judge
+    from partseg_cli.evaluation.shards import ShardResult
     from partseg_cli.pipeline.evaluate import EvaluateResult
 
 
@@ -167,13 +165,9 @@ def evaluate(
     An evaluation that was stopped goes on with the same --out. Any number of processes gives the same bits.
     """
     from partseg_cli.config.recipe import load_recipe
-    from partseg_cli.evaluation.evaluator import resolve_predictions
-    from partseg_cli.evaluation.spec import build_eval_spec
-    from partseg_cli.evaluation.verdict import appoint
-    from partseg_cli.pipeline import evaluate as story
-    from partseg_cli.runtime.devices import build_inference_config, plan_devices
+    from partseg_cli.pipeline import evaluate as pipeline
 
-    trial = build_eval_spec(
+    spec = pipeline.build_eval_spec(
         load_recipe(recipe, overrides or []) if recipe else None,
         dataset=dataset,
         data_split=data_split,
@@ -186,74 +180,74 @@ def evaluate(
         objects=objects,
         shard=shard,
     )
-    _refuse_together(shard, against or fail_under, predictions, checkpoint or model)
-    judge = appoint(trial, against, fail_under)
-    plan = plan_devices(device, gpus)
-    log = show.note if plan.is_main else _ignore
-    done = story.evaluate_everywhere(
-        trial,
-        resolve_predictions(trial, checkpoint, model, predictions, log),
-        plan=plan,
-        name=Path(recipe).stem if recipe else trial.store.info.name,
+    result = pipeline.evaluate(
+        spec,
+        checkpoint=checkpoint,
+        model=model,
+        predictions=predictions,
+        name=Path(recipe).stem if recipe else spec.store.info.name,
         out=out,
-        compute=build_inference_config(str(plan.devices[0]), precision.value, prompt_chunk, batch),
+        device=device,
+        gpus=gpus,
+        precision=precision.value,
+        batch=batch,
+        prompt_chunk=prompt_chunk,
         bootstrap_samples=bootstrap_samples,
-        save=save_predictions,
-        pictures=pictures,
+        against=against,
+        fail_under=fail_under,
+        save_predictions=save_predictions,
+        report_images=pictures,
         track=show.track,
-        log=log,
+        log=show.note,
     )
-    _show(done, judge, as_json)
+    if isinstance(result, pipeline.EvaluateResult):
+        _show_result(result, as_json)
+        result.check_thresholds()
+    elif result is not None:
+        _show_shard(result, as_json)
 
 
-def _refuse_together(shard: str | None, judged: str | None, predictions: Path | None, model: Path | str | None) -> None:
-    """Refuse options that do not go together."""
-    if shard and judged:
-        raise UsageError(
-            f"--against and --fail-under need means, which shard {shard} does not have; ask for them of the whole"
-        )
-    if predictions and model:
-        raise UsageError(
-            f"--predictions and a model: give one of them, got {predictions} and {model}; "
-            "leave out what is not to be scored"
-        )
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of all shards, in any order.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results. [default: runs/merge/DATASET-N]", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+) -> None:
+    """Merge the shards of an evaluation, as if one machine had evaluated all images.
+
+    Each machine of a cluster runs **partseg evaluate --shard I/N --out DIR**. Merging writes the same files as a run
+    without shards, and needs neither data nor model.
+
+    Example: **partseg merge shards/1 shards/2 shards/3 --out results**
+    """
+    from partseg_cli.pipeline import evaluate as pipeline
+
+    _show_result(pipeline.merge(shards, out), as_json)
 
 
-def _show(done: EvaluateResult | WrittenShard | None, judge: Judge, as_json: bool) -> None:
-    """Show what came out, a shard or the whole; processes other than the first have nothing to show."""
-    from partseg_cli.evaluation.shard_files import WrittenShard
-
-    if isinstance(done, WrittenShard):
-        _show_shard(done, as_json)
-    elif done is not None:
-        show_result(done, judge.beside(done.result), as_json)
-        judge.check(done.result)
-
-
-def show_result(done: EvaluateResult, beside: list[dict[str, Any]] | None, as_json: bool) -> None:
-    """Show an evaluation that is done, and the published rows that are asked for."""
+def _show_result(result: EvaluateResult, as_json: bool) -> None:
+    """Print the scores, with the published ones if requested."""
     from partseg_cli.reports import tables
     from partseg_cli.reports.results import FILES, result_json
 
     if as_json:
-        document = result_json(done.result, done.about, done.bounds)
-        show.document(document if beside is None else {**document, "against": beside})
+        document = result_json(result.result, result.about, result.bounds)
+        show.document(document if result.against is None else {**document, "against": result.against})
     else:
-        show.table(tables.class_table(done.result))
-        show.table(tables.summary_table(done.result, f"{done.about['dataset']}, {done.about['split']}", done.bounds))
-        if done.result.rules:
-            show.table(tables.rules_table(done.result))
-        if beside is not None:
-            show.table(tables.published_table(beside))
-    show.note(f"{done.folder}: {', '.join(FILES)}")
+        title = f"{result.about['dataset']}, {result.about['split']}"
+        show.table(tables.class_table(result.result))
+        show.table(tables.summary_table(result.result, title, result.bounds))
+        if result.result.rules:
+            show.table(tables.rules_table(result.result))
+        if result.against is not None:
+            show.table(tables.published_table(result.against))
+    show.note(f"{result.folder}: {', '.join(FILES)}")
 
 
-def _show_shard(done: WrittenShard, as_json: bool) -> None:
+def _show_shard(result: ShardResult, as_json: bool) -> None:
+    """Print what was counted, and how it becomes a result."""
     if as_json:
-        show.document(done.document)
-    show.note(f"{done.folder}: shard {done.document['shard']}, {done.document['images_counted']:,} photos")
-    show.note("means need all photos: put all shards together with partseg merge")
-
-
-def _ignore(line: str) -> None:
-    """Tell nothing: the first process tells for all."""
+        show.document(result.to_json())
+    show.note(f"{result.folder}: shard {result.shard}, {result.counts.images:,} images")
+    show.note("means need all images: merge all shards with partseg merge")

@@ -5,12 +5,28 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from partseg_cli.data.splits.split import Split, load_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, closest_name
 from partseg_cli.io.paths import data_dir
 
 MARK = "dataset.json"
 """Is in every prepared data set."""
+
+
+def open_data(dataset: str, *, root: str | None = None, split: str = "published") -> tuple[Store, Split]:
+    """Open a prepared dataset and a split of it.
+
+    Args:
+        dataset: Name of the folder in `$PARTSEG_DATA`.
+        root: Path of the folder itself, which takes precedence.
+        split: File of `partseg split`, or "published".
+
+    Raises:
+        DataError: One of them is missing or broken.
+    """
+    store = Store.open(Path(root) if root else data_dir() / dataset)
+    return store, load_split(store, split)
 
 
 def find_store(text: str) -> Store:

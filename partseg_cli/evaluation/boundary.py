@@ -1,4 +1,4 @@
-"""Boundary IoU (Cheng et al., CVPR 2021) of label maps: which pixels lie near the edge of their own class."""
+"""Boundary bands of label maps, for the Boundary IoU (Cheng et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from jaxtyping import Bool, Integer
 from torch import Tensor
 
 RATIO = 0.02
-"""Width of the band, as a share of the image's diagonal (bowenc0221/boundary-iou-api)."""
+"""Width of the band as a fraction of the image diagonal (bowenc0221/boundary-iou-api)."""
 
 
 def band_width(height: int, width: int, ratio: float = RATIO) -> int:
-    """Give the width of the band in pixels, at least 1.
+    """Return the width of the band in pixels, at least 1.
 
     >>> band_width(375, 500), band_width(1650, 2200)
     (12, 55)
@@ -24,20 +24,25 @@ def band_width(height: int, width: int, ratio: float = RATIO) -> int:
 
 
 def boundary_band(labels: Integer[Tensor, "*B H W"], width: int) -> Bool[Tensor, "*B H W"]:
-    """Tell which pixels belong to the inner boundary of their own class.
+    """Return the inner boundary of every class, as one mask.
 
-    These are the pixels of a class's mask that `width` erosions by a 3x3 square take away, with zeros around the image:
-    the square of 2 `width` + 1 around them holds another label, or leaves the image. One pass serves all classes.
+    It holds the pixels of a class's mask that `width` erosions by a 3x3 square remove, with zeros around the image: the
+    square of 2 `width` + 1 around them holds another label, or leaves the image. One pass serves all classes.
 
     Args:
-        labels: class of each pixel; any numbers, "none" among them.
-        width: of the band, in pixels (chessboard distance).
+        labels: Class of each pixel; any numbers, void among them.
+        width: Width of the band in pixels (chessboard distance).
+
+    Example:
+        >>> labels = torch.zeros(5, 7, dtype=torch.long)
+        >>> boundary_band(labels, width=2).sum(1).tolist()
+        [7, 7, 4, 7, 7]
     """
     band = torch.ones_like(labels, dtype=torch.bool)
     inner_height, inner_width = (size - 2 * width for size in labels.shape[-2:])
     if inner_height <= 0 or inner_width <= 0:
         return band
-    # A square is of one label if all its columns are, and its middle row.
+    # A square has one label if each of its columns and its middle row have.
     columns = _along(torch.logical_or, labels[..., 1:, :] != labels[..., :-1, :], 2 * width, -2)
     middle = labels[..., width : width + inner_height, :]
     rows = middle[..., 1:] != middle[..., :-1]
@@ -47,14 +52,20 @@ def boundary_band(labels: Integer[Tensor, "*B H W"], width: int) -> Bool[Tensor,
 
 
 def label_map_border(labels: Integer[Tensor, "*B H W"], width: int) -> Integer[Tensor, "*B H W"]:
-    """Give what the published evaluator takes for boundaries: each label minus the smallest label around it.
+    """Return the "boundary" of the published evaluator: each label minus the smallest label around it.
 
     It erodes the map of class numbers as if it were a mask (detectron2 and part-clipseg, `_mask_to_boundary`), so the
-    result is no class, depends on the order of the classes, and interiors become class 0. For comparison alone.
+    result is no class, depends on the order of the classes, and interiors become class 0. For comparison only.
 
     Args:
-        labels: class of each pixel, not negative; zeros are put around the image.
-        width: half the window, in pixels.
+        labels: Class of each pixel, not negative; zeros are padded around the image.
+        width: Half the window, in pixels.
+
+    Example:
+        >>> label_map_border(torch.tensor([[3, 3, 3, 5, 5]]), width=1).tolist()
+        [[3, 3, 3, 5, 5]]
+        >>> label_map_border(torch.full((3, 3), 4), width=1)[1].tolist()
+        [4, 0, 4]
     """
     least = labels
     for dim, padding in ((-2, (0, 0, width, width)), (-1, (width, width))):
@@ -63,7 +74,7 @@ def label_map_border(labels: Integer[Tensor, "*B H W"], width: int) -> Integer[T
 
 
 def _along(combine: Callable[[Tensor, Tensor], Tensor], values: Tensor, count: int, dim: int) -> Tensor:
-    """Combine, at each place along `dim`, `count` values from there on: in log2(count) steps."""
+    """Combine each value along `dim` with the `count` - 1 after it, in log2(count) steps."""
     reach = 1
     while reach < count:
         step = min(reach, count - reach)

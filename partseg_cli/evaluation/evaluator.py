@@ -1,236 +1,219 @@
-"""What predicts, a checkpoint or label maps that are there already, and the counting of a trial with it."""
+"""Evaluation of a model or of label maps: predict each sample under the protocol, and count its pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from partseg_cli.data.predictions.reader import open_predictions
-from partseg_cli.data.record import RecordKey
-from partseg_cli.evaluation.runner import ImageCounts, Maps, evaluate_images, evaluate_label_maps
-from partseg_cli.evaluation.spec import EvalSpec
-from partseg_cli.evaluation.tally import Count, Tally, count_trial, gather_counts
-from partseg_cli.inference.checkpoint_resolver import find_weights
-from partseg_cli.inference.segmenter import Segmenter, load_segmenter
-from partseg_cli.io.hashing import digest
+from partseg_cli.data.loading.transforms import image_to_tensor
+from partseg_cli.data.record import Record
+from partseg_cli.errors import PartsegError
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, ConfusionTable, count_pixels
+from partseg_cli.evaluation.samples import Sample, samples
+from partseg_cli.evaluation.spec import EvalSpec, EvalSubset, LabelMaps, make_batches
+from partseg_cli.inference.protocols import oracle_obj, pred_all, segment_parts
 from partseg_cli.io.journal import Journal
-from partseg_cli.io.label_maps import write_label_map
-from partseg_cli.io.paths import create_run_dir
-from partseg_cli.io.versions import package_versions
-from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, read_header
-from partseg_cli.runtime.devices import DevicePlan, InferenceConfig
-from partseg_cli.runtime.launcher import launch
+from partseg_cli.runtime.devices import memory_watch
 from partseg_cli.runtime.pool import Track, silent
-from partseg_cli.runtime.process_group import ProcessGroup
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup
+from partseg_cli.structures import Logits
+from partseg_cli.vocabulary import Vocabulary
 
-SAVED = "predictions"
-Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class PredictionSource:
-    """What predicts.
-
-    Attributes:
-        path: of a checkpoint, or of label maps.
-        about: what reports say of it.
-        digest: of the weights, or of the names and sizes of the maps' files.
-        maps: gives the label maps; None for a checkpoint, which each process opens on its own device.
-    """
-
-    path: Path
-    about: dict[str, Any]
-    digest: str
-    maps: Maps | None = None
-
-    @property
-    def is_model(self) -> bool:
-        """Whether it is a checkpoint."""
-        return self.maps is None
+MEMORY_ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
 
 
-def resolve_predictions(
-    trial: EvalSpec, checkpoint: Path | None, model: str | None, predictions: Path | None, log: Log
-) -> PredictionSource:
-    """Find out what predicts, without reading weights; see `evaluate`.
+@runtime_checkable
+class Model(Protocol):
+    """Anything that segments; see DECISIONS "Model call"."""
 
-    Raises:
-        CheckpointError: there are no such weights.
-        DataError: there are no such maps.
-    """
-    if predictions is not None:
-        return _maps(predictions, trial, log)
-    path = checkpoint_file(find_weights(checkpoint, model, log))
-    header = read_header(path)
-    about = {
-        "model": header.model["name"],
-        "backbone": header.model["backbone"],
-        "checkpoint": str(path),
-        "step": header.step,
-    }
-    return PredictionSource(path, about, header.digest)
-
-
-def _maps(source: Path, trial: EvalSpec, log: Log) -> PredictionSource:
-    opened = open_predictions(source, trial.store, trial.keys)
-    log(f"{source}: {opened.kind}")
-    if opened.extra:
-        log(f"{source}: {len(opened.extra)} files belong to no photo that is tested, such as {opened.extra[0]}")
-    about = {"predictions": str(source), "kind": opened.kind}
-    return PredictionSource(source, about, _digest(source, times=False), opened.maps)
-
-
-def _digest(path: Path, *, times: bool) -> str:
-    """Give a digest of the names and sizes, and on request times, of a file or of all files in a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    rows = []
-    for file in files:
-        stat = file.stat()
-        rows.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns if times else 0))
-    return digest([repr(rows)])
-
-
-def by_model(model: Segmenter, trial: EvalSpec) -> Count:
-    """Let a model predict."""
-    objects = trial.object_maps()
-    return lambda keys, scored: evaluate_images(
-        model,
-        trial.store,
-        keys,
-        trial.vocabulary,
-        protocol=trial.protocol,
-        counting=trial.counting,
-        image_size=model.image_size,
-        batch=model.compute.batch,
-        scored=scored,
-        objects=objects,
-    )
-
-
-def _by_maps(maps: Maps, trial: EvalSpec) -> Count:
-    """Read maps that are there already."""
-
-    def count(keys: Sequence[RecordKey], scored: Sequence[bool] | None) -> Iterator[ImageCounts]:
-        return evaluate_label_maps(maps, trial.store, keys, trial.vocabulary, counting=trial.counting, scored=scored)
-
-    return count
+    def __call__(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
-class Job:
-    """The counting of a trial, for this process or to be handed to several.
+class ImageCounts:
+    """Counts of one image.
 
     Attributes:
-        trial: what is tested.
-        source: what predicts.
-        compute: how; each process has a device of its own.
-        folder: where what is counted is kept until all is.
-        save: whether the predicted maps are written there too.
-        decides: all that decides the counts.
-        track: shows progress.
+        image_id: Id of its record.
+        samples: Counts of each of its samples; none where no pixel is labelled.
+        prediction: Predicted pairs, all samples laid over each other; -1 = void.
     """
 
-    trial: EvalSpec
-    source: PredictionSource
-    compute: InferenceConfig
-    folder: Path
-    save: bool
-    decides: tuple[Any, ...]
-    track: Track
-
-    @property
-    def journal(self) -> Journal:
-        """A journal of what is counted."""
-        return Journal(self.folder, self.decides)
-
-    def predictor(self, device: torch.device) -> Count:
-        """Open what predicts."""
-        if self.source.maps is not None:
-            return _by_maps(self.source.maps, self.trial)
-        return by_model(load_segmenter(self.source.path, replace(self.compute, device=device))[0], self.trial)
-
-    def count(self, group: ProcessGroup, device: torch.device) -> Tally:
-        """Count the share of a process."""
-        with self.journal as journal:
-            return count_trial(
-                self.trial,
-                self.predictor(device),
-                self.track if group.is_main else silent,
-                batch=self.compute.batch if self.source.is_model else 1,
-                group=group,
-                journal=journal,
-                keep=partial(_save, self.folder, self.trial) if self.save else None,
-            )
-
-    def share(self, group: ProcessGroup, device: torch.device) -> Tally | None:
-        """Count the share of a connected process, and bring all together in the first one."""
-        return gather_counts(self.count(group, device), group)
+    image_id: str
+    samples: tuple[ConfusionCounts, ...]
+    prediction: Int[Tensor, "H W"]
 
 
-def count_everywhere(
-    trial: EvalSpec,
-    source: PredictionSource,
+Evaluator = Callable[[EvalSubset], Iterator[ImageCounts]]
+"""Predicts and counts the images of a subset, which fit into one forward pass."""
+
+
+@dataclass(frozen=True)
+class EvalCounts:
+    """Counts of an evaluation, or of a share of it.
+
+    Attributes:
+        table: Counts of every sample, in the order of the images.
+        positions: Position in the evaluation of each sample's image.
+        images: Number of images, those without a sample included.
+    """
+
+    table: ConfusionTable
+    positions: list[int]
+    images: int
+
+    @classmethod
+    def merge(cls, shares: Sequence[EvalCounts]) -> EvalCounts:
+        """Join shares in the order of the images.
+
+        Raises:
+            PartsegError: An image is in two of them.
+        """
+        names = [name for share in shares for name in share.table.images]
+        samples = [sample for share in shares for sample in share.table.samples]
+        positions = [position for share in shares for position in share.positions]
+        if sum(len(set(share.positions)) for share in shares) > len(set(positions)):
+            raise PartsegError("every image must be counted once, got one in two shards; evaluate again")
+        order = sorted(range(len(positions)), key=positions.__getitem__)
+        table = ConfusionTable(shares[0].table.classes, [names[i] for i in order], [samples[i] for i in order])
+        return cls(table, [positions[i] for i in order], sum(share.images for share in shares))
+
+
+def evaluate_spec(
+    spec: EvalSpec,
+    evaluator: Evaluator,
     *,
-    compute: InferenceConfig,
-    plan: DevicePlan,
-    out: Path | None,
-    name: str,
-    save: bool = False,
+    batch: int = 1,
+    group: ProcessGroup = SINGLE_PROCESS,
+    journal: Journal | None = None,
+    on_image: Callable[[ImageCounts], None] = lambda counts: None,
     track: Track = silent,
-    log: Log = lambda line: None,
-) -> tuple[Job, Tally | None]:
-    """Count the samples of a trial's shard in all processes of a plan, going on where a former run was stopped.
+) -> EvalCounts | None:
+    """Count the samples of a specification's shard; each process of a group counts its share.
+
+    Args:
+        spec: What is evaluated.
+        evaluator: Predicts and counts the images of a batch.
+        batch: Images in one forward pass; a batch of which the journal lacks an image is counted as a whole.
+        group: Connected processes.
+        journal: Counts of former runs by position of the image; receives the new ones.
+        on_image: Called with each new image, before its entry in the journal.
+        track: Progress of the images.
 
     Returns:
-        What was done, and the counts; None in processes of torchrun other than the first.
+        The counts of all processes in the main one, None in the others.
     """
-    group = plan.process_group
-    with group.connected(plan.devices[0]):
-        folder = group.broadcast(out or create_run_dir("evaluate", name) if group.is_main else Path())
-        job = open_job(trial, source, compute, folder, save=save, track=track, log=log)
-        if len(plan.devices) > 1:
-            return job, launch(job.share, plan.devices, advice="run again with fewer --gpus: what is counted is kept")
-        return job, job.share(group, plan.devices[0])
+    shard = spec.shard
+    batches = make_batches(spec.subsets, batch)[shard.index :: shard.of][group.index :: group.size]
+    positions = [position for each in batches for position in each.positions]
+    done = {position: _from_json(journal[position]) for position in positions if journal and position in journal}
+    remaining = [each for each in batches if not all(position in done for position in each.positions)]
+    images = (
+        pair for each in remaining for pair in zip(each.positions, evaluator(each.subset), strict=True)
+    )  # counted when the loop asks for it
+    with memory_watch(MEMORY_ADVICE):
+        total = sum(len(each.positions) for each in remaining)
+        for position, counts in track(images, f"evaluate {spec.protocol}", total):
+            on_image(counts)
+            if journal is not None:
+                journal.add(position, _to_json(counts))
+            done[position] = counts.image_id, counts.samples
+    share = EvalCounts(ConfusionTable(len(spec.vocabulary.pairs)), [], len(positions))
+    for position in positions:
+        image_id, image_samples = done[position]
+        for sample in image_samples:
+            share.table.add(image_id, sample)
+            share.positions.append(position)
+    shares = group.gather(share)
+    return EvalCounts.merge(shares) if group.is_main else None
 
 
-def open_job(
-    trial: EvalSpec,
-    source: PredictionSource,
-    compute: InferenceConfig,
-    folder: Path,
-    *,
-    save: bool = False,
-    track: Track = silent,
-    log: Log = lambda line: None,
-) -> Job:
-    """Get ready to count, and tell how much a former run has done."""
-    decides = (
-        trial.data_hash,
-        trial.protocol,
-        source.digest,
-        _digest(source.path, times=True),
-        _digest(trial.objects, times=True) if trial.objects else None,
-        compute.device.type,
-        compute.precision,
-        compute.prompt_chunk,
-        compute.batch if source.is_model else 1,
-        save,
-        package_versions(),
+def evaluate_images(
+    model: Model, spec: EvalSpec, subset: EvalSubset, *, image_size: int, objects: LabelMaps | None = None
+) -> Iterator[ImageCounts]:
+    """Predict images in one forward pass, and count each at its own size.
+
+    Args:
+        model: Model in evaluation mode.
+        spec: What is evaluated.
+        subset: Images of the forward pass, and the pairs scored there.
+        image_size: Edge of the square that the model reads, in pixels.
+        objects: For pred-obj the predicted object at each pixel, an index into the vocabulary's objects.
+    """
+    records = [spec.store[key] for key in subset.keys]
+    images = [spec.store.read_image(record) for record in records]
+    with torch.inference_mode():
+        logits = model(torch.stack([image_to_tensor(image, image_size) for image in images]), spec.vocabulary)
+        for index, record in enumerate(records):
+            predict = _build_predictor(logits.image(index), record, spec, objects)
+            yield _count_image(record, spec, subset, predict)
+
+
+def evaluate_label_maps(maps: LabelMaps, spec: EvalSpec, subset: EvalSubset) -> Iterator[ImageCounts]:
+    """Count label maps of any model, as `evaluate_images` counts predictions."""
+    for key in subset.keys:
+        record = spec.store[key]
+        yield _count_image(record, spec, subset, _same_for_all(maps(record)))
+
+
+def _build_predictor(
+    logits: Logits, record: Record, spec: EvalSpec, objects: LabelMaps | None
+) -> Callable[[Sample], Int[Tensor, "H W"]]:
+    """Return the label map of each sample of an image under the protocol; only that of Oracle-Obj depends on it."""
+    vocabulary, size, device = spec.vocabulary, (record.height, record.width), logits.pairs.device
+    if spec.protocol == "pred-all":
+        return _same_for_all(pred_all(logits, vocabulary, size).pairs.labels)
+    if spec.protocol == "pred-obj":
+        if objects is None:
+            raise ValueError("pred-obj needs maps of objects, got none")
+        return _same_for_all(segment_parts(logits, vocabulary, objects(record).to(device)))
+
+    def predict(sample: Sample) -> Int[Tensor, "H W"]:
+        if sample.oracle_object is None:
+            return oracle_obj(logits, vocabulary, size, sample.objects)
+        return segment_parts(logits, vocabulary, sample.oracle_object.to(device))
+
+    return predict
+
+
+def _same_for_all(labels: Int[Tensor, "H W"]) -> Callable[[Sample], Int[Tensor, "H W"]]:
+    return lambda sample: labels
+
+
+def _count_image(
+    record: Record, spec: EvalSpec, subset: EvalSubset, predict: Callable[[Sample], Int[Tensor, "H W"]]
+) -> ImageCounts:
+    """Predict and count all samples of an image."""
+    overlay = torch.full((record.height, record.width), -1)
+    counts = []
+    config, vocabulary = spec.sample_config, spec.vocabulary
+    for sample in samples(record, spec.store.info.objects, vocabulary, config, subset.scored_pairs):
+        prediction = predict(sample)
+        device = prediction.device
+        prediction = torch.where(sample.inside.to(device), prediction, -1)
+        areas = [area.to(device) for area in sample.object_areas()]
+        counts.append(count_pixels(prediction, sample.target.to(device), len(vocabulary.pairs), config.ratio, areas))
+        overlay = torch.where(sample.inside, prediction.cpu(), overlay)
+    return ImageCounts(record.image_id, tuple(counts), overlay)
+
+
+def _to_json(counts: ImageCounts) -> list[Any]:
+    """Return what the journal stores of an image: its id, and the arrays of each sample."""
+    return [counts.image_id, [[array.tolist() for array in vars(sample).values()] for sample in counts.samples]]
+
+
+def _from_json(value: list[Any]) -> tuple[str, tuple[ConfusionCounts, ...]]:
+    """Parse what `_to_json` returned."""
+    shapes = (-1, (-1, len(FIELDS)), -1, -1)
+    return value[0], tuple(
+        ConfusionCounts(
+            *(np.array(array, np.int64).reshape(shape) for array, shape in zip(sample, shapes, strict=True))
+        )
+        for sample in value[1]
     )
-    job = Job(trial, source, compute, folder, save, decides, track)
-    photos = len(trial.keys)
-    done = len(job.journal)
-    if done:
-        log(f"going on with an evaluation that was stopped: {done} of {photos} photos are counted")
-    return job
-
-
-def _save(folder: Path, trial: EvalSpec, counted: ImageCounts) -> None:
-    """Write the predicted map of a photo, 8 or 16 bits as `partseg predict` does."""
-    path = folder / SAVED / f"{counted.image_id}.png"
-    write_label_map(path, counted.prediction.numpy(), len(trial.vocabulary.pairs))

@@ -1,39 +1,39 @@
-"""From counts to a result: every rule beside each other, with the numbers of classes that its means run over."""
+"""Metrics of an evaluation: scores by every counting rule with the numbers of classes, and scores of each image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import FIELDS
+from partseg_cli.evaluation.counts import FIELDS, ConfusionTable
 from partseg_cli.evaluation.partclipseg_metrics import published_figures
-from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, Scores, score
-from partseg_cli.evaluation.rules import field as pixels_of
+from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, Counts, Scores, class_pixels, score
 from partseg_cli.vocabulary import Vocabulary
 
 DEFAULT_RULE = "ref-v2"
 ROUND_TRIP = "ref-bug"
-"""partclipseg on a target that was scaled to another size and back: counts of its own."""
+"""Rule partclipseg on targets that were scaled to another size and back, which have counts of their own."""
 SIZES = {"small": (1, 32**2), "medium": (32**2, 96**2), "large": (96**2, 2**62)}
-"""Pixels of a class in a sample, from and below: the bounds of COCO."""
+"""Pixels of a class in a sample, from (inclusive) and to (exclusive): the limits of COCO."""
+CHUNK = 64
+"""Images whose dense counts are in memory at once."""
 
 Means = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What one rule gives, in percent; None where a group has no class.
+    """Scores by one rule, in percent; None where a group has no class.
 
     Attributes:
-        means: metric -> "seen", "unseen", "harmonic" -> mean.
-        classes_counted: classes that the mean IoU runs over.
-        classes_at_zero: of these, with an IoU of 0.
-        pixels: that count; see `Scores`.
+        means: Metric -> "seen", "unseen", "harmonic" -> mean.
+        classes_counted: Number of classes that the mean IoU runs over.
+        classes_at_zero: Number of these with an IoU of 0.
+        pixels: Number of pixels that count; see `Scores`.
     """
 
     means: dict[str, Means]
@@ -47,19 +47,19 @@ class EvalResult:
     """Scores of one evaluation, in percent; None where nothing can be scored.
 
     Attributes:
-        protocol: what the model was told.
-        rule: how pixels and classes are counted in `means` and `per_class`.
-        means: metric -> group -> mean.
-        classes_counted: classes that the mean IoU runs over.
-        classes_at_zero: of these, with an IoU of 0.
-        pixels: labelled pixels of all samples, whatever the rule.
-        samples: with a labelled pixel: photos, or instances if those are counted; see `SampleConfig`.
-        per_class: one record a pair: name, seen, iou, recall, precision, boundary_iou, over, under, target_pixels,
+        protocol: "pred-all", "oracle-obj" or "pred-obj".
+        rule: Counting rule of `means` and `per_class`.
+        means: Metric -> group -> mean.
+        classes_counted: Number of classes that the mean IoU runs over.
+        classes_at_zero: Number of these with an IoU of 0.
+        pixels: Number of labelled pixels of all samples, under any rule.
+        samples: Number of samples with a labelled pixel: images, or instances if those are counted; see `SampleConfig`.
+        per_class: One record per pair: name, seen, iou, recall, precision, boundary_iou, over, under, target_pixels,
             predicted_pixels.
-        rules: the same means by every rule.
-        sizes: size of a part in its sample -> group -> mean IoU of the classes over the samples with a part of that
+        rules: The same means by every rule.
+        sizes: Size of a part in its sample -> group -> mean IoU of the classes over the samples with a part of that
             size.
-        published: for rules of the published evaluator every figure that it prints, under its names.
+        published: Every figure that the published evaluator prints, by its names, for its rules; None for others.
     """
 
     protocol: str
@@ -83,75 +83,87 @@ class EvalResult:
 def compute_metrics(
     table: ConfusionTable, vocabulary: Vocabulary, protocol: str, rule: str = DEFAULT_RULE
 ) -> EvalResult:
-    """Turn counts into scores.
+    """Compute every score from counts.
 
     Args:
-        table: counts of all samples; for the rule `ref-bug` those of the scaled targets.
-        vocabulary: the pairs, in the order of the counts.
-        protocol: under which was predicted.
-        rule: one of `RULES`, or "ref-bug".
+        table: Counts of all samples; for the rule `ref-bug` those of the scaled targets.
+        vocabulary: The pairs, in the order of the counts.
+        protocol: Protocol of the predictions.
+        rule: One of `RULES`, or "ref-bug".
+
+    Example:
+        A seen part, found on half of its pixels, and an unseen one, found whole:
+
+        >>> import torch
+        >>> from partseg_cli.evaluation.counts import count_pixels
+        >>> from partseg_cli.vocabulary import Pair
+        >>> vocabulary, table = Vocabulary((Pair("cat", "ear"), Pair("dog", "ear", False))), ConfusionTable(2)
+        >>> prediction, target = torch.tensor([[0, -1, 1, 1]]), torch.tensor([[0, 0, 1, 1]])
+        >>> table.add("photo", count_pixels(prediction, target, classes=2))
+        >>> result = compute_metrics(table, vocabulary, "pred-all")
+        >>> result.miou
+        {'seen': 50.0, 'unseen': 100.0, 'harmonic': 66.66666666666667}
+        >>> result.means["precision"]
+        {'seen': 100.0, 'unseen': 100.0, 'harmonic': 100.0}
     """
-    totals = table.totals()
-    names = [formula_of(rule)] if rule == ROUND_TRIP else list(RULES)
-    scored = {name: score(totals, name, protocol, vocabulary.is_seen) for name in names}
-    main = scored[formula_of(rule)]
-    own = _rule_result(main)
+    totals, is_seen, formula = table.totals(), vocabulary.is_seen, formula_of(rule)
+    names = [formula] if rule == ROUND_TRIP else list(RULES)
+    scored = {name: score(totals, name, protocol, is_seen) for name in names}
+    own = _rule_result(scored[formula])
+    published = None
+    if formula == "partclipseg" and class_pixels(totals, "tp").any():  # the published evaluator fails on none
+        published = published_figures(totals, protocol, is_seen, [pair.name for pair in vocabulary.pairs])
     return EvalResult(
         protocol=protocol,
         rule=rule,
         means=own.means,
         classes_counted=own.classes_counted,
         classes_at_zero=own.classes_at_zero,
-        pixels=int(pixels_of(totals, "target").sum()),
+        pixels=int(class_pixels(totals, "target").sum()),
         samples=len(table),
-        per_class=_per_class(totals, main, vocabulary),
+        per_class=_per_class(totals, scored[formula], vocabulary),
         rules={} if rule == ROUND_TRIP else {name: _rule_result(scores) for name, scores in scored.items()},
-        sizes=_by_size(table, formula_of(rule), protocol, vocabulary.is_seen),
-        published=_published(totals, vocabulary, protocol) if formula_of(rule) == "partclipseg" else None,
+        sizes=_by_size(table, formula, protocol, is_seen),
+        published=published,
     )
 
 
 def formula_of(rule: str) -> str:
-    """Give the one of `RULES` that scores a rule's counts: its own, or for "ref-bug" partclipseg."""
+    """Return the one of `RULES` that scores a rule's counts: the rule itself, or partclipseg for "ref-bug".
+
+    >>> formula_of("full"), formula_of("ref-bug")
+    ('full', 'partclipseg')
+    """
     return "partclipseg" if rule == ROUND_TRIP else rule
 
 
-def _published(
-    totals: Int[np.ndarray, "K1 F"], vocabulary: Vocabulary, protocol: str
-) -> dict[str, float | None] | None:
-    """Give the figures of the published evaluator; None where it could print none."""
-    if not pixels_of(totals, "hit").any():
-        return None
-    return published_figures(totals, protocol, vocabulary.is_seen, [pair.name for pair in vocabulary.pairs])
-
-
 def _rule_result(scores: Scores) -> RuleResult:
-    means = {metric: {group: number(scores.means[metric][group]) for group in GROUPS} for metric in METRICS}
+    means = {metric: {group: to_number(scores.means[metric][group]) for group in GROUPS} for metric in METRICS}
     at_zero = scores.counted & ~(scores.iou > 0)
     return RuleResult(means, int(scores.counted.sum()), int(at_zero.sum()), int(scores.pixels))
 
 
 def _per_class(totals: Int[np.ndarray, "K1 F"], scores: Scores, vocabulary: Vocabulary) -> tuple[dict[str, Any], ...]:
-    """Give a record for each pair; over- and under-segmentation do not depend on the rule.
+    """Return a record for each pair; over- and under-segmentation do not depend on the rule.
 
-    over: share of the predicted pixels on which no part is labelled; under: share of the labelled ones that are
-    predicted as nothing.
+    over: percentage of the predicted pixels on which no part is labelled; under: percentage of the labelled ones that
+    are predicted as void.
     """
-    target, guess, anywhere, missed = (
-        pixels_of(totals, name).tolist() for name in ("target", "predicted", "anywhere", "missed")
+    target, pred, anywhere, missed = (
+        class_pixels(totals, name).tolist() for name in ("target", "pred", "pred_anywhere", "missed")
     )
     return tuple(
         {
             "name": pair.name,
             "seen": pair.is_seen,
-            "iou": number(scores.iou[index]),
-            "recall": number(scores.recall[index]),
-            "precision": number(scores.precision[index]),
-            "boundary_iou": number(scores.boundary_iou[index]),
-            "over": _share(int(anywhere[index] - guess[index]), int(anywhere[index])),
-            "under": _share(int(missed[index]), int(target[index])),
+            "iou": to_number(scores.iou[index]),
+            "recall": to_number(scores.recall[index]),
+            "precision": to_number(scores.precision[index]),
+            "boundary_iou": to_number(scores.boundary_iou[index]),
+            "over": 100 * (anywhere[index] - pred[index]) / anywhere[index] if anywhere[index] else None,
+            "under": 100 * missed[index] / target[index] if target[index] else None,
             "target_pixels": target[index],
-            "predicted_pixels": guess[index],
+            "predicted_pixels": pred[index],
         }
         for index, pair in enumerate(vocabulary.pairs)
     )
@@ -167,14 +179,53 @@ def _by_size(table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[
             chosen = (sample.values[:, column] >= low) & (sample.values[:, column] < high)
             totals[sample.classes[chosen]] += sample.values[chosen]
         means = score(totals, rule, protocol, is_seen).means["mIoU"]
-        result[name] = {group: number(means[group]) for group in GROUPS}
+        result[name] = {group: to_number(means[group]) for group in GROUPS}
     return result
 
 
-def number(value: Float[np.ndarray, ""] | float) -> float | None:
-    """Give a plain number, None for nan."""
+def to_number(value: Float[np.ndarray, ""] | float) -> float | None:
+    """Convert to a plain number, nan to None.
+
+    >>> to_number(np.float64(50)), to_number(np.nan)
+    (50.0, None)
+    """
     return None if np.isnan(value) else float(value)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return 100 * part / whole if whole else None
+def image_means(
+    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool]
+) -> tuple[list[str], Float[np.ndarray, "N"]]:
+    """Return the sorted image ids, and for each the mean IoU over its classes, seen and unseen alike.
+
+    In percent; nan where the rule counts no class. The mean of these is not the mean IoU of a dataset, which sums
+    pixels before it divides.
+
+    Example:
+        >>> import torch
+        >>> from partseg_cli.evaluation.counts import count_pixels
+        >>> table = ConfusionTable(1)
+        >>> table.add("b", count_pixels(torch.tensor([[0, -1]]), torch.tensor([[0, 0]]), classes=1))
+        >>> table.add("a", count_pixels(torch.tensor([[0, 0]]), torch.tensor([[0, 0]]), classes=1))
+        >>> images, means = image_means(table, "ref-v2", "pred-all", [True])
+        >>> images, means.tolist()
+        (['a', 'b'], [100.0, 50.0])
+    """
+    images: list[str] = []
+    means = [np.zeros(0)]
+    for names, _, scores in score_images(table, rule, protocol, is_seen):
+        number = scores.counted.sum(-1)
+        total = np.where(scores.counted & ~np.isnan(scores.iou), scores.iou, 0).sum(-1)
+        images += names
+        means.append(np.divide(total, number, out=np.full(len(names), np.nan), where=number > 0))
+    return images, np.concatenate(means)
+
+
+def score_images(
+    table: ConfusionTable, rule: str, protocol: str, is_seen: Sequence[bool]
+) -> Iterator[tuple[list[str], Counts, Scores]]:
+    """Yield ids, sums over samples and scores of the images, sorted by id, in chunks."""
+    images, matrix = table.by_image()
+    for start in range(0, len(images), CHUNK):
+        names = images[start : start + CHUNK]
+        counts = matrix[start : start + CHUNK].toarray().reshape(len(names), -1, len(FIELDS))
+        yield names, counts, score(counts, rule, protocol, is_seen)

@@ -1,4 +1,4 @@
-"""Every figure that the published evaluator of PartCLIPSeg prints, under its names (part-clipseg, `evaluation`)."""
+"""Figures of the published evaluator of PartCLIPSeg, by the names it prints (part-clipseg, `evaluation`)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,40 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from partseg_cli.evaluation.rules import field, field_and_none, score
+from partseg_cli.evaluation.rules import class_and_void_pixels, class_pixels, score
 
 
 def published_figures(
     counts: Int[np.ndarray, "K1 F"], protocol: str, is_seen: Sequence[bool], names: Sequence[str]
 ) -> dict[str, float | None]:
-    """Give all figures in percent, None where nan is printed.
+    """Compute all figures, in percent; None where nan is printed.
 
     Args:
-        counts: of a whole data set.
+        counts: Sums over a dataset.
         protocol: "oracle-obj" or "pred-all".
-        is_seen: of each class.
-        names: of each class.
+        is_seen: Whether each class is seen.
+        names: Name of each class.
+
+    Example:
+        >>> from partseg_cli.evaluation.counts import FIELDS
+        >>> counts = np.zeros((3, len(FIELDS)), int)
+        >>> for name, pixels in {"tp": (8, 5), "target": (10, 10), "pred": (8, 5)}.items():
+        ...     counts[:2, FIELDS.index(name)] = pixels
+        >>> figures = published_figures(counts, "pred-all", (True, False), ("cat's ear", "dog's ear"))
+        >>> [figures[name] for name in ("mIoU-base", "mIoU-unbase", "fwIoU", "pACC", "IoU-dog's ear")]
+        [80.0, 50.0, 65.0, 65.0, 50.0]
     """
     scores = score(counts, "partclipseg", protocol, is_seen)
-    hit, target, guess = _of_all_classes(counts, protocol)
-    either = target + guess - hit
-    iou = np.divide(100.0 * hit, either, out=np.full(len(hit), np.nan), where=either > 0)
+    if protocol == "oracle-obj":
+        target = (class_pixels(counts, "target") - class_pixels(counts, "missed")).astype(float)
+        tp, pred = (class_pixels(counts, name).astype(float) for name in ("tp", "pred"))
+    else:  # void is one more class, predicted but never labelled
+        tp, target, pred = (class_and_void_pixels(counts, name).astype(float) for name in ("tp", "target", "pred"))
+        tp[-1] = target[-1] = 0
+    union = target + pred - tp
+    iou = np.divide(100.0 * tp, union, out=np.full(len(tp), np.nan), where=union > 0)
     if protocol == "oracle-obj":
         iou[target == 0] = np.nan
     recall = scores.means["recall"]
@@ -34,7 +48,7 @@ def published_figures(
         "mIoU": float(np.nanmean(iou)),
         "fwIoU": float(np.nansum(iou * target) / target.sum()),
         "mACC": all_recall,
-        "pACC": float(100 * hit.sum() / target.sum()),
+        "pACC": float(100 * tp.sum() / target.sum()),
         "mRecall": all_recall,
         "h-IoU": scores.means["mIoU"]["harmonic"],
         "h-bIoU": scores.means["boundary_iou"]["harmonic"],
@@ -50,15 +64,3 @@ def published_figures(
         figures[f"ACC-{name}"] = figures[f"Recall-{name}"] = scores.recall[index]
         figures[f"BoundaryIoU-{name}"] = scores.boundary_iou[index]
     return {name: None if np.isnan(value) else float(value) for name, value in figures.items()}
-
-
-def _of_all_classes(
-    counts: Int[np.ndarray, "K1 F"], protocol: str
-) -> tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"], Float[np.ndarray, "_"]]:
-    """Give hit, target and predicted pixels; in Pred-All of none too, which is predicted but never labelled."""
-    if protocol == "oracle-obj":
-        target = field(counts, "target") - field(counts, "missed")
-        return field(counts, "hit").astype(float), target.astype(float), field(counts, "predicted").astype(float)
-    hit, target, guess = (field_and_none(counts, name).astype(float) for name in ("hit", "target", "predicted"))
-    hit[-1] = target[-1] = 0
-    return hit, target, guess

@@ -1,6 +1,6 @@
-"""Published scores, to lay beside one's own: with the rule by which each was counted, its source, and its caveats.
+"""Published scores to compare with: each with its counting rule, source and caveats.
 
-The figures are in `data_manifests/published_scores.csv`; those alone that were read in a paper or a README.
+The figures are in `data_manifests/published_scores.csv`, only such as were read in a paper or a README.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ UNREAD = {
     "partcatseg": "its paper's figures were not read at their source, and leave out every class that scores 0; "
     "score its label maps with --predictions, and read rule partcatseg"
 }
-"""Systems that users ask for, and why there is no row of them."""
+"""Systems without rows, and why."""
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedRow:
     """One row of a published table, in percent; None where the source has no figure.
 
     Attributes:
-        system: short name.
-        title: the system, as its source calls it.
-        dataset: name of the data set it was tested on.
-        protocol: under which it was tested.
-        metric: one of `METRICS`.
-        trained_on: name of the data set it was trained on, if that is another.
+        system: Short name.
+        title: Name of the system in its source.
+        dataset: Name of the dataset it was tested on.
+        protocol: Protocol it was tested under.
+        metric: One of `METRICS`.
+        trained_on: Name of the dataset it was trained on, if that is another.
         means: "seen", "unseen", "harmonic" -> mean.
-        overall: a mean over all pairs.
-        rule: one of `RULES` by which it was counted; empty if that is not known.
-        source: paper and table, or README.
-        caveats: what to know before one compares, in sentences.
+        overall: Mean over all pairs.
+        rule: One of `RULES` by which it was counted; empty if that is not known.
+        source: Paper and table, or README.
+        caveats: What limits a comparison, in sentences.
     """
 
     system: str
@@ -72,101 +72,90 @@ class Published:
 
 
 def systems() -> tuple[str, ...]:
-    """Give the names of the systems that have rows.
+    """Return the names of the systems that have rows.
 
     >>> systems()
     ('catseg', 'clipseg', 'partclipseg', 'vlpart', 'zsseg')
     """
-    return tuple(sorted({row.system for row in _all()}))
+    return tuple(sorted({row.system for row in _all_rows()}))
 
 
-def rows(dataset: str, protocol: str, system: str | None = None) -> tuple[Published, ...]:
-    """Give the published rows of a data set and a protocol; there may be none.
+def published_rows(dataset: str, protocol: str, system: str | None = None) -> tuple[PublishedRow, ...]:
+    """Return the published rows of a dataset and a protocol; there may be none.
 
     Args:
-        dataset: its name, as in `partseg prepare NAME`.
+        dataset: Name of the dataset, as in `partseg prepare NAME`.
         protocol: "pred-all", "oracle-obj" or "pred-obj".
-        system: one of `systems()`; None = all.
+        system: One of `systems()`; None takes all.
 
     Raises:
-        UsageError: there is no such system.
+        UsageError: There is no such system.
+
+    Example:
+        >>> [row.means for row in published_rows("partimagenet", "pred-all", "partclipseg")]
+        [{'seen': 38.82, 'unseen': 19.47, 'harmonic': 25.94}]
     """
-    if system is not None:
-        _check(system)
-    wanted = systems() if system is None else (system,)
-    return tuple(row for row in _all() if row.system in wanted and (row.dataset, row.protocol) == (dataset, protocol))
-
-
-def table_rows(published: Sequence[Published], result: EvalResult) -> list[dict[str, Any]]:
-    """Lay one's own scores beside published ones: by the rule of each row, as far as the result has it.
-
-    Returns:
-        Plain records: system, title, metric, trained_on, published, overall, ours, ours_rule, difference (ours -
-        published), rule, source, caveats. `ours` and `difference` are None where the row's rule is not known or was
-        not counted; a figure that is missing on either side makes a difference of None.
-    """
-    records = []
-    for row in published:
-        ours, ours_rule = _own(row, result)
-        records.append(
-            {
-                "system": row.system,
-                "title": row.title,
-                "metric": row.metric,
-                "trained_on": row.trained_on or row.dataset,
-                "published": dict(row.means),
-                "overall": row.overall,
-                "ours": ours,
-                "ours_rule": ours_rule,
-                "difference": None
-                if ours is None
-                else {group: _gap(ours[group], row.means[group]) for group in GROUPS},
-                "rule": row.rule or None,
-                "source": row.source,
-                "caveats": list(row.caveats),
-            }
-        )
-    return records
-
-
-def _own(row: Published, result: EvalResult) -> tuple[Means | None, str | None]:
-    """Give one's own means by the rule of a row, and the name of that rule."""
-    if result.rule == ROUND_TRIP:
-        return (result.means[row.metric], ROUND_TRIP) if row.rule == "partclipseg" else (None, None)
-    if row.rule not in result.rules:
-        return None, None
-    return result.rules[row.rule].means[row.metric], row.rule
-
-
-def _gap(ours: float | None, published: float | None) -> float | None:
-    return None if ours is None or published is None else ours - published
-
-
-def _check(system: str) -> None:
     known = systems()
     if system in UNREAD:
         raise UsageError(f"--against must be one of {', '.join(known)}, got {system!r}: {UNREAD[system]}")
-    if system not in known:
+    if system is not None and system not in known:
         raise UsageError(f"--against must be one of {', '.join(known)}, got {system!r}; {did_you_mean(system, known)}")
+    wanted = known if system is None else (system,)
+    rows = _all_rows()
+    return tuple(row for row in rows if row.system in wanted and (row.dataset, row.protocol) == (dataset, protocol))
 
 
 @cache
-def _all() -> tuple[Published, ...]:
+def _all_rows() -> tuple[PublishedRow, ...]:
     text = (packaged("data_manifests") / FILE).read_text(encoding="utf-8")
-    return tuple(_read(line) for line in csv.DictReader(text.splitlines()))
+    return tuple(_parse_row(line) for line in csv.DictReader(text.splitlines()))
 
 
-def _read(line: dict[str, str]) -> Published:
-    texts = {key: line[key] for key in ("system", "title", "dataset", "protocol", "metric", "trained_on")}
-    return Published(
-        **texts,
-        means={group: _figure(line[group]) for group in GROUPS},
-        overall=_figure(line["overall"]),
+def _parse_row(line: dict[str, str]) -> PublishedRow:
+    figures = {name: float(line[name]) if line[name] else None for name in (*GROUPS, "overall")}
+    return PublishedRow(
+        **{key: line[key] for key in ("system", "title", "dataset", "protocol", "metric", "trained_on")},
+        means={group: figures[group] for group in GROUPS},
+        overall=figures["overall"],
         rule=line["rule"],
         source=line["source"],
         caveats=tuple(CAVEATS[key] for key in line["caveats"].split()),
     )
 
 
-def _figure(text: str) -> float | None:
-    return float(text) if text else None
+def compare_with_published(rows: Sequence[PublishedRow], result: EvalResult) -> list[dict[str, Any]]:
+    """Compare a result with published rows, each by the row's counting rule if the result has it.
+
+    Returns:
+        Plain records: system, title, metric, trained_on, published, overall, ours, ours_rule, difference (ours -
+        published), rule, source, caveats. `ours` and `difference` are None where the row's rule is not known or was
+        not counted; a figure that is missing on either side makes a difference of None.
+    """
+    return [
+        {
+            "system": row.system,
+            "title": row.title,
+            "metric": row.metric,
+            "trained_on": row.trained_on or row.dataset,
+            "published": dict(row.means),
+            "overall": row.overall,
+            "ours": (ours := _means_by_rule_of(row, result)),
+            "ours_rule": None if ours is None else ROUND_TRIP if result.rule == ROUND_TRIP else row.rule,
+            "difference": ours and {group: _subtract(ours[group], row.means[group]) for group in GROUPS},
+            "rule": row.rule or None,
+            "source": row.source,
+            "caveats": list(row.caveats),
+        }
+        for row in rows
+    ]
+
+
+def _means_by_rule_of(row: PublishedRow, result: EvalResult) -> Means | None:
+    """Return the result's means by the rule of a row; None without such."""
+    if result.rule == ROUND_TRIP:
+        return result.means[row.metric] if row.rule == "partclipseg" else None
+    return result.rules[row.rule].means[row.metric] if row.rule in result.rules else None
+
+
+def _subtract(ours: float | None, published: float | None) -> float | None:
+    return None if ours is None or published is None else ours - published

@@ -1,16 +1,16 @@
-"""Counting rules: from the same counts to scores, each with its own idea of which pixels and classes count.
+"""Counting rules: scores from the same counts, with different pixels and classes counted.
 
 | rule | which pixels count | which classes a mean IoU runs over |
 |---|---|---|
 | ref-v2 | with a labelled part | with labelled pixels |
 | full | all of the samples, which show a labelled part each | with labelled pixels |
-| partclipseg | as ref-v2; in Oracle-Obj not those predicted as nothing | with labelled pixels |
+| partclipseg | as ref-v2; in Oracle-Obj not those predicted as void | with labelled pixels |
 | ovparts | labelled and predicted as some part | with labelled or predicted pixels, the latter as 0 |
 | partcatseg | as ref-v2 | with an IoU above 0 |
 
-Their boundary is the true one (Cheng et al.) but for `partclipseg`, which has the published label-map variant. Sources:
-the evaluators of part-clipseg (v2 of the paper), OV_PARTS and part-catseg, read line by line. All functions take counts
-with any number of leading axes, such as those of bootstrap draws.
+All use the true boundary (Cheng et al.) but `partclipseg`, which uses the published variant for label maps. Sources:
+the evaluators of part-clipseg (v2 of the paper), OV_PARTS and part-catseg. All functions take counts with any number of
+leading axes, such as that of bootstrap samples.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from partseg_cli.evaluation.counts import FIELDS
 Counts = Int[np.ndarray, "*R K1 F"]
 Pixels = Int[np.ndarray, "*R _"]
 PerClass = Float[np.ndarray, "*R _"]
+ClassMask = Bool[np.ndarray, "*R _"]
 Means = dict[str, Float[np.ndarray, "*R"]]
 
 GROUPS = ("seen", "unseen", "harmonic")
@@ -34,16 +35,17 @@ METRICS = ("mIoU", "recall", "precision", "boundary_iou", "pixel_accuracy")
 
 @dataclass(frozen=True)
 class Scores:
-    """What a rule gives, in percent; nan where a class or a group has nothing to be scored.
+    """Scores by one rule, in percent; nan where a class or a group has nothing to score.
 
     Attributes:
-        iou: of each class.
-        recall: of each class: hit / target.
-        precision: of each class: hit / predicted.
-        boundary_iou: of each class.
-        means: metric -> group -> mean.
-        counted: whether a class enters the mean IoU.
-        pixels: that count: labelled ones, and under `full` those predicted as a part where none is labelled.
+        iou: IoU of each class.
+        recall: tp / target of each class.
+        precision: tp / pred of each class.
+        boundary_iou: Boundary IoU of each class.
+        means: Metric -> group -> mean.
+        counted: Whether a class enters the mean IoU.
+        pixels: Number of pixels that count: labelled ones, and under `full` those predicted as a part where none is
+            labelled.
     """
 
     iou: PerClass
@@ -51,73 +53,89 @@ class Scores:
     precision: PerClass
     boundary_iou: PerClass
     means: dict[str, Means]
-    counted: Bool[np.ndarray, "*R _"]
+    counted: ClassMask
     pixels: Int[np.ndarray, "*R"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a rule reads the counts.
+    """Choice of pixels and classes.
 
     Attributes:
-        hit_target_guess: gives hit, target and predicted pixels of every class.
-        band: gives the same of the boundary.
-        over: gives the classes that a mean IoU is divided by, from IoU, target and predicted.
-        tells: what counts, in a sentence for reports.
+        pixel_counts: Function from counts and protocol to tp, target and pred of every class.
+        boundary_counts: The same for the boundary.
+        class_mask: Function from IoU, target and pred to the classes that a mean IoU runs over.
+        description: What counts, in a phrase for reports.
     """
 
-    hit_target_guess: Callable[[Counts, str], tuple[Pixels, Pixels, Pixels]]
-    band: Callable[[Counts, str], tuple[Pixels, Pixels, Pixels]]
-    over: Callable[[PerClass, Pixels, Pixels], Bool[np.ndarray, "*R _"]]
-    tells: str
+    pixel_counts: Callable[[Counts, str], tuple[Pixels, Pixels, Pixels]]
+    boundary_counts: Callable[[Counts, str], tuple[Pixels, Pixels, Pixels]]
+    class_mask: Callable[[PerClass, Pixels, Pixels], ClassMask]
+    description: str
 
 
-def field(counts: Counts, name: str) -> Pixels:
-    """Give one field of the counts, of every class but none."""
-    of_all: Pixels = field_and_none(counts, name)
-    return of_all[..., :-1]
+def class_pixels(counts: Counts, name: str) -> Pixels:
+    """Return one field of the counts of every class, void excluded.
+
+    >>> class_pixels(np.arange(3 * len(FIELDS)).reshape(3, -1), "target").tolist()
+    [1, 16]
+    """
+    pixels: Pixels = class_and_void_pixels(counts, name)
+    return pixels[..., :-1]
 
 
-def field_and_none(counts: Counts, name: str) -> Pixels:
-    """Give one field of the counts, of every class and of none."""
+def class_and_void_pixels(counts: Counts, name: str) -> Pixels:
+    """Return one field of the counts of every class, then of void."""
     return np.asarray(counts[..., FIELDS.index(name)])
 
 
 def score(counts: Counts, rule: str, protocol: str, is_seen: Sequence[bool]) -> Scores:
-    """Score counts by a rule.
+    """Compute all scores by a rule.
 
     Args:
-        counts: sums over samples, in pixels.
-        rule: one of `RULES`.
-        protocol: under which was predicted; the published code has a formula for each.
-        is_seen: of each class.
+        counts: Sums over samples, in pixels.
+        rule: One of `RULES`.
+        protocol: Protocol of the predictions; the published code has a formula for each.
+        is_seen: Whether each class is seen.
+
+    Example:
+        A seen and an unseen class of 10 labelled pixels each; 8 and 5 are found, none is predicted elsewhere.
+
+        >>> counts = np.zeros((3, len(FIELDS)), int)
+        >>> for name, pixels in {"tp": (8, 5), "target": (10, 10), "pred": (8, 5)}.items():
+        ...     counts[:2, FIELDS.index(name)] = pixels
+        >>> scores = score(counts, "ref-v2", "pred-all", is_seen=(True, False))
+        >>> {group: round(float(mean), 2) for group, mean in scores.means["mIoU"].items()}
+        {'seen': 80.0, 'unseen': 50.0, 'harmonic': 61.54}
     """
     chosen = RULES[rule]
-    hit, target, guess = chosen.hit_target_guess(counts, protocol)
-    iou, recall, precision = _iou(hit, target, guess), _percent(hit, target), _percent(hit, guess)
+    tp, target, pred = chosen.pixel_counts(counts, protocol)
+    recall, precision = _percent(tp, target), _percent(tp, pred)
     is_labelled = target > 0
-    iou = np.where(is_labelled, iou, np.nan)
-    counted = chosen.over(iou, target, guess)
+    iou = np.where(is_labelled, _iou(tp, target, pred), np.nan)
+    counted = chosen.class_mask(iou, target, pred)
     seen = np.asarray(is_seen, np.bool_)
-    boundary = _iou(*chosen.band(counts, protocol))
-    members = ~np.isnan(boundary)
-    if boundary.shape[-1] > len(seen):  # none is one more unseen class, but makes no group where there is none
-        members[..., -1] &= not seen.all()
-    seen_or_none = np.resize(np.append(seen, False), boundary.shape[-1])
+    boundary = _iou(*chosen.boundary_counts(counts, protocol))
+    has_boundary = ~np.isnan(boundary)
+    if boundary.shape[-1] > len(seen):  # void is one more unseen class, but makes no group where there is none
+        has_boundary[..., -1] &= not seen.all()
+    seen_or_void = np.resize(np.append(seen, False), boundary.shape[-1])
     means = {
-        "mIoU": _groups(np.where(is_labelled, iou, 0), counted, seen),
-        "recall": _groups(recall, is_labelled, seen),
-        "precision": _groups(precision, is_labelled & (guess > 0), seen),
-        "boundary_iou": _groups(boundary, members, seen_or_none),
-        "pixel_accuracy": _pooled(hit, target, seen),
+        "mIoU": _group_means(np.where(is_labelled, iou, 0), counted, seen),
+        "recall": _group_means(recall, is_labelled, seen),
+        "precision": _group_means(precision, is_labelled & (pred > 0), seen),
+        "boundary_iou": _group_means(boundary, has_boundary, seen_or_void),
+        "pixel_accuracy": _add_harmonic(
+            [_percent(*(np.asarray((pixels * group).sum(-1)) for pixels in (tp, target))) for group in (seen, ~seen)]
+        ),
     }
-    beside = guess - field(counts, "predicted")  # where no part is labelled
-    pixels = np.asarray((target + beside).sum(-1))
+    unlabelled = pred - class_pixels(counts, "pred")  # predicted where no part is labelled
+    pixels = np.asarray((target + unlabelled).sum(-1))
     return Scores(iou, recall, precision, boundary[..., : len(seen)], means, counted, pixels)
 
 
 def harmonic_mean(seen: Float[np.ndarray, "*R"], unseen: Float[np.ndarray, "*R"]) -> Float[np.ndarray, "*R"]:
-    """Give 2su / (s + u); 0 if a side is 0, nan if a side has no class.
+    """Return 2su / (s + u): 0 if one mean is 0, nan if one is nan.
 
     >>> harmonic_mean(np.array([50.0, 0.0, np.nan]), np.array([30.0, 20.0, 20.0])).tolist()
     [37.5, 0.0, nan]
@@ -128,52 +146,89 @@ def harmonic_mean(seen: Float[np.ndarray, "*R"], unseen: Float[np.ndarray, "*R"]
     return mean
 
 
+def _percent(part: Int[np.ndarray, "*A"], whole: Int[np.ndarray, "*A"]) -> Float[np.ndarray, "*A"]:
+    """Return 100 part / whole, nan where the whole is 0."""
+    share = np.full(np.shape(part), np.nan)
+    np.divide(100.0 * part, whole, out=share, where=whole > 0)
+    return share
+
+
+def _iou(tp: Pixels, target: Pixels, pred: Pixels) -> PerClass:
+    return _percent(tp, target + pred - tp)
+
+
+def _group_means(values: PerClass, members: ClassMask, seen: Bool[np.ndarray, "_"]) -> Means:
+    """Return the means over the members of each group; nan where a group has none."""
+    means = []
+    for group in (seen, ~seen):
+        inside = members & group
+        number = np.asarray(inside.sum(-1))
+        mean = np.full(number.shape, np.nan)
+        np.divide(np.where(inside, values, 0).sum(-1), number, out=mean, where=number > 0)
+        means.append(mean)
+    return _add_harmonic(means)
+
+
+def _add_harmonic(means: Sequence[Float[np.ndarray, "*R"]]) -> Means:
+    return dict(zip(GROUPS, (*means, harmonic_mean(*means)), strict=True))
+
+
+# Pixels that count
+
+
 def _labelled(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    return field(counts, "hit"), field(counts, "target"), field(counts, "predicted")
+    return class_pixels(counts, "tp"), class_pixels(counts, "target"), class_pixels(counts, "pred")
 
 
 def _everywhere(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    return field(counts, "hit"), field(counts, "target"), field(counts, "anywhere")
+    return class_pixels(counts, "tp"), class_pixels(counts, "target"), class_pixels(counts, "pred_anywhere")
 
 
-def _both_some_part(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    target = field(counts, "target") - field(counts, "missed")
-    return field(counts, "hit"), target, field(counts, "predicted")
+def _labelled_and_predicted(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
+    target = class_pixels(counts, "target") - class_pixels(counts, "missed")
+    return class_pixels(counts, "tp"), target, class_pixels(counts, "pred")
 
 
 def _as_published(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    """Drop what is predicted as nothing in Oracle-Obj, as part-clipseg does, and keep it as missed in Pred-All."""
-    return _both_some_part(counts, protocol) if protocol == "oracle-obj" else _labelled(counts, protocol)
+    """Drop what is predicted as void in Oracle-Obj, as part-clipseg does, and keep it as missed in Pred-All."""
+    return _labelled_and_predicted(counts, protocol) if protocol == "oracle-obj" else _labelled(counts, protocol)
+
+
+# Pixels of the boundary that count
 
 
 def _band(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    target = field(counts, "band_target")
-    return field(counts, "band_hit"), target, np.where(target > 0, field(counts, "band_predicted"), 0)
+    target = class_pixels(counts, "band_target")
+    return class_pixels(counts, "band_tp"), target, np.where(target > 0, class_pixels(counts, "band_pred"), 0)
 
 
 def _whole_band(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    target = field(counts, "band_target")
-    return field(counts, "whole_band_hit"), target, np.where(target > 0, field(counts, "whole_band_predicted"), 0)
+    target = class_pixels(counts, "band_target")
+    pred = np.where(target > 0, class_pixels(counts, "whole_band_pred"), 0)
+    return class_pixels(counts, "whole_band_tp"), target, pred
 
 
 def _map_border(counts: Counts, protocol: str) -> tuple[Pixels, Pixels, Pixels]:
-    """Give the published variant, in which none is one more unseen class in Pred-All, and left out in Oracle-Obj."""
+    """Return the published variant, in which void is one more unseen class in Pred-All, and left out in Oracle-Obj."""
     if protocol == "oracle-obj":
-        target = field(counts, "map_target") - field(counts, "map_missed")
-        return field(counts, "map_hit"), target, field(counts, "map_predicted")
-    hit, target, guess = (field_and_none(counts, name) for name in ("map_hit", "map_target", "map_anywhere"))
-    return hit, target, guess
+        target = class_pixels(counts, "map_target") - class_pixels(counts, "map_missed")
+        return class_pixels(counts, "map_tp"), target, class_pixels(counts, "map_pred")
+    tp, target, pred = (class_and_void_pixels(counts, f"map_{name}") for name in ("tp", "target", "pred_anywhere"))
+    return tp, target, pred
 
 
-def _with_target(iou: PerClass, target: Pixels, guess: Pixels) -> Bool[np.ndarray, "*R _"]:
+# Classes that a mean IoU runs over
+
+
+def _with_target(iou: PerClass, target: Pixels, pred: Pixels) -> ClassMask:
     return np.asarray(target > 0)
 
 
-def _with_any(iou: PerClass, target: Pixels, guess: Pixels) -> Bool[np.ndarray, "*R _"]:
-    return np.asarray(target + guess > 0)
+def _with_target_or_pred(iou: PerClass, target: Pixels, pred: Pixels) -> ClassMask:
+    return np.asarray(target + pred > 0)
 
 
-def _above_zero(iou: PerClass, target: Pixels, guess: Pixels) -> Bool[np.ndarray, "*R _"]:
+def _above_zero(iou: PerClass, target: Pixels, pred: Pixels) -> ClassMask:
     return np.asarray(iou > 0)
 
 
@@ -189,36 +244,10 @@ RULES: dict[str, Rule] = {
         _as_published, _map_border, _with_target, "as part-clipseg: ref-v2, and a boundary of label maps, which is none"
     ),
     "ovparts": Rule(
-        _both_some_part, _band, _with_any, "as OV-PARTS: a class that is predicted but not labelled counts as 0"
+        _labelled_and_predicted,
+        _band,
+        _with_target_or_pred,
+        "as OV-PARTS: a class that is predicted but not labelled counts as 0",
     ),
     "partcatseg": Rule(_labelled, _band, _above_zero, "as part-catseg: classes that score 0 are left out"),
 }
-
-
-def _percent(part: Int[np.ndarray, "*A"], whole: Int[np.ndarray, "*A"]) -> Float[np.ndarray, "*A"]:
-    """Give 100 part / whole, nan where the whole is 0."""
-    share = np.full(np.shape(part), np.nan)
-    np.divide(100.0 * part, whole, out=share, where=whole > 0)
-    return share
-
-
-def _iou(hit: Pixels, target: Pixels, guess: Pixels) -> PerClass:
-    return _percent(hit, target + guess - hit)
-
-
-def _groups(values: PerClass, members: Bool[np.ndarray, "*R _"], seen: Bool[np.ndarray, "_"]) -> Means:
-    """Give the means over the members of each group; nan where a group has none."""
-    means = []
-    for group in (seen, ~seen):
-        inside = members & group
-        number = np.asarray(inside.sum(-1))
-        mean = np.full(number.shape, np.nan)
-        np.divide(np.where(inside, values, 0).sum(-1), number, out=mean, where=number > 0)
-        means.append(mean)
-    return dict(zip(GROUPS, (*means, harmonic_mean(*means)), strict=True))
-
-
-def _pooled(hit: Pixels, target: Pixels, seen: Bool[np.ndarray, "_"]) -> Means:
-    """Give the share of a group's labelled pixels that are hit, all classes together."""
-    means = [_percent(*(np.asarray((pixels * group).sum(-1)) for pixels in (hit, target))) for group in (seen, ~seen)]
-    return dict(zip(GROUPS, (*means, harmonic_mean(*means)), strict=True))

@@ -1,4 +1,4 @@
-"""What one test sample is: which pixels of a photo count, what is labelled there, and which objects are told."""
+"""Samples of an evaluation: which pixels of an image count, their targets, and the objects that Oracle-Obj is given."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from partseg_cli.data.rle import NONE
 from partseg_cli.evaluation.boundary import RATIO
 from partseg_cli.vocabulary import Vocabulary
 
-KINDS = ("object", "image", "instance")
 PUBLISHED_EDGES = (800, 1333)
 """Shortest and longest edge of detectron2's first resize, which the published evaluation applies to its targets."""
 
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How photos are cut into samples, and samples counted.
+    """How images are cut into samples, and samples counted.
 
     Attributes:
-        kind: a published sample is an "object" class of a photo (Pascal-Part-116), a whole "image" (PartImageNet), or
-            an "instance" of an object (ADE20K-Part-234). The object classes of a photo share no labelled pixel, so
-            they are counted together, as one sample; each labelled pixel is told its own object.
-        ratio: width of the boundary band, as a share of the photo's diagonal.
-        round_trip: whether the target is scaled to detectron2's size and back, as published, which moves it by a pixel.
+        unit: A published sample is an "object" class of an image (Pascal-Part-116), a whole "image" (PartImageNet), or
+            an "instance" of an object (ADE20K-Part-234). The object classes of an image share no labelled pixel, so
+            they are counted together, as one sample in which Oracle-Obj is given the object of each labelled pixel.
+        ratio: Width of the boundary band as a fraction of the image diagonal.
+        round_trip: Whether the target is scaled to detectron2's size and back, as published, which moves it by a pixel.
     """
 
-    kind: str = "object"
+    unit: str = "object"
     ratio: float = RATIO
     round_trip: bool = False
 
@@ -43,10 +42,11 @@ class Sample:
     """One test sample.
 
     Attributes:
-        target: index of the labelled pair at each pixel, -1 = none.
-        inside: the pixels that count; a prediction elsewhere is none of it.
-        told: index of the object that Oracle-Obj is told at each pixel, -1 = none; None: all of `objects` at once.
-        objects: indices of the objects that are there.
+        target: Index of the labelled pair at each pixel, -1 = void.
+        inside: Pixels that count; predictions elsewhere are void.
+        oracle_object: Index of the object that Oracle-Obj is given at each pixel, -1 = none; None gives it all of
+            `objects` at once.
+        objects: Indices of the objects present.
     """
 
     target: Int[Tensor, "H W"]
@@ -54,51 +54,55 @@ class Sample:
     oracle_object: Int[Tensor, "H W"] | None
     objects: tuple[int, ...]
 
-    def areas(self) -> list[Bool[Tensor, "H W"]]:
-        """Give the pixels of each object, where several are counted together that published code counts one by one."""
+    def object_areas(self) -> list[Bool[Tensor, "H W"]]:
+        """Return the pixels of each object, where several are counted together that published code counts apart."""
         if self.oracle_object is None or len(self.objects) < 2:
             return []
         return [self.oracle_object == index for index in self.objects]
 
 
 def samples(
-    record: Record, names: Sequence[str], vocabulary: Vocabulary, counting: SampleConfig, scored: Sequence[bool] | None
+    record: Record,
+    object_names: Sequence[str],
+    vocabulary: Vocabulary,
+    config: SampleConfig,
+    scored_pairs: Sequence[bool] | None,
 ) -> Iterator[Sample]:
-    """Give the samples of a photo; those without a labelled pixel are left out.
+    """Yield the samples of an image that have a labelled pixel.
 
     Args:
-        record: of the photo.
-        names: the store's objects.
-        vocabulary: the store's pairs, in the store's order.
-        counting: what a sample is.
-        scored: for each pair whether its labelled pixels count; None: all do.
+        record: Labels of the image.
+        object_names: Objects of the store.
+        vocabulary: Pairs of the store, in its order.
+        config: What a sample is.
+        scored_pairs: Whether the labelled pixels of each pair count; None counts all.
     """
     labels = torch.from_numpy(record.pair_map().astype("int64"))
     labels = labels.masked_fill(labels == NONE, -1)
-    if counting.round_trip:
+    if config.round_trip:
         labels = round_trip(labels)
-    target = labels if scored is None else torch.where(torch.tensor([*scored, False])[labels], labels, -1)
-    # What nobody labelled for sure, and what is not scored, is no place for a wrong prediction.
+    target = labels if scored_pairs is None else torch.where(torch.tensor([*scored_pairs, False])[labels], labels, -1)
+    # Pixels of unknown label, and those of pairs that are not scored, count neither for nor against a prediction.
     inside = (labels < 0) & ~torch.from_numpy(record.unlabelled_mask()) | (target >= 0)
-    if counting.kind == "instance":
-        asked = {pair.object for index, pair in enumerate(vocabulary.pairs) if scored is None or scored[index]}
-        oracle_object = {names.index(name): vocabulary.objects.index(name) for name in asked}
-        yield from _instances(record, oracle_object, counting, target, inside)
+    if config.unit == "instance":
+        pairs = [pair for index, pair in enumerate(vocabulary.pairs) if scored_pairs is None or scored_pairs[index]]
+        oracle_object = {object_names.index(pair.object): vocabulary.objects.index(pair.object) for pair in pairs}
+        yield from _instance_samples(record, oracle_object, config, target, inside)
         return
     owners = torch.tensor([*vocabulary.object_of, -1])[target]
     present = tuple(int(index) for index in owners.unique() if index >= 0)
     if present:
-        yield Sample(target, inside, owners if counting.kind == "object" else None, present)
+        yield Sample(target, inside, owners if config.unit == "object" else None, present)
 
 
-def _instances(
+def _instance_samples(
     record: Record,
     oracle_object: Mapping[int, int],
-    counting: SampleConfig,
+    config: SampleConfig,
     target: Int[Tensor, "H W"],
     inside: Bool[Tensor, "H W"],
 ) -> Iterator[Sample]:
-    """Give a sample of each instance: the photo's labels inside its mask, also those of others that lie there.
+    """Yield a sample for each instance: the labels inside its mask, also those of other instances there.
 
     `oracle_object` maps each scored category to the object given under Oracle-Obj; other instances yield none.
     """
@@ -106,7 +110,7 @@ def _instances(
         if instance.category not in oracle_object:
             continue
         mask = torch.from_numpy(instance.mask.decode(record.height, record.width).copy())
-        if counting.round_trip:
+        if config.round_trip:
             mask = round_trip(mask.long()).bool()  # published code cuts at the scaled size
         within = target.masked_fill(~mask, -1)
         if (within >= 0).any():

@@ -1,55 +1,133 @@
-"""What is tested, and how: the photos, their seen and unseen pairs, the protocol, and the counting."""
+"""Evaluation specification: images, seen and unseen pairs, protocol, samples and counting rule."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from partseg_cli.config.recipe import Recipe
-from partseg_cli.config.sections import CaptionDataSection, DataSection, PhraseDataSection
+from jaxtyping import Int
+from torch import Tensor
+
 from partseg_cli.data.predictions.reader import open_objects
-from partseg_cli.data.record import RecordKey
-from partseg_cli.data.resolver import find_store
-from partseg_cli.data.splits.split import Split, load_split
+from partseg_cli.data.record import Record, RecordKey
+from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError, UsageError, did_you_mean
-from partseg_cli.evaluation.boundary import RATIO
-from partseg_cli.evaluation.metrics import DEFAULT_RULE, ROUND_TRIP
-from partseg_cli.evaluation.rules import RULES
-from partseg_cli.evaluation.runner import Maps
+from partseg_cli.errors import DataError, UsageError
+from partseg_cli.evaluation.metrics import DEFAULT_RULE
 from partseg_cli.evaluation.samples import SampleConfig
-from partseg_cli.evaluation.shards import WHOLE, Shard, parse_shard
 from partseg_cli.io.hashing import digest
-from partseg_cli.io.paths import data_dir
 from partseg_cli.vocabulary import Vocabulary
 
+LabelMaps = Callable[[Record], Int[Tensor, "H W"]]
+"""Returns a map of the size of a record's image: index of the pair or object at each pixel, -1 = none."""
 TEST = "test"
-"""A split that some stores have of their own, which no training and no `partseg split` is made for."""
+"""Split that some stores have of their own; neither training nor `partseg split` uses it."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every n-th batch of an evaluation.
+
+    Attributes:
+        index: Index of its first batch, from 0.
+        of: Number of shards, n.
+    """
+
+    index: int = 0
+    of: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.index + 1}/{self.of}"
+
+
+WHOLE = Shard()
+
+
+def parse_shard(text: str) -> Shard:
+    """Parse "2/4", the second of four.
+
+    >>> parse_shard("2/4")
+    Shard(index=1, of=4)
+
+    Raises:
+        UsageError: The text has another form, or there is no such shard.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard must be I/N with I from 1 to N, such as 2/4, got {text!r}")
+    return Shard(int(match[1]) - 1, int(match[2]))
+
+
+@dataclass(frozen=True)
+class EvalSubset:
+    """Images in which the same pairs are scored.
+
+    Attributes:
+        keys: Records of the images.
+        scored_pairs: Whether the labelled pixels of each pair count; None counts all.
+    """
+
+    keys: Sequence[RecordKey]
+    scored_pairs: Sequence[bool] | None = None
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Images that pass through the model together.
+
+    Attributes:
+        positions: Positions of the images in the evaluation.
+        subset: The images.
+    """
+
+    positions: range
+    subset: EvalSubset
+
+
+def make_batches(subsets: Sequence[EvalSubset], size: int) -> list[EvalBatch]:
+    """Cut the images of each subset, in their order, into batches; the last one of a subset may be smaller.
+
+    Batches depend on the positions of the images alone, and shards and processes take whole ones: a model may round an
+    image otherwise among other images, so whoever counts a batch gets the same bits.
+
+    Args:
+        subsets: Images in the order in which they are counted.
+        size: Images of a batch.
+    """
+    batches, first = [], 0
+    for subset in subsets:
+        for start in range(0, len(subset.keys), size):
+            keys = subset.keys[start : start + size]
+            positions = range(first + start, first + start + len(keys))
+            batches.append(EvalBatch(positions, EvalSubset(keys, subset.scored_pairs)))
+        first += len(subset.keys)
+    return batches
 
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """What is tested, and how.
+    """What is evaluated, and how.
 
     Attributes:
-        store: the labelled photos.
-        split: which of them, and which pairs are unseen.
+        store: Labelled images.
+        split: Images of train and val, and unseen pairs.
         split_name: "train", "val", or "test" where the store has one.
-        protocol: what the model is told.
-        counting: what a sample is.
-        rule: how pixels and classes count.
-        limit: number of photos, the first ones; None = all.
-        objects: folder of the object maps for pred-obj.
-        shard: the share of the photos that is counted.
+        protocol: "pred-all", "oracle-obj" or "pred-obj".
+        sample_config: What a sample is.
+        rule: Counting rule of the main result.
+        limit: Number of images, the first ones; None takes all.
+        objects: Folder of the object maps for pred-obj.
+        shard: Share of the images that is counted.
     """
 
     store: Store
     split: Split
     split_name: str
     protocol: str
-    counting: SampleConfig
+    sample_config: SampleConfig
     rule: str = DEFAULT_RULE
     limit: int | None = None
     objects: Path | None = None
@@ -61,126 +139,60 @@ class EvalSpec:
         return self.split.vocabulary(self.store)
 
     @cached_property
-    def parts(self) -> list[tuple[list[RecordKey], list[bool] | None]]:
-        """Give photos and the pairs that are scored there: all on the split's, those of unseen objects on train's.
+    def subsets(self) -> tuple[EvalSubset, EvalSubset]:
+        """The images of the split, and the train images of which only pairs of unseen objects are scored.
 
         Raises:
-            DataError: there is no such split, or no photo in it.
+            DataError: There is no such split, or no image in it.
         """
-        ids = _test_images(self.store, self.split) if self.split_name == TEST else self.split.images(self.split_name)
+        ids = self._test_images() if self.split_name == TEST else self.split.images(self.split_name)
         keys = self.store.record_keys(ids)[: self.limit]
         left = None if self.limit is None else self.limit - len(keys)
-        beside = self.store.record_keys(self.split.val_unseen)[:left] if self.split_name == "val" else []
-        words = self.vocabulary
-        return [(keys, None), (beside, [pair.object in words.unseen_objects for pair in words.pairs])]
+        train_keys = self.store.record_keys(self.split.val_unseen)[:left] if self.split_name == "val" else []
+        is_unseen = [pair.object in self.vocabulary.unseen_objects for pair in self.vocabulary.pairs]
+        return EvalSubset(keys), EvalSubset(train_keys, is_unseen)
+
+    def _test_images(self) -> tuple[str, ...]:
+        """Return the image ids of the store's own test split."""
+        name, splits = self.store.info.name, self.store.splits
+        ids = tuple(record.image_id for record in self.store.records(TEST)) if TEST in splits else ()
+        if not ids:
+            raise DataError(
+                f"{name}: --split {TEST} needs a store with photos in it, got {', '.join(splits)}; choose train or val"
+            )
+        if both := sorted({*self.split.train, *self.split.val_unseen} & set(ids)):
+            raise DataError(
+                f"{name}: no image may be in {TEST} and train, got {len(both)} such as {both[0]}; "
+                "choose another --data-split"
+            )
+        return ids
 
     @property
     def keys(self) -> list[RecordKey]:
-        """Give all photos, in the order in which they are counted."""
-        return [key for keys, _ in self.parts for key in keys]
+        """Records of all images, in the order in which they are counted."""
+        return [key for subset in self.subsets for key in subset.keys]
 
     @cached_property
     def data_hash(self) -> str:
-        """Give a digest of what is tested: names of the photos and their labels, pairs, seen flags, samples."""
+        """Digest of what is evaluated: image names and labels, pairs, seen flags, samples."""
+        config = self.sample_config
+        # Spelt as in the first version: evaluations are compared and merged by this digest.
+        samples = f"Counting(kind={config.unit!r}, ratio={config.ratio!r}, round_trip={config.round_trip!r})"
 
         def chunks() -> Iterator[str]:
-            yield repr([self.vocabulary.to_json(), self.counting, self.split_name])
-            for keys, scored in self.parts:
-                yield repr(scored)
-                yield from (self.store[key].to_json() for key in keys)
+            yield f"[{self.vocabulary.to_json()!r}, {samples}, {self.split_name!r}]"
+            for subset in self.subsets:
+                yield repr(subset.scored_pairs)
+                yield from (self.store[key].to_json() for key in subset.keys)
 
         return digest(chunks())[:16]
 
-    def object_maps(self) -> Maps | None:
-        """Open the maps of objects that pred-obj is told.
+    def object_maps(self) -> LabelMaps | None:
+        """Open the object maps that pred-obj is given; None under another protocol.
 
         Raises:
-            DataError: one is missing.
+            DataError: One is missing.
         """
         if self.objects is None:
             return None
         return open_objects(self.objects, self.store, self.vocabulary, self.keys).maps
-
-
-def _test_images(store: Store, split: Split) -> tuple[str, ...]:
-    """Give the image ids of the store's own test split."""
-    ids = tuple(record.image_id for record in store.records(TEST)) if TEST in store.splits else ()
-    if not ids:
-        raise DataError(
-            f"{store.info.name}: --split {TEST} needs a store with photos in it, got {', '.join(store.splits)}; "
-            "choose train or val"
-        )
-    if both := sorted({*split.train, *split.val_unseen} & set(ids)):
-        raise DataError(
-            f"{store.info.name}: no image may be in {TEST} and train, got {len(both)} such as {both[0]}; "
-            "choose another --data-split"
-        )
-    return ids
-
-
-def open_data(data: DataSection | CaptionDataSection | PhraseDataSection) -> tuple[Store, Split]:
-    """Open the store and the split of a recipe's `data` section."""
-    store = Store.open(Path(data.root) if data.root else data_dir() / data.dataset)
-    return store, load_split(store, data.split)
-
-
-def build_eval_spec(
-    recipe: Recipe | None,
-    *,
-    protocol: str,
-    dataset: str | None = None,
-    data_split: str | None = None,
-    split_name: str = "val",
-    rule: str = DEFAULT_RULE,
-    samples: str | None = None,
-    ratio: float = RATIO,
-    limit: int | None = None,
-    objects: Path | None = None,
-    shard: str | None = None,
-) -> EvalSpec:
-    """Find out what is to be tested.
-
-    Args:
-        recipe: its data are tested, unless `dataset` names others.
-        dataset: folder or name of a prepared set; its published split unless `data_split`.
-        data_split: file of `partseg split`, or "published".
-        split_name: "train", "val", or "test" where the store has one.
-        protocol: "pred-all", "oracle-obj" or "pred-obj".
-        rule: one of `RULES`, or "ref-bug".
-        samples: what a sample is; None: as published for the set.
-        ratio: width of the boundary band, as a share of the diagonal.
-        limit: number of photos; None = all.
-        objects: maps of objects, for pred-obj.
-        shard: "2/4": the second of four shares of the photos; None: all.
-
-    Raises:
-        UsageError: an option is missing or outside its rule.
-        DataError: there is no such set or split; of its photos `EvalSpec.parts` tells.
-    """
-    if rule not in {*RULES, ROUND_TRIP}:
-        known = [*RULES, ROUND_TRIP]
-        advice = did_you_mean(rule.lower(), known)
-        raise UsageError(f"--rule must be one of {', '.join(known)}, got {rule!r}; {advice}")
-    if not 0 < ratio <= 1:
-        raise UsageError(f"--boundary-ratio must be above 0 and at most 1, got {ratio:g}; the usual one is {RATIO}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be >= 1, got {limit}")
-    if (protocol == "pred-obj") != (objects is not None):
-        raise UsageError(
-            f"--objects DIR belongs to --protocol pred-obj, got {objects or 'none'} with {protocol}; give both or none"
-        )
-    part = parse_shard(shard) if shard else WHOLE
-    if dataset is not None:
-        store = find_store(dataset)
-        split = load_split(store, data_split or "published")
-    elif recipe is not None:
-        data = replace(recipe.data, split=data_split) if data_split else recipe.data
-        store, split = open_data(data)
-    else:
-        raise UsageError("evaluate needs a recipe or --dataset, got neither; name the data that are to be scored")
-    if rule == ROUND_TRIP and store.info.sample == "image":
-        raise DataError(
-            f"{store.info.name}: {ROUND_TRIP} is for sets whose published targets are scaled, got one without"
-        )
-    counting = SampleConfig(samples or store.info.sample, ratio, rule == ROUND_TRIP)
-    return EvalSpec(store, split, split_name, protocol, counting, rule, limit, objects, part)

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from partseg_cli.config.recipe import Recipe
 from partseg_cli.data.loading.dataset import PartDataset
+from partseg_cli.data.resolver import open_data
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.evaluation.spec import open_data
 from partseg_cli.inference import segmenter as inference
 from partseg_cli.io.images import find_images, open_image
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
@@ -165,7 +165,7 @@ def bench_train(
     chosen = choose_device(device)
     keep_freed_memory()
     with memory_watch(memory_advice(recipe)):
-        store, split = open_data(recipe.data)
+        store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
         layout = layout_of(recipe, SINGLE_PROCESS)
         samples = training_set(recipe, store, split)
         loop = build_loop(recipe, samples, layout, chosen, None, Stop())
@@ -327,7 +327,7 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> L
         UsageError: `images` is less than two batches.
         DataError: The training set has less than two batches, or an image cannot be read.
     """
-    store, split = open_data(recipe.data)
+    store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
     layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, split)
     micro, workers = layout.micro, recipe.data.workers
     least = 2 * micro

@@ -14,11 +14,10 @@ from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.rules import GROUPS
-from partseg_cli.evaluation.spec import build_eval_spec
 from partseg_cli.io.atomic import write_text
 from partseg_cli.io.label_maps import write_png
 from partseg_cli.io.paths import check_new_folder, create_run_dir, packaged_weights
-from partseg_cli.pipeline.evaluate import EvaluateResult, evaluate
+from partseg_cli.pipeline.evaluate import EvaluateResult, build_eval_spec, evaluate
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
@@ -113,17 +112,18 @@ def demo(
 
 
 def _evaluate(recipe: Recipe, checkpoint: Path, folder: Path, track: Track) -> tuple[EvaluateResult, ...]:
-    return tuple(
+    results = (
         evaluate(
             build_eval_spec(recipe, protocol=protocol),
             checkpoint=checkpoint,
             name=recipe.name,
             out=folder / protocol,
-            compute=CPU,
+            device="cpu",
             track=track,
         )
         for protocol in PROTOCOLS
     )
+    return tuple(result for result in results if isinstance(result, EvaluateResult))
 
 
 def _predict(folder: Path, checkpoint: Path, store: Store, image_ids: Sequence[str]) -> Path:

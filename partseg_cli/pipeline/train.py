@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from partseg_cli.data.loading.dataset import ImageTransform, PartDataset
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import RecipeError
-from partseg_cli.evaluation.evaluator import by_model
+from partseg_cli.evaluation.evaluator import evaluate_images
 from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
@@ -20,7 +21,7 @@ from partseg_cli.inference.segmenter import Segmenter
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.builder import build_model, init_model
 from partseg_cli.models.checkpoints.checkpoint import load_state_strict
-from partseg_cli.pipeline.evaluate import score
+from partseg_cli.pipeline.evaluate import evaluate_model
 from partseg_cli.pipeline.pretrain import train_captions, train_phrases
 from partseg_cli.reports.training_page import write_training_page
 from partseg_cli.runtime.devices import InferenceConfig
@@ -59,7 +60,7 @@ def train(recipe: Recipe, options: TrainOptions) -> TrainResult:
             if not _is_due(step, recipe):
                 return None
             model.model.eval()
-            result = score(model, store, split, protocol, group=team)
+            result = evaluate_model(model, store, split, protocol, group=team)
             if result is not None:
                 run.consider(loop, step, result, group)
             return result
@@ -77,7 +78,13 @@ def update_report(folder: Path, model: Segmenter, store: Store, split: Split, im
     modes = {module: module.training for module in model.model.modules()}
     model.model.eval()
     try:
-        write_training_page(folder, store=store, split=split, predict=by_model(model, spec), number=images)
+        write_training_page(
+            folder,
+            store=store,
+            split=split,
+            predict=partial(evaluate_images, model, spec, image_size=model.image_size),
+            number=images,
+        )
     finally:
         for module, is_training in modes.items():
             module.training = is_training

@@ -18,9 +18,8 @@ from partseg_cli.data.resolver import find_store
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import Store, iterate
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.bootstrap import paired
-from partseg_cli.evaluation.metrics import formula_of, number
-from partseg_cli.evaluation.per_image import image_means
+from partseg_cli.evaluation.bootstrap import paired_differences
+from partseg_cli.evaluation.metrics import formula_of, image_means, to_number
 from partseg_cli.evaluation.rules import score
 from partseg_cli.io.label_maps import VOID_8, VOID_16, palette, read_label_image, write_png
 from partseg_cli.reports.overlay import PAPER, add_legend, contact_sheet, overlay_labels
@@ -50,7 +49,7 @@ def compare_scores(
         those that differ most first.
     """
     formula, protocol, is_seen = formula_of(rule), first.document["protocol"], first.is_seen
-    means = paired(first.table, second.table, formula, protocol, is_seen, bootstrap_samples, seed, LEVEL)
+    means = paired_differences(first.table, second.table, formula, protocol, is_seen, bootstrap_samples, seed, LEVEL)
     a, b = (score(each.table.totals(), formula, protocol, is_seen).iou for each in (first, second))
     classes: list[Row] = [
         {"name": name, "seen": seen, **_difference(a[index], b[index])}
@@ -87,7 +86,7 @@ def _describe(evaluation: SavedEvaluation) -> Row:
 
 
 def _difference(a: float, b: float) -> dict[str, float | None]:
-    return {"a": number(a), "b": number(b), "difference": number(a - b)}
+    return {"a": to_number(a), "b": to_number(b), "difference": to_number(a - b)}
 
 
 def comparison_csv(document: Mapping[str, Any], images: Sequence[Row]) -> str:

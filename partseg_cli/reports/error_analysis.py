@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.metrics import DEFAULT_RULE
-from partseg_cli.evaluation.per_image import scored_images
-from partseg_cli.evaluation.rules import field
+from partseg_cli.evaluation.counts import ConfusionTable
+from partseg_cli.evaluation.metrics import DEFAULT_RULE, score_images
+from partseg_cli.evaluation.rules import class_pixels
 from partseg_cli.vocabulary import Vocabulary
 
 OUTCOMES = (
@@ -74,8 +73,8 @@ def worst_and_best(
 def image_scores(table: ConfusionTable, vocabulary: Vocabulary) -> Iterator[ImageScore]:
     """Yield the scores of each image that has a labelled pixel."""
     # By ref-v2, the IoU does not depend on the protocol.
-    for names, counts, scores in scored_images(table, DEFAULT_RULE, "pred-all", vocabulary.is_seen):
-        pixels = field(counts, "target").sum(-1).tolist()
+    for names, counts, scores in score_images(table, DEFAULT_RULE, "pred-all", vocabulary.is_seen):
+        pixels = class_pixels(counts, "target").sum(-1).tolist()
         for name, values, labelled in zip(names, scores.iou, pixels, strict=True):
             counted = np.flatnonzero(~np.isnan(values))
             if counted.size:

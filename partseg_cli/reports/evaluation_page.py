@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.evaluator import Job
+from partseg_cli.evaluation.counts import ConfusionTable
+from partseg_cli.evaluation.evaluator import Evaluator
 from partseg_cli.evaluation.metrics import SIZES, EvalResult
 from partseg_cli.evaluation.rules import GROUPS, RULES
+from partseg_cli.evaluation.spec import EvalSpec, EvalSubset
 from partseg_cli.io.atomic import write_text
 from partseg_cli.reports.error_analysis import (
     OUTCOMES,
@@ -82,7 +82,7 @@ def evaluation_page(
         groups=GROUPS,
         metrics=NAMES,
         interval=interval,
-        descriptions={name: rule.tells for name, rule in RULES.items()},
+        descriptions={name: rule.description for name, rule in RULES.items()},
         size_ranges={name: _size_range(*SIZES[name]) for name in document["sizes"]},
         columns=COLUMNS,
         classes=rows,
@@ -110,7 +110,7 @@ def write_pages(
 
 def _describe(document: Mapping[str, Any]) -> str:
     rule = document["rule"]
-    description = f" ({RULES[rule].tells})" if rule in RULES else ""
+    description = f" ({RULES[rule].description})" if rule in RULES else ""
     source = document.get("checkpoint") or document.get("predictions")
     return (
         f"{f'{source}; ' if source else ''}protocol {document['protocol']}, rule {rule}{description}; "
@@ -156,21 +156,23 @@ def _shared(confusion: Confusion, vocabulary: Vocabulary) -> str:
     return "part" if labelled.part == predicted.part else "neither"
 
 
-def draw_worst_and_best(job: Job, table: ConfusionTable, device: torch.device, number: int) -> Showcase:
+def draw_worst_and_best(
+    spec: EvalSpec, open_evaluator: Callable[[], Evaluator], table: ConfusionTable, number: int
+) -> Showcase:
     """Predict once more and draw the worst and the best images of an evaluation, each at most `number`."""
-    trial, vocabulary = job.trial, job.trial.vocabulary
+    store, vocabulary = spec.store, spec.vocabulary
     groups = worst_and_best(table, vocabulary, number)
     if not any(groups):
         return (), ()
-    count = job.predictor(device)
-    scored = {key: flags for keys, flags in trial.parts for key in keys}
+    evaluator = open_evaluator()
+    scored_pairs = {key: subset.scored_pairs for subset in spec.subsets for key in subset.keys}
     wanted = [score.image_id for group in groups for score in group]
-    found = {trial.store[key].image_id: key for key in trial.store.record_keys(wanted)}
+    found = {store[key].image_id: key for key in store.record_keys(wanted)}
 
     def draw(score: ImageScore) -> PredictionCard:
         key = found[score.image_id]
-        (counted,) = count([key], scored[key])
-        return draw_prediction(trial.store, key.split, trial.store[key], counted.prediction.numpy(), vocabulary, score)
+        (counted,) = evaluator(EvalSubset([key], scored_pairs[key]))
+        return draw_prediction(store, key.split, store[key], counted.prediction.numpy(), vocabulary, score)
 
     worst, best = ([draw(score) for score in group] for group in groups)
     return worst, best

@@ -74,7 +74,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _footnote(result: EvalResult, about: Mapping[str, Any], intervals: ConfidenceIntervals | None) -> str:
     medium, large = (SIZES[name][0] for name in ("medium", "large"))
-    description = ROUND_TRIP_DESCRIPTION if result.rule == ROUND_TRIP else RULES[result.rule].tells
+    description = ROUND_TRIP_DESCRIPTION if result.rule == ROUND_TRIP else RULES[result.rule].description
     plain = {
         key: value for key, value in about.items() if key not in IN_A_SENTENCE and isinstance(value, str | int | float)
     }

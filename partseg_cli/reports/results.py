@@ -13,9 +13,9 @@ from zipfile import BadZipFile, is_zipfile
 import numpy as np
 
 from partseg_cli.errors import DataError, one_line
-from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import ConfusionTable
 from partseg_cli.evaluation.metrics import EvalResult
-from partseg_cli.evaluation.rules import METRICS, field
+from partseg_cli.evaluation.rules import METRICS, class_pixels
 from partseg_cli.io.atomic import atomic_write, write_json, write_text
 from partseg_cli.io.paths import COUNTS_FILE, RESULTS_FILE
 from partseg_cli.io.versions import package_versions
@@ -127,7 +127,7 @@ def read_result(folder: Path) -> SavedEvaluation:
             raise BadZipFile("no NPZ")  # NumPy takes it for pickled objects, and advises to load them
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             table = ConfusionTable.from_arrays(dict(arrays))
-        pixels = int(field(table.totals(), "target").sum())
+        pixels = int(class_pixels(table.totals(), "target").sum())
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, BadZipFile) as error:
         raise DataError(f"{path}: must hold the counts of an evaluation, got {_why(error)}; evaluate again") from error
     got, wanted = (table.classes, pixels), (len(document["per_class"]), document["pixels"])

@@ -44,7 +44,7 @@ def rules_table(result: EvalResult) -> Table:
     for name, rule in result.rules.items():
         means = (percent(rule.means["mIoU"][group]) for group in GROUPS)
         numbers = (f"{each:,}" for each in (rule.classes_counted, rule.classes_at_zero, rule.pixels))
-        table.add_row(name, *means, *numbers, RULES[name].tells)
+        table.add_row(name, *means, *numbers, RULES[name].description)
     return table
 
 

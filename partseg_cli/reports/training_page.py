@@ -16,8 +16,9 @@ from partseg_cli.data.record import RecordKey
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.tally import Count
+from partseg_cli.evaluation.counts import ConfusionTable
+from partseg_cli.evaluation.evaluator import Evaluator
+from partseg_cli.evaluation.spec import EvalSubset
 from partseg_cli.io.atomic import write_text
 from partseg_cli.io.label_maps import write_png
 from partseg_cli.reports.curve_plots import SVG_SIZE, build_plots, hover_columns, plot_losses, plot_svg
@@ -53,7 +54,7 @@ class TrainingInfo:
 
 
 def write_training_page(
-    folder: Path, *, store: Store, split: Split, predict: Count | None = None, number: int = 4
+    folder: Path, *, store: Store, split: Split, predict: Evaluator | None = None, number: int = 4
 ) -> tuple[Path, Path]:
     """Write `run.html` and `loss.png` into a run directory; nothing random is drawn.
 
@@ -173,12 +174,12 @@ def _plain(value: object) -> object:
     return value if isinstance(value, int | str) else json.dumps(value)
 
 
-def _predict(predict: Count, store: Store, key: RecordKey, vocabulary: Vocabulary) -> PredictionCard:
+def _predict(predict: Evaluator, store: Store, key: RecordKey, vocabulary: Vocabulary) -> PredictionCard:
     """Predict and draw one image; one that cannot be read is drawn as such."""
     record = store[key]
     score = ImageScore(record.image_id, 0.0, {}, 0)
     try:
-        (counted,) = predict([key], None)
+        (counted,) = predict(EvalSubset([key]))
     except DataError:  # the card names the reason
         prediction = torch.full((record.height, record.width), -1)
     else:

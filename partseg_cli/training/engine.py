@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 
 from partseg_cli.config.recipe import AnyRecipe, Recipe
+from partseg_cli.data.resolver import open_data
 from partseg_cli.data.splits.split import Split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
 from partseg_cli.evaluation.metrics import EvalResult
-from partseg_cli.evaluation.spec import open_data
 from partseg_cli.io.paths import create_run_dir
 from partseg_cli.runtime.devices import keep_freed_memory, memory_watch, plan_devices
 from partseg_cli.runtime.pool import usable_cores
@@ -106,7 +106,7 @@ def training_context(recipe: AnyRecipe, options: TrainOptions) -> Iterator[Train
     limit_threads(team, usable_cores())
     keep_freed_memory()
     with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
-        store, split = open_data(recipe.data)
+        store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
         layout = layout_of(recipe, team)
         yield TrainContext(store, split, device, _find(recipe, store, split, layout, device, options))
 

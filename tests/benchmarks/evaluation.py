@@ -20,10 +20,9 @@ import torch
 from scipy.ndimage import binary_erosion, minimum_filter
 from timing import rounds
 
-from partseg_cli.evaluation.bootstrap import intervals
+from partseg_cli.evaluation.bootstrap import confidence_intervals
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, count
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, ConfusionTable, count_pixels
 
 CLASSES, SIZE, IMAGES, MANY = 116, (375, 500), 8, 10_000
 WIDTH = band_width(*SIZE)
@@ -87,7 +86,7 @@ def check(prediction: np.ndarray, target: np.ndarray, found: ConfusionCounts) ->
     totals = table.totals()
     confusion, borders = label_maps(prediction, target)
     hit, map_hit, *bands = (
-        totals[:CLASSES, FIELDS.index(name)] for name in ("hit", "map_hit", "band_hit", "band_target", "band_predicted")
+        totals[:CLASSES, FIELDS.index(name)] for name in ("tp", "map_tp", "band_tp", "band_target", "band_pred")
     )
     same = np.array_equal(hit, confusion.diagonal()[:CLASSES]) and np.array_equal(map_hit, borders.diagonal()[:CLASSES])
     ours = {number: tuple(int(band[number]) for band in bands) for number in class_by_class(prediction, target)}
@@ -102,7 +101,7 @@ def compare(cases: list[tuple[np.ndarray, np.ndarray]]) -> None:
         torch.set_num_threads(threads)
         times = rounds(
             {
-                "all counts": lambda: [count(*maps, CLASSES) for maps in tensors],
+                "all counts": lambda: [count_pixels(*maps, CLASSES) for maps in tensors],
                 "label maps": lambda: [label_maps(*case) for case in cases],
                 "class by class": lambda: [class_by_class(*case) for case in cases],
             },
@@ -126,7 +125,7 @@ def keep_many(samples: list[ConfusionCounts]) -> None:
     jobs = {
         "totals": table.totals,
         "by image": table.by_image,
-        "intervals": lambda: intervals(table, "ref-v2", "pred-all", is_seen, bootstrap_samples=1000),
+        "intervals": lambda: confidence_intervals(table, "ref-v2", "pred-all", is_seen, bootstrap_samples=1000),
     }
     for name, job in jobs.items():
         start = time.perf_counter()
@@ -146,7 +145,7 @@ def main() -> None:
     """Measure and print."""
     rng = np.random.default_rng(0)
     cases = [draw(rng) for _ in range(IMAGES)]
-    samples = [count(*(torch.from_numpy(labels) for labels in case), CLASSES) for case in cases]
+    samples = [count_pixels(*(torch.from_numpy(labels) for labels in case), CLASSES) for case in cases]
     for case, sample in zip(cases, samples, strict=True):
         check(*case, sample)
     shown = np.mean([len(np.union1d(*case)) - 1 for case in cases])

@@ -28,7 +28,7 @@ from partseg_cli.config.recipe import (
 )
 from partseg_cli.data.manifest import load_manifest, manifest_names
 from partseg_cli.errors import RecipeError
-from partseg_cli.evaluation.published_scores import rows
+from partseg_cli.evaluation.published_scores import published_rows
 from partseg_cli.io.paths import packaged
 
 RECIPES = sorted(packaged("recipes").rglob("*.yaml"))
@@ -203,7 +203,9 @@ def test_the_head_tells_the_published_scores_and_their_table(name):
     recipe, head = load_recipe(name), " ".join(head_of(name).replace("\n# ", " ").split())
     trained = recipe.data.dataset
     tested, trained_on = ("pascal-part-116", trained) if name in ACROSS else (trained, "")
-    every = [row for protocol in ("pred-all", "oracle-obj") for row in rows(tested, protocol, recipe.model.name)]
+    every = [
+        row for protocol in ("pred-all", "oracle-obj") for row in published_rows(tested, protocol, recipe.model.name)
+    ]
     found = [row for row in every if (row.metric, row.rule, row.trained_on) == ("mIoU", "partclipseg", trained_on)]
     assert len(found) == 2
     for row in found:

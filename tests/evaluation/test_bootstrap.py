@@ -8,9 +8,8 @@ import pytest
 
 from partseg_cli.errors import DataError
 from partseg_cli.evaluation import bootstrap
-from partseg_cli.evaluation.bootstrap import draw_means, intervals, paired
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
+from partseg_cli.evaluation.bootstrap import confidence_intervals, paired_differences, resampled_means
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, ConfusionTable
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, score
 
 CLASSES = 7
@@ -76,7 +75,7 @@ def everywhere(found: dict) -> list[tuple[str, str, object]]:
 def test_intervals_are_those_of_a_plain_loop_over_the_same_draws(rule, protocol):
     table = random_table(1)
     drawn = [score(counts, rule, protocol, IS_SEEN).means for counts in plain_draws(table, 150, seed=5)]
-    found = intervals(table, rule, protocol, IS_SEEN, bootstrap_samples=150, seed=5, level=0.9)
+    found = confidence_intervals(table, rule, protocol, IS_SEEN, bootstrap_samples=150, seed=5, level=0.9)
     for metric, group, interval in everywhere(found):
         values = [means[metric][group] for means in drawn]
         expected = np.nanpercentile(values, [5, 95])
@@ -90,7 +89,7 @@ def test_paired_differences_are_those_of_a_plain_loop_over_the_same_draws():
         [score(counts, "full", "pred-all", IS_SEEN).means for counts in plain_draws(table, 100, 3)] for table in (a, b)
     ]
     for metric, group, difference in everywhere(
-        paired(a, b, "full", "pred-all", IS_SEEN, bootstrap_samples=100, seed=3)
+        paired_differences(a, b, "full", "pred-all", IS_SEEN, bootstrap_samples=100, seed=3)
     ):
         values = np.array([x[metric][group] - y[metric][group] for x, y in zip(*loops, strict=True)])
         points = [float(score(table.totals(), "full", "pred-all", IS_SEEN).means[metric][group]) for table in (a, b)]
@@ -104,14 +103,14 @@ def test_paired_differences_are_those_of_a_plain_loop_over_the_same_draws():
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_draws_held_at_once_change_no_bit(chunk, monkeypatch):
     table = random_table(3)
-    expected = intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90)
+    expected = confidence_intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90)
     monkeypatch.setattr(bootstrap, "CHUNK", chunk)
-    assert intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90) == expected
+    assert confidence_intervals(table, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=90) == expected
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_does_not():
     table = random_table(4)
-    first, again, other = (intervals(table, "ref-v2", "pred-all", IS_SEEN, 80, seed) for seed in (0, 0, 1))
+    first, again, other = (confidence_intervals(table, "ref-v2", "pred-all", IS_SEEN, 80, seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -121,14 +120,14 @@ def test_the_order_of_samples_changes_nothing():
     order = np.random.default_rng(0).permutation(len(table))
     turned = ConfusionTable(CLASSES, [table.images[i] for i in order], [table.samples[i] for i in order])
     arguments = ("ovparts", "oracle-obj", IS_SEEN, 60)
-    assert intervals(turned, *arguments) == intervals(table, *arguments)
+    assert confidence_intervals(turned, *arguments) == confidence_intervals(table, *arguments)
 
 
 def test_other_names_of_the_photos_give_other_draws_of_the_same_spread():
     ids = [f"photo {number:03}" for number in range(40)]
     table, renamed = random_table(6, ids=ids), random_table(6, ids=ids[::-1])
     np.testing.assert_array_equal(table.totals(), renamed.totals())
-    first, second = (intervals(each, "ref-v2", "pred-all", IS_SEEN, 2000) for each in (table, renamed))
+    first, second = (confidence_intervals(each, "ref-v2", "pred-all", IS_SEEN, 2000) for each in (table, renamed))
     for metric, group, interval in everywhere(first):
         width = interval[1] - interval[0]
         assert second[metric][group] == pytest.approx(interval, abs=0.15 * width), (metric, group)
@@ -136,7 +135,9 @@ def test_other_names_of_the_photos_give_other_draws_of_the_same_spread():
 
 def test_a_wider_level_holds_a_narrower_one():
     table = random_table(7)
-    wide, narrow = (intervals(table, "ref-v2", "pred-all", IS_SEEN, 300, level=level) for level in (0.99, 0.5))
+    wide, narrow = (
+        confidence_intervals(table, "ref-v2", "pred-all", IS_SEEN, 300, level=level) for level in (0.99, 0.5)
+    )
     for metric, group, (low, high) in everywhere(wide):
         assert low < narrow[metric][group][0] < narrow[metric][group][1] < high
 
@@ -144,7 +145,9 @@ def test_a_wider_level_holds_a_narrower_one():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_perfect_prediction_has_an_interval_of_one_hundred_alone(rule):
     table = one_class([100] * 9)
-    for metric, group, interval in everywhere(intervals(table, rule, "pred-all", [True, False], bootstrap_samples=70)):
+    for metric, group, interval in everywhere(
+        confidence_intervals(table, rule, "pred-all", [True, False], bootstrap_samples=70)
+    ):
         if (rule, metric) != ("partclipseg", "boundary_iou"):  # none counts there as a class too, and is 0
             assert interval == (100.0, 100.0), (metric, group)
 
@@ -155,32 +158,38 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     covered = 0
     for seed in range(200):
         table = one_class(rng.integers(0, 101, 40).tolist())
-        low, high = intervals(table, "ref-v2", "pred-all", [True, False], 200, seed, 0.9)["recall"]["seen"]
+        low, high = confidence_intervals(table, "ref-v2", "pred-all", [True, False], 200, seed, 0.9)["recall"]["seen"]
         covered += low <= 50 <= high
     assert 165 <= covered <= 193  # 180 of 200 are expected, give or take three standard deviations
 
 
 def test_the_width_is_that_of_the_theory_of_means():
     shares = np.random.default_rng(12).integers(0, 101, 400)
-    low, high = intervals(one_class(shares.tolist()), "ref-v2", "pred-all", [True, False], 4000)["recall"]["seen"]
+    low, high = confidence_intervals(one_class(shares.tolist()), "ref-v2", "pred-all", [True, False], 4000)["recall"][
+        "seen"
+    ]
     assert high - low == pytest.approx(2 * 1.96 * shares.std() / np.sqrt(400), rel=0.06)
 
 
 @pytest.mark.parametrize("images", [0, 1])
 def test_fewer_than_two_photos_have_no_interval(images):
     table = one_class([30] * images)
-    assert {value for *_, value in everywhere(intervals(table, "ref-v2", "pred-all", [True, False]))} == {None}
-    difference = paired(table, table, "ref-v2", "pred-all", [True, False])["recall"]["seen"]
+    assert {value for *_, value in everywhere(confidence_intervals(table, "ref-v2", "pred-all", [True, False]))} == {
+        None
+    }
+    difference = paired_differences(table, table, "ref-v2", "pred-all", [True, False])["recall"]["seen"]
     point = 30.0 if images else None
     gap = 0.0 if images else None
     assert difference == bootstrap.Difference(point, point, gap, None, None, 0)
 
 
 def test_a_group_without_a_class_has_no_interval():
-    found = intervals(one_class([10, 70, 40]), "ref-v2", "pred-all", [True, True])
+    found = confidence_intervals(one_class([10, 70, 40]), "ref-v2", "pred-all", [True, True])
     assert found["mIoU"]["unseen"] is found["mIoU"]["harmonic"] is None
     assert found["mIoU"]["seen"] is not None
-    difference = paired(*[one_class([10, 70, 40])] * 2, "ref-v2", "pred-all", [True, True])["mIoU"]["unseen"]
+    difference = paired_differences(*[one_class([10, 70, 40])] * 2, "ref-v2", "pred-all", [True, True])["mIoU"][
+        "unseen"
+    ]
     assert difference == bootstrap.Difference(None, None, None, None, None, 1000)
 
 
@@ -191,23 +200,25 @@ def test_a_draw_without_the_group_is_left_out_and_counted():
         ConfusionCounts(each.classes[:1], each.values[:1], NOTHING, NOTHING) for each in table.samples[:2]
     ]
     arguments = ("ref-v2", "pred-all", [True, False], 1000)
-    missing = int(np.isnan(draw_means(table, *arguments)["recall"]["unseen"]).sum())
+    missing = int(np.isnan(resampled_means(table, *arguments)["recall"]["unseen"]).sum())
     assert missing == pytest.approx(1000 * 8 / 27, abs=50)
-    assert intervals(table, *arguments)["recall"]["unseen"] == (40.0, 40.0)
-    found = paired(table, table, *arguments)["recall"]
+    assert confidence_intervals(table, *arguments)["recall"]["unseen"] == (40.0, 40.0)
+    found = paired_differences(table, table, *arguments)["recall"]
     assert (found["unseen"].left_out, found["seen"].left_out) == (missing, 0)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_table_against_itself_differs_by_exactly_nothing(rule):
     table = random_table(8)
-    for *_, difference in everywhere(paired(table, table, rule, "pred-all", IS_SEEN, bootstrap_samples=50)):
+    for *_, difference in everywhere(paired_differences(table, table, rule, "pred-all", IS_SEEN, bootstrap_samples=50)):
         assert (difference.difference, difference.interval, difference.share) == (0.0, (0.0, 0.0), 0.5)
 
 
 def test_swapping_two_tables_turns_the_differences_around():
     a, b = random_table(9, skill=0.62), random_table(10)
-    there, back = (paired(*pair, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=80) for pair in ((a, b), (b, a)))
+    there, back = (
+        paired_differences(*pair, "ref-v2", "pred-all", IS_SEEN, bootstrap_samples=80) for pair in ((a, b), (b, a))
+    )
     for metric, group, difference in everywhere(there):
         other = back[metric][group]
         assert other.difference == -difference.difference
@@ -218,9 +229,11 @@ def test_swapping_two_tables_turns_the_differences_around():
 def test_pairing_finds_a_small_gain_that_separate_intervals_cannot_tell():
     hits = np.random.default_rng(13).integers(0, 98, 60)
     worse, better = one_class(hits.tolist()), one_class((hits + 2).tolist())
-    alone = [intervals(each, "ref-v2", "pred-all", [True, False])["recall"]["seen"] for each in (worse, better)]
+    alone = [
+        confidence_intervals(each, "ref-v2", "pred-all", [True, False])["recall"]["seen"] for each in (worse, better)
+    ]
     assert alone[0][1] > alone[1][0]
-    found = paired(better, worse, "ref-v2", "pred-all", [True, False])["recall"]["seen"]
+    found = paired_differences(better, worse, "ref-v2", "pred-all", [True, False])["recall"]["seen"]
     assert found.interval == pytest.approx((2.0, 2.0))
     assert found.share == 1
 
@@ -232,12 +245,12 @@ def test_other_photos_are_refused_with_numbers_and_the_first_name():
         "('a' is in the second alone); evaluate both on the same data"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        paired(a, b, "ref-v2", "pred-all", IS_SEEN)
+        paired_differences(a, b, "ref-v2", "pred-all", IS_SEEN)
 
 
 @pytest.mark.parametrize(("bootstrap_samples", "level"), [(0, 0.9), (10, 0.0), (10, 1.0)])
 def test_impossible_settings_are_refused(bootstrap_samples, level):
     message = f"bootstrap_samples must be >= 1 and level above 0 and below 1, got {bootstrap_samples} and {level}"
-    for call in (intervals, lambda table, *rest: paired(table, table, *rest)):
+    for call in (confidence_intervals, lambda table, *rest: paired_differences(table, table, *rest)):
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             call(random_table(1), "ref-v2", "pred-all", IS_SEEN, bootstrap_samples, 0, level)

@@ -7,8 +7,7 @@ from label_maps import CLASSES, counted, draw_pair, eroded_away, table_of, total
 from scipy.ndimage import minimum_filter
 
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import FIELDS, count
+from partseg_cli.evaluation.counts import FIELDS, ConfusionTable, count_pixels
 
 TARGET = np.array([[0, 0, 1, 1, -1], [0, 2, 2, 1, -1], [2, 2, 2, -1, -1], [0, -1, 2, 1, 0]])
 PREDICTION = np.array([[0, 1, 1, 1, 2], [0, 2, -1, 1, -1], [2, 0, 2, 1, -1], [-1, -1, 2, 0, 0]])
@@ -59,7 +58,7 @@ def test_all_counts_agree_with_counting_class_by_class(seed):
 def test_the_width_of_the_band_can_be_chosen():
     prediction, target = draw_pair(6)
     maps = torch.from_numpy(prediction), torch.from_numpy(target)
-    found = count(*maps, CLASSES, ratio=0.1)
+    found = count_pixels(*maps, CLASSES, ratio=0.1)
     table = ConfusionTable(CLASSES)
     table.add("a", found)
     np.testing.assert_array_equal(table.totals()[:CLASSES], plain_counts(prediction, target, 0.1)[:CLASSES])
@@ -106,7 +105,7 @@ def test_only_classes_and_cells_that_occur_are_kept():
 
 def test_the_maps_given_stay_as_they_were():
     prediction, target = torch.from_numpy(PREDICTION.copy()), torch.from_numpy(TARGET.copy())
-    count(prediction, target, 3)
+    count_pixels(prediction, target, 3)
     assert prediction.tolist() == PREDICTION.tolist()
     assert target.tolist() == TARGET.tolist()
 
@@ -114,7 +113,7 @@ def test_the_maps_given_stay_as_they_were():
 @pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.int32])
 def test_shorter_integers_count_the_same(kind):
     maps = [torch.from_numpy(labels) for labels in draw_pair(2)]
-    short, long = (count(*(labels.to(to) for labels in maps), CLASSES) for to in (kind, torch.int64))
+    short, long = (count_pixels(*(labels.to(to) for labels in maps), CLASSES) for to in (kind, torch.int64))
     for name, values in vars(long).items():
         np.testing.assert_array_equal(getattr(short, name), values, err_msg=name)
 
@@ -134,7 +133,7 @@ def test_a_label_outside_the_classes_is_refused_not_wrapped(wrong, place):
     maps[place][1, 2] = wrong
     low, high = min(wrong, 0), max(wrong, 0)
     with pytest.raises(ValueError, match=rf"^{place} must lie in -1 \.\.\. 5, got {low} \.\.\. {high}$"):
-        count(maps["prediction"], maps["target"], CLASSES)
+        count_pixels(maps["prediction"], maps["target"], CLASSES)
 
 
 # the table
@@ -182,12 +181,6 @@ def test_an_empty_table_comes_back_from_its_arrays():
     again = ConfusionTable.from_arrays(ConfusionTable(CLASSES).to_arrays())
     assert (len(again), again.classes, again.totals().sum()) == (0, CLASSES, 0)
     assert again.by_image()[0] == []
-
-
-def test_tables_are_joined_in_order(table):
-    both = ConfusionTable.joined([table, table])
-    assert both.images == table.images * 2
-    np.testing.assert_array_equal(both.totals(), 2 * table.totals())
 
 
 def test_arrays_of_another_version_are_refused(table):

@@ -100,7 +100,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, t
     assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jsonl"]
     ended = partseg(*words(trained, tmp_path / "out"))
     assert ended.code == 0, ended.err
-    oracle_object = f"going on with an evaluation that was stopped: {DONE} of {PHOTOS} photos are counted"
+    oracle_object = f"Resuming evaluation: {DONE}/{PHOTOS} images done"
     assert ended.err.splitlines()[0] == oracle_object
     assert read_photos == [2, 3, 4, 5, 6]  # a group goes through the model as a whole
     assert partseg(*words(trained, tmp_path / "undisturbed")).code == 0
@@ -117,7 +117,7 @@ def test_when_a_process_of_several_is_killed_all_end_and_any_number_goes_on(part
     )
     ended = partseg(*words(trained, tmp_path / "out"))
     assert ended.code == 0
-    assert ended.err.startswith("going on with an evaluation that was stopped: ")
+    assert ended.err.startswith("Resuming evaluation: ")
     assert partseg(*words(trained, tmp_path / "undisturbed")).code == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
@@ -148,7 +148,7 @@ CHANGED = [
 def test_an_evaluation_of_something_else_starts_anew(partseg, trained, tmp_path, monkeypatch, more):
     stop_after(monkeypatch, 4)
     assert partseg(*words(trained, tmp_path)).err == "error: stopped\n"
-    assert "going on" not in partseg(*words(trained, tmp_path, *more)).err
+    assert "Resuming" not in partseg(*words(trained, tmp_path, *more)).err
     assert list(tmp_path.glob(".*")) == []
 
 
@@ -156,7 +156,7 @@ def test_another_rule_and_other_draws_go_on(partseg, trained, tmp_path, monkeypa
     stop_after(monkeypatch, 4)
     partseg(*words(trained, tmp_path))
     assert (
-        "4 of 7 photos are counted"
+        "Resuming evaluation: 4/7 images done"
         in partseg(*words(trained, tmp_path, "--rule", "full", "--bootstrap-samples", 0)).err
     )
 
@@ -164,7 +164,7 @@ def test_another_rule_and_other_draws_go_on(partseg, trained, tmp_path, monkeypa
 def test_a_finished_evaluation_is_done_again(partseg, trained, tmp_path, read_photos):
     partseg(*words(trained, tmp_path))
     before = contents(tmp_path)
-    assert "going on" not in partseg(*words(trained, tmp_path)).err
+    assert "Resuming" not in partseg(*words(trained, tmp_path)).err
     assert read_photos == [*range(PHOTOS)] * 2
     assert contents(tmp_path) == before
 

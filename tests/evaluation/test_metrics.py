@@ -6,9 +6,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from label_maps import CLASSES, draw_pair, table_of
+from test_bootstrap import CLASSES as TABLE_CLASSES
+from test_bootstrap import IS_SEEN, random_table
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
+from partseg_cli.evaluation import metrics
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, ConfusionTable
+from partseg_cli.evaluation.metrics import EvalResult, compute_metrics, image_means
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, score
 from partseg_cli.vocabulary import Pair, Vocabulary
 
@@ -173,3 +176,36 @@ def test_the_rules_of_the_published_evaluator_give_all_of_its_figures(rule, has_
     assert (published is not None) == has_figures
     if published is not None:
         assert (published["h-IoU"], published["Recall-dog's tail"], published["mIoU-unbase"]) == (100, 100, 100)
+
+
+# each image by itself
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("chunk", [64, 5])
+def test_an_image_scores_as_if_it_were_the_whole_data_set(rule, chunk, monkeypatch):
+    monkeypatch.setattr(metrics, "CHUNK", chunk)
+    table = random_table(1)
+    names, means = image_means(table, rule, "oracle-obj", IS_SEEN)
+    assert names == sorted(set(table.images))
+    for name, mean in zip(names, means, strict=True):
+        alone = ConfusionTable(TABLE_CLASSES)
+        for image, counts in zip(table.images, table.samples, strict=True):
+            if image == name:
+                alone.add(image, counts)
+        seen = [True] * TABLE_CLASSES
+        assert mean == pytest.approx(score(alone.totals(), rule, "oracle-obj", seen).means["mIoU"]["seen"])
+
+
+def test_an_image_in_which_no_class_counts_has_no_score():
+    table = ConfusionTable(1)
+    nothing = np.zeros(0, np.int64)
+    table.add("a", ConfusionCounts(np.array([1]), np.ones((1, len(FIELDS)), np.int64), nothing, nothing))
+    names, means = image_means(table, "ref-v2", "pred-all", [True])
+    assert names == ["a"]
+    assert np.isnan(means).all()
+
+
+def test_no_image_has_no_score():
+    names, means = image_means(ConfusionTable(3), "ref-v2", "pred-all", [True] * 3)
+    assert (names, means.tolist()) == ([], [])

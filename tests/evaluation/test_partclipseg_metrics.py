@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from partseg_cli.evaluation.counts import FIELDS, count
+from partseg_cli.evaluation.counts import FIELDS, count_pixels
 from partseg_cli.evaluation.partclipseg_metrics import published_figures
 
 MAPS = {"oracle-obj": "oracle", "pred-all": "predall"}
@@ -32,7 +32,7 @@ def summed(label_maps: dict[str, np.ndarray], protocol: str, classes: int) -> np
     total = np.zeros((classes + 1, len(FIELDS)), np.int64)
     for number in range(sum(name.startswith("gt_") for name in label_maps)):
         prediction, target = (labels(label_maps[f"{kind}_{number}"], classes) for kind in (MAPS[protocol], "gt"))
-        found = count(prediction, target, classes)
+        found = count_pixels(prediction, target, classes)
         total[found.classes] += found.values
     return total
 

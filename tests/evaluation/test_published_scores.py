@@ -8,15 +8,22 @@ from partseg_cli.data.manifest import manifest_names
 from partseg_cli.errors import UsageError
 from partseg_cli.evaluation import published_scores as against
 from partseg_cli.evaluation.metrics import EvalResult, RuleResult
-from partseg_cli.evaluation.published_scores import CAVEATS, UNREAD, Published, rows, systems, table_rows
+from partseg_cli.evaluation.published_scores import (
+    CAVEATS,
+    UNREAD,
+    PublishedRow,
+    compare_with_published,
+    published_rows,
+    systems,
+)
 from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES
 
 PROTOCOLS = ("pred-all", "oracle-obj", "pred-obj")
 DATASETS = ("pascal-part-116", "ade20k-part-234", "partimagenet")
 
 
-def every() -> list[Published]:
-    return [row for dataset in DATASETS for protocol in PROTOCOLS for row in rows(dataset, protocol)]
+def every() -> list[PublishedRow]:
+    return [row for dataset in DATASETS for protocol in PROTOCOLS for row in published_rows(dataset, protocol)]
 
 
 def means(seen: float, unseen: float, harmonic: float) -> dict[str, dict[str, float | None]]:
@@ -32,7 +39,7 @@ def result(rule: str = "ref-v2") -> EvalResult:
 
 
 def test_every_row_of_the_file_is_found_by_its_data_set_and_protocol():
-    assert len(every()) == len(against._all()) == 62
+    assert len(every()) == len(against._all_rows()) == 62
     assert set(DATASETS) <= set(manifest_names())
 
 
@@ -69,7 +76,7 @@ def test_harmonic_means_fit_their_sides_but_for_rounding_and_averaging_of_runs()
 def test_the_main_figures_of_the_paper_are_there():
     (row,) = (
         row
-        for row in rows("pascal-part-116", "oracle-obj", "partclipseg")
+        for row in published_rows("pascal-part-116", "oracle-obj", "partclipseg")
         if row.metric == "mIoU" and not row.trained_on
     )
     assert row.means == {"seen": 50.02, "unseen": 31.67, "harmonic": 38.79}
@@ -77,13 +84,13 @@ def test_the_main_figures_of_the_paper_are_there():
 
 
 def test_rows_of_a_data_set_or_protocol_that_nobody_published_are_none():
-    assert rows("cartoon-part", "pred-all") == ()
-    assert rows("partimagenet", "pred-all", "vlpart") == ()
+    assert published_rows("cartoon-part", "pred-all") == ()
+    assert published_rows("partimagenet", "pred-all", "vlpart") == ()
 
 
 def test_a_system_gives_its_own_rows_alone():
-    assert {row.system for row in rows("pascal-part-116", "pred-all", "zsseg")} == {"zsseg"}
-    assert {row.system for row in rows("pascal-part-116", "pred-all")} == set(systems())
+    assert {row.system for row in published_rows("pascal-part-116", "pred-all", "zsseg")} == {"zsseg"}
+    assert {row.system for row in published_rows("pascal-part-116", "pred-all")} == set(systems())
 
 
 KNOWN = "--against must be one of catseg, clipseg, partclipseg, vlpart, zsseg, got "
@@ -99,11 +106,11 @@ KNOWN = "--against must be one of catseg, clipseg, partclipseg, vlpart, zsseg, g
 )
 def test_an_unknown_system_is_refused_by_name(name, message):
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
-        rows("pascal-part-116", "pred-all", name)
+        published_rows("pascal-part-116", "pred-all", name)
 
 
 def test_own_figures_are_counted_by_the_rule_of_each_row():
-    (record,) = table_rows(rows("partimagenet", "pred-all", "partclipseg"), result())
+    (record,) = compare_with_published(published_rows("partimagenet", "pred-all", "partclipseg"), result())
     assert record == {
         "system": "partclipseg",
         "title": "PartCLIPSeg",
@@ -121,12 +128,12 @@ def test_own_figures_are_counted_by_the_rule_of_each_row():
 
 
 def test_a_rule_that_is_not_known_has_nothing_beside_it():
-    (record,) = table_rows(rows("pascal-part-116", "pred-all", "vlpart"), result())
+    (record,) = compare_with_published(published_rows("pascal-part-116", "pred-all", "vlpart"), result())
     assert (record["rule"], record["ours"], record["ours_rule"], record["difference"]) == (None, None, None, None)
 
 
 def test_scores_by_ref_bug_lie_beside_rows_of_partclipseg_alone():
-    records = table_rows(rows("pascal-part-116", "oracle-obj", "clipseg"), result("ref-bug"))
+    records = compare_with_published(published_rows("pascal-part-116", "oracle-obj", "clipseg"), result("ref-bug"))
     assert {(record["rule"], record["ours_rule"]) for record in records} == {
         ("partclipseg", "ref-bug"),
         ("ovparts", None),
@@ -135,7 +142,7 @@ def test_scores_by_ref_bug_lie_beside_rows_of_partclipseg_alone():
 
 
 def test_a_figure_that_is_missing_makes_no_difference():
-    records = table_rows(rows("pascal-part-116", "oracle-obj", "partclipseg"), result())
+    records = compare_with_published(published_rows("pascal-part-116", "oracle-obj", "partclipseg"), result())
     recall = next(record for record in records if record["metric"] == "recall")
     assert recall["published"]["seen"] is recall["difference"]["seen"] is None
     assert recall["difference"]["unseen"] == pytest.approx(22 - 47.93)

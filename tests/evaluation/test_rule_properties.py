@@ -5,7 +5,7 @@ import pytest
 from label_maps import CLASSES, draw, draw_pair, eroded_away, table_of, totals
 
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, Scores, field, score
+from partseg_cli.evaluation.rules import GROUPS, METRICS, RULES, Scores, class_pixels, score
 
 NAN = float("nan")
 PROTOCOLS = ("oracle-obj", "pred-all", "pred-obj")
@@ -135,8 +135,8 @@ def test_the_order_of_images_does_not_matter():
 def test_every_labelled_pixel_is_a_hit_or_a_miss_of_the_confusion():
     table = table_of(draw_pair(seed) for seed in range(8))
     counts, confusion = table.totals(), table.confusion()
-    np.testing.assert_array_equal(field(counts, "hit"), confusion.diagonal()[:-1])
-    np.testing.assert_array_equal(field(counts, "target"), confusion.sum(0)[:-1])
-    np.testing.assert_array_equal(field(counts, "missed"), confusion[-1, :-1])
-    np.testing.assert_array_equal(field(counts, "predicted"), confusion[:-1, :-1].sum(1))
-    np.testing.assert_array_equal(field(counts, "anywhere"), confusion.sum(1)[:-1])
+    np.testing.assert_array_equal(class_pixels(counts, "tp"), confusion.diagonal()[:-1])
+    np.testing.assert_array_equal(class_pixels(counts, "target"), confusion.sum(0)[:-1])
+    np.testing.assert_array_equal(class_pixels(counts, "missed"), confusion[-1, :-1])
+    np.testing.assert_array_equal(class_pixels(counts, "pred"), confusion[:-1, :-1].sum(1))
+    np.testing.assert_array_equal(class_pixels(counts, "pred_anywhere"), confusion.sum(1)[:-1])

@@ -118,9 +118,9 @@ def test_published_rules_make_three_figures_of_one_model():
     """
     counts = filled(
         46,
-        hit=[676] * 36 + [0] * 10,
+        tp=[676] * 36 + [0] * 10,
         target=[1000] * 36 + [90] * 6 + [0] * 4,
-        predicted=[1176] * 36 + [0] * 6 + [25] * 4,
+        pred=[1176] * 36 + [0] * 6 + [25] * 4,
     )
     found = {
         rule: round(float(score(counts, rule, "oracle-obj", [False] * 46).means["mIoU"]["unseen"]), 1) for rule in RULES
@@ -184,7 +184,7 @@ def test_a_wrong_class_costs_both_classes_iou_but_only_the_labelled_one_recall()
 
 
 def test_an_absent_class_is_left_out_of_the_mean_and_one_at_0_is_not():
-    counts = filled(4, hit=[50, 0, 0, 30], target=[100, 0, 10, 30], predicted=[50, 0, 0, 30])
+    counts = filled(4, tp=[50, 0, 0, 30], target=[100, 0, 10, 30], pred=[50, 0, 0, 30])
     scores = score(counts, "ref-v2", "pred-all", [True, True, True, False])
     assert scores.iou.tolist() == pytest.approx([50, NAN, 0, 100], nan_ok=True)
     assert means(scores, "mIoU")[:2] == [25, 100]
@@ -192,7 +192,7 @@ def test_an_absent_class_is_left_out_of_the_mean_and_one_at_0_is_not():
 
 @pytest.mark.parametrize(("rule", "protocol"), EVERY)
 def test_a_group_without_a_labelled_class_has_no_mean_and_no_harmonic_one(rule, protocol):
-    counts = filled(2, hit=[3, 0], target=[4, 0], predicted=[4, 0], anywhere=[4, 0], band_target=[4, 0])
+    counts = filled(2, tp=[3, 0], target=[4, 0], pred=[4, 0], pred_anywhere=[4, 0], band_target=[4, 0])
     scores = score(counts, rule, protocol, [True, False])
     for metric in ("mIoU", "recall", "precision", "pixel_accuracy"):
         assert np.isnan(means(scores, metric)).tolist() == [False, True, True], metric
@@ -216,7 +216,7 @@ def test_a_group_of_no_class_at_all_has_no_mean():
 @pytest.mark.parametrize("rule", RULES)
 def test_counts_beyond_the_exact_integers_of_float32_stay_exact(rule):
     hits = 2**40
-    counts = filled(2, hit=[hits, 7], target=[hits + 1, 7], predicted=[hits, 7], anywhere=[hits, 7])
+    counts = filled(2, tp=[hits, 7], target=[hits + 1, 7], pred=[hits, 7], pred_anywhere=[hits, 7])
     iou = score(counts, rule, "pred-all", [True, False]).iou
     assert iou[0] == pytest.approx(100 * hits / (hits + 1), rel=1e-15, abs=0)
     assert iou[0] < 100

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from label_maps import count_maps, flat
 from torch import Tensor
 
 from partseg_cli.data.record import Instance, Part, Record
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import Store
-from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import ConfusionTable
 from partseg_cli.evaluation.rules import score
-from partseg_cli.evaluation.runner import evaluate_label_maps
 from partseg_cli.evaluation.samples import Sample, SampleConfig, round_trip, samples
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -204,19 +204,14 @@ def pascal(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(folder)
 
 
-def flat(photo: Record) -> Tensor:
-    labels = torch.from_numpy(photo.pair_map().astype("int64"))
-    return labels.masked_fill(labels == NONE, -1)
-
-
 def flat_maps(store: Store) -> Iterator[Tensor]:
     for key in store.record_keys():
         yield flat(store[key])
 
 
-def count_perfect(store: Store, counting: SampleConfig) -> np.ndarray:
+def count_perfect(store: Store, config: SampleConfig) -> np.ndarray:
     table = ConfusionTable(len(store.info.vocabulary.pairs))
-    for counted in evaluate_label_maps(flat, store, store.record_keys(), store.info.vocabulary, counting=counting):
+    for counted in count_maps(flat, store, config):
         for sample in counted.samples:
             table.add(counted.image_id, sample)
     return table.totals()

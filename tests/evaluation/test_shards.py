@@ -1,5 +1,7 @@
-"""Groups, shards and processes: however the photos are spread, the counts are the same to the bit."""
+"""Batches, shards and processes: however the images are spread, the counts are the same to the bit."""
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +9,16 @@ import pytest
 import torch
 from command_line import tiny
 from forked import start_command
+from label_maps import flat, spec_of
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.record import RecordKey
 from partseg_cli.errors import PartsegError, UsageError
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import ConfusionCounts
-from partseg_cli.evaluation.shards import Shard, groups, parse_shard
-from partseg_cli.evaluation.spec import build_eval_spec
-from partseg_cli.evaluation.tally import Tally
-from partseg_cli.pipeline.evaluate import evaluate
-from partseg_cli.runtime.devices import InferenceConfig
+from partseg_cli.evaluation.counts import ConfusionCounts, ConfusionTable
+from partseg_cli.evaluation.evaluator import EvalCounts, evaluate_label_maps, evaluate_spec
+from partseg_cli.evaluation.spec import WHOLE, EvalSubset, Shard, make_batches, parse_shard
+from partseg_cli.pipeline.evaluate import build_eval_spec, evaluate
 
-CPU = torch.device("cpu")
 PHOTOS = 7
 DRAWS = 20
 WORDS = ("--split", "train", "--limit", PHOTOS, "--bootstrap-samples", DRAWS, "--device", "cpu", "--pictures", 0)
@@ -34,11 +33,11 @@ def _alike(monkeypatch, one_thread) -> None:
 
 def alone(trained, out: Path, batch: int = 1, **options) -> Path:
     """Evaluate in this process."""
-    trial = build_eval_spec(
+    spec = build_eval_spec(
         load_recipe("tiny", tiny(trained.data)), protocol="pred-all", split_name="train", limit=PHOTOS
     )
     options = options or {"checkpoint": trained.run}
-    evaluate(trial, name="x", out=out, compute=InferenceConfig(CPU, batch=batch), bootstrap_samples=DRAWS, **options)
+    evaluate(spec, name="x", out=out, device="cpu", batch=batch, bootstrap_samples=DRAWS, **options)
     return out
 
 
@@ -46,26 +45,34 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-# groups and shards
+# batches and shards
 
 
-def test_groups_follow_the_number_of_the_photo_and_end_with_their_part():
-    parts = [[RecordKey("val", index) for index in range(7)], [RecordKey("train", index) for index in range(5)]]
-    found = groups(parts, 4)
-    assert [(group.part, list(group.numbers)) for group in found] == [
-        (0, [0, 1, 2, 3]),
-        (0, [4, 5, 6]),
-        (1, [7, 8, 9, 10]),
-        (1, [11]),
+def test_batches_follow_the_position_of_the_image_and_end_with_their_subset():
+    keys = [[RecordKey("val", index) for index in range(7)], [RecordKey("train", index) for index in range(5)]]
+    subsets = [EvalSubset(keys[0]), EvalSubset(keys[1], [True, False])]
+    found = make_batches(subsets, 4)
+    assert [(batch.subset.scored_pairs, list(batch.positions)) for batch in found] == [
+        (None, [0, 1, 2, 3]),
+        (None, [4, 5, 6]),
+        ([True, False], [7, 8, 9, 10]),
+        ([True, False], [11]),
     ]
-    assert [key for group in found for key in group.keys] == [key for part in parts for key in part]
+    assert [key for batch in found for key in batch.subset.keys] == [*keys[0], *keys[1]]
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 5, 20])
-def test_every_item_is_in_one_shard_and_shards_are_even(of):
-    shards = [Shard(index, of).choose(range(13)) for index in range(of)]
-    assert sorted(item for shard in shards for item in shard) == list(range(13))
-    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+def test_every_image_is_in_one_shard_and_shards_are_even(small_store, of):
+    def count(shard: Shard) -> EvalCounts:
+        spec = dataclasses.replace(spec_of(small_store), split_name="train", shard=shard)
+        return evaluate_spec(spec, partial(evaluate_label_maps, flat, spec))
+
+    whole, shards = count(WHOLE), [count(Shard(index, of)) for index in range(of)]
+    merged = EvalCounts.merge(shards)
+    assert (merged.images, merged.positions, merged.table.images) == (whole.images, whole.positions, whole.table.images)
+    assert np.array_equal(merged.table.totals(), whole.table.totals())
+    sizes = [shard.images for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_shard_is_written_as_it_is_read():
@@ -80,28 +87,28 @@ def test_a_shard_that_is_none_is_refused(text):
     assert str(caught.value) == f"--shard must be I/N with I from 1 to N, such as 2/4, got {text!r}"
 
 
-def tally(*numbers: int) -> Tally:
+def counts(*positions: int) -> EvalCounts:
     table, ones = ConfusionTable(2), np.ones((1, 15), np.int64)
-    for number in numbers:
-        one = np.array([number % 2])
-        table.add(f"photo {number}", ConfusionCounts(one, number * ones, one, one))
-    return Tally(table, list(numbers), len(set(numbers)))
+    for position in positions:
+        one = np.array([position % 2])
+        table.add(f"photo {position}", ConfusionCounts(one, position * ones, one, one))
+    return EvalCounts(table, list(positions), len(set(positions)))
 
 
-def test_shares_are_put_together_in_the_order_of_the_photos():
-    whole, again = tally(0, 1, 1, 2, 3), Tally.joined([tally(1, 1, 3), tally(0, 2)])
-    assert again.numbers == whole.numbers
+def test_shares_are_merged_in_the_order_of_the_images():
+    whole, again = counts(0, 1, 1, 2, 3), EvalCounts.merge([counts(1, 1, 3), counts(0, 2)])
+    assert again.positions == whole.positions
     assert again.table.images == whole.table.images
     assert np.array_equal(again.table.totals(), whole.table.totals())
     assert np.array_equal(again.table.confusion(), whole.table.confusion())
-    assert again.photos == whole.photos
+    assert again.images == whole.images
 
 
-def test_a_photo_in_two_shares_is_refused():
+def test_an_image_in_two_shares_is_refused():
     with pytest.raises(
-        PartsegError, match=r"^every photo must be counted once, got one in two shards; evaluate again$"
+        PartsegError, match=r"^every image must be counted once, got one in two shards; evaluate again$"
     ):
-        Tally.joined([tally(0, 1), tally(1, 2)])
+        EvalCounts.merge([counts(0, 1), counts(1, 2)])
 
 
 # processes
@@ -117,7 +124,7 @@ def test_any_number_of_processes_gives_the_same_bytes(partseg, trained, tmp_path
 
 
 def test_label_maps_are_counted_by_several_processes_too(partseg, trained, tmp_path):
-    maps = alone(trained, tmp_path / "model", checkpoint=trained.run, save=True) / "predictions"
+    maps = alone(trained, tmp_path / "model", checkpoint=trained.run, save_predictions=True) / "predictions"
     expected = contents(alone(trained, tmp_path / "alone", predictions=maps))
     words = (*WORDS, "--predictions", maps, "--gpus", 2)
     assert partseg("evaluate", "tiny", *tiny(trained.data), *words, "--out", tmp_path / "many").code == 0

@@ -1,40 +1,29 @@
 """Which photos and pairs a test takes, by the pixels that count of them."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import SmallData
+from label_maps import flat
 
-from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE
 from partseg_cli.data.splits.split import Split, published_split
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
-from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.evaluator import evaluate_label_maps, evaluate_spec
 from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
-from partseg_cli.evaluation.runner import evaluate_label_maps
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
 
 FOX = ("fox's ear", "fox's tail")
 
 
-def flat(photo: Record) -> torch.Tensor:
-    labels = torch.from_numpy(photo.pair_map().astype("int64"))
-    return labels.masked_fill(labels == NONE, -1)
-
-
 def perfect(store: Store, split: Split, split_name: str = "val", limit: int | None = None) -> EvalResult:
-    """Count the labelled maps of what a trial takes against themselves."""
-    trial = EvalSpec(store, split, split_name, "pred-all", SampleConfig(), limit=limit)
-    table = ConfusionTable(len(trial.vocabulary.pairs))
-    for keys, scored in trial.parts:
-        for counted in evaluate_label_maps(flat, store, keys, trial.vocabulary, counting=trial.counting, scored=scored):
-            for sample in counted.samples:
-                table.add(counted.image_id, sample)
-    return compute_metrics(table, trial.vocabulary, trial.protocol)
+    """Count the labelled maps of a specification against themselves."""
+    spec = EvalSpec(store, split, split_name, "pred-all", SampleConfig(), limit=limit)
+    counts = evaluate_spec(spec, partial(evaluate_label_maps, flat, spec), batch=3)
+    return compute_metrics(counts.table, spec.vocabulary, spec.protocol)
 
 
 def pixels(result: EvalResult) -> dict[str, int]:
@@ -103,3 +92,12 @@ def test_pairs_of_one_object_may_be_seen_and_unseen(small_store):
     result = perfect(small_store, split)
     assert [row["seen"] for row in result.per_class] == [False, True, True, True, False, True]
     assert result.miou == {"seen": 100, "unseen": 100, "harmonic": 100}
+
+
+@pytest.mark.parametrize(
+    ("unit", "digest"),
+    [("object", "f157c0900f7bd375"), ("image", "b07f2e2684a48ba8"), ("instance", "73b1d81995d500d5")],
+)
+def test_the_digest_of_what_is_evaluated_stays_as_it_was(small_store, unit, digest):
+    spec = EvalSpec(small_store, published_split(small_store), "val", "pred-all", SampleConfig(unit))
+    assert spec.data_hash == digest

@@ -1,13 +1,19 @@
 """Label maps for the tests of counts and rules; -1 is none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from scipy.ndimage import binary_erosion
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import ConfusionCounts, count
+from partseg_cli.data.record import Record, RecordKey
+from partseg_cli.data.rle import NONE
+from partseg_cli.data.splits.split import published_split
+from partseg_cli.data.store import Store
+from partseg_cli.evaluation.counts import ConfusionCounts, ConfusionTable, count_pixels
+from partseg_cli.evaluation.evaluator import ImageCounts, evaluate_label_maps
+from partseg_cli.evaluation.samples import SampleConfig
+from partseg_cli.evaluation.spec import EvalSpec, EvalSubset, LabelMaps
 
 CLASSES = 6
 
@@ -35,7 +41,7 @@ def draw_pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counted(prediction: np.ndarray, target: np.ndarray, classes: int = CLASSES) -> ConfusionCounts:
-    return count(torch.from_numpy(prediction), torch.from_numpy(target), classes)
+    return count_pixels(torch.from_numpy(prediction), torch.from_numpy(target), classes)
 
 
 def table_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]], classes: int = CLASSES) -> ConfusionTable:
@@ -54,3 +60,22 @@ def eroded_away(mask: np.ndarray, width: int) -> np.ndarray:
     """Give the boundary of one mask by its definition: pad with zeros, erode, take the difference."""
     padded = np.pad(mask, 1)
     return (padded & ~binary_erosion(padded, np.ones((3, 3)), iterations=width))[1:-1, 1:-1]
+
+
+def flat(record: Record) -> torch.Tensor:
+    """Give the labelled map of a record."""
+    labels = torch.from_numpy(record.pair_map().astype("int64"))
+    return labels.masked_fill(labels == NONE, -1)
+
+
+def spec_of(store: Store, protocol: str = "pred-all", config: SampleConfig | None = None) -> EvalSpec:
+    """Specify an evaluation of a store under its published split."""
+    return EvalSpec(store, published_split(store), "val", protocol, config or SampleConfig())
+
+
+def count_maps(
+    maps: LabelMaps, store: Store, config: SampleConfig | None = None, keys: Sequence[RecordKey] | None = None
+) -> list[ImageCounts]:
+    """Count label maps of all images of a store, or of the keys."""
+    subset = EvalSubset(store.record_keys() if keys is None else keys)
+    return list(evaluate_label_maps(maps, spec_of(store, config=config), subset))

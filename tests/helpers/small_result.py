@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import count
+from partseg_cli.evaluation.counts import ConfusionTable, count_pixels
 from partseg_cli.evaluation.metrics import EvalResult, compute_metrics
 from partseg_cli.reports.results import result_json
 from partseg_cli.vocabulary import Pair, Vocabulary
@@ -35,6 +34,6 @@ def small_result(object_name: str = "cat", about: str = "set", rule: str = "ref-
     pairs = (Pair(object_name, "ear"), Pair(object_name, "head"), Pair("dog", "ear", False), Pair(object_name, "tail"))
     vocabulary, table = Vocabulary(pairs), ConfusionTable(4)
     for name, labelled, predicted in zip(("one", "two"), LABELLED, PREDICTED, strict=True):
-        table.add(name, count(torch.tensor(predicted), torch.tensor(labelled), 4))
+        table.add(name, count_pixels(torch.tensor(predicted), torch.tensor(labelled), 4))
     words = {"split": "val", "dataset": about, "checkpoint": about, "samples": "object", "images": 2, "step": 7}
     return Small(vocabulary, table, compute_metrics(table, vocabulary, "pred-all", rule), words)

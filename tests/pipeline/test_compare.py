@@ -13,10 +13,9 @@ from PIL import Image
 
 from partseg_cli.data.store import iterate
 from partseg_cli.errors import DataError, UsageError
-from partseg_cli.evaluation.bootstrap import paired
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import count
-from partseg_cli.evaluation.rules import GROUPS, METRICS, field, score
+from partseg_cli.evaluation.bootstrap import paired_differences
+from partseg_cli.evaluation.counts import ConfusionTable, count_pixels
+from partseg_cli.evaluation.rules import GROUPS, METRICS, class_pixels, score
 from partseg_cli.io.label_maps import palette, write_label_map
 from partseg_cli.pipeline.compare import compare
 from partseg_cli.reports.results import read_result
@@ -37,7 +36,7 @@ def write(folder: Path, store, *, noise: float, seed: int = 0, rule: str = "ref-
         target = target_of(record)
         guess = np.where(rng.random(target.shape) < noise, rng.integers(-1, PAIRS, target.shape), target)
         if (target >= 0).any():
-            table.add(record.image_id, count(torch.from_numpy(guess), torch.from_numpy(target), PAIRS))
+            table.add(record.image_id, count_pixels(torch.from_numpy(guess), torch.from_numpy(target), PAIRS))
         if save:
             write_label_map(folder / "predictions" / f"{record.image_id}.png", guess, PAIRS)
     folder.mkdir(exist_ok=True)
@@ -51,7 +50,7 @@ def write_files(folder: Path, table: ConfusionTable, store, rule: str) -> None:
     document = {
         **{"protocol": "pred-all", "rule": rule, "split": "val", "dataset": store.info.name, "model": "noise"},
         **{"samples": "image", "boundary_ratio": 0.02, "data_hash": "abc"},
-        "pixels": int(field(totals, "target").sum()),
+        "pixels": int(class_pixels(totals, "target").sum()),
         "per_class": [
             {"name": pair.name, "seen": pair.is_seen, "iou": float(value)}
             for pair, value in zip(words.pairs, iou, strict=True)
@@ -87,7 +86,7 @@ def refused(a: Path, b: Path, message: str, error: type[Exception] = DataError, 
 def test_means_differences_and_intervals_are_those_of_the_paired_bootstrap(pair):
     document = compare(*pair, bootstrap_samples=200, seed=4).document
     a, b = (read_result(folder) for folder in pair)
-    expected = paired(a.table, b.table, "ref-v2", "pred-all", a.is_seen, 200, 4)
+    expected = paired_differences(a.table, b.table, "ref-v2", "pred-all", a.is_seen, 200, 4)
     assert document["means"].keys() == set(METRICS)
     for metric, groups in document["means"].items():
         assert groups.keys() == set(GROUPS)
@@ -122,7 +121,7 @@ def test_an_image_that_differs_stands_first(good, small_store, tmp_path):
     table = read_result(good).table
     place = table.images.index("photo_04")
     target = torch.from_numpy(target_of(small_store.records("train")[4]))
-    table.samples[place] = count(torch.full_like(target, -1), target, PAIRS)
+    table.samples[place] = count_pixels(torch.full_like(target, -1), target, PAIRS)
     write_files(other, table, small_store, "ref-v2")
     rows = compare(good, other, bootstrap_samples=5).document["images_that_differ_most"]
     assert (rows[0]["image_id"], rows[0]["b"]) == ("photo_04", 0.0)

@@ -59,7 +59,7 @@ def test_a_shard_has_no_means_and_says_so(partseg, trained, tmp_path, one_thread
     assert (document["shard"], document["images_counted"]) == ("2/3", 2)
     assert "mIoU" not in ended.out
     assert ended.err == (
-        f"{tmp_path}: shard 2/3, 2 photos\nmeans need all photos: put all shards together with partseg merge\n"
+        f"{tmp_path}: shard 2/3, 2 images\nmeans need all images: merge all shards with partseg merge\n"
     )
     assert sorted(contents(tmp_path)) == ["counts.npz", "results.json"]
 
@@ -196,5 +196,5 @@ def test_shards_of_another_version_are_not_merged_under_this_ones_name(partseg, 
 def test_shards_that_leave_a_photo_out_are_refused(partseg, shards):
     change_all(shards, "about", "images", PHOTOS + 1)
     assert refused(partseg, *shards) == (
-        "error: the shards must hold 8 photos together, got 7; evaluate them again with one --batch\n"
+        "error: the shards must hold 8 images together, got 7; evaluate them again with one --batch\n"
     )

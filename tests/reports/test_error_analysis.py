@@ -5,9 +5,8 @@ import pytest
 import torch
 from small_result import LABELLED, PREDICTED, small_result
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import count
-from partseg_cli.evaluation.per_image import CHUNK
+from partseg_cli.evaluation.counts import ConfusionTable, count_pixels
+from partseg_cli.evaluation.metrics import CHUNK
 from partseg_cli.reports.error_analysis import (
     OUTCOMES,
     Confusion,
@@ -46,7 +45,7 @@ def shifted(number: int) -> ConfusionTable:
     for index in range(number):
         hit = torch.full((1, 4), -1)
         hit[0, : index % 5] = 0
-        table.add(f"photo_{index:04d}", count(hit, torch.zeros(1, 4, dtype=torch.long), 1))
+        table.add(f"photo_{index:04d}", count_pixels(hit, torch.zeros(1, 4, dtype=torch.long), 1))
     return table
 
 
@@ -80,14 +79,14 @@ def test_few_images_are_shown_once(images, low, high):
 def test_of_equal_images_the_one_with_more_labelled_pixels_comes_first():
     table = ConfusionTable(1)
     for name, width in (("a", 2), ("b", 5)):
-        table.add(name, count(torch.full((1, width), -1), torch.zeros(1, width, dtype=torch.long), 1))
+        table.add(name, count_pixels(torch.full((1, width), -1), torch.zeros(1, width, dtype=torch.long), 1))
     assert worst_and_best(table, WORDS, 1)[0][0].image_id == "b"
 
 
 def test_samples_of_one_image_are_scored_together():
     table = ConfusionTable(1)
     for guess in (0, -1):
-        table.add("a", count(torch.full((1, 4), guess), torch.zeros(1, 4, dtype=torch.long), 1))
+        table.add("a", count_pixels(torch.full((1, 4), guess), torch.zeros(1, 4, dtype=torch.long), 1))
     assert [image.mean for image in image_scores(table, WORDS)] == [50.0]
 
 

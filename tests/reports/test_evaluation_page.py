@@ -14,7 +14,7 @@ from page_elements import EVIL, Elements
 from PIL import Image
 from small_result import BOUNDS, small_result
 
-from partseg_cli.evaluation.confusion_table import ConfusionTable
+from partseg_cli.evaluation.counts import ConfusionTable
 from partseg_cli.io.label_maps import palette
 from partseg_cli.reports.error_analysis import ImageScore
 from partseg_cli.reports.evaluation_page import evaluation_page

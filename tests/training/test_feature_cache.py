@@ -8,8 +8,8 @@ import torch
 from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
+from partseg_cli.data.resolver import open_data
 from partseg_cli.errors import RecipeError
-from partseg_cli.evaluation.spec import open_data
 from partseg_cli.models.builder import init_model
 from partseg_cli.models.clip.model import Clip
 from partseg_cli.pipeline.train import train, training_set
@@ -54,7 +54,7 @@ def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_p
 
 def test_other_weights_have_a_cache_of_their_own(settings):
     recipe = load_recipe("tiny", settings)
-    store, split = open_data(recipe.data)
+    store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
     samples = training_set(recipe, store, split)
     names = set()
     for seed in (0, 0, 1):

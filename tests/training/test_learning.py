@@ -10,7 +10,7 @@ from partseg_cli.data.converters.plan import CartoonOptions
 from partseg_cli.data.splits.split import published_split
 from partseg_cli.data.store import Store
 from partseg_cli.inference.segmenter import load_segmenter
-from partseg_cli.pipeline.evaluate import score
+from partseg_cli.pipeline.evaluate import evaluate_model
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.train import train
 from partseg_cli.runtime.devices import InferenceConfig
@@ -27,7 +27,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
         recipe = load_recipe("tiny", [f"data.root={data}", "data.flip=0", *overrides, *more])
         trained = train(recipe, TrainOptions(out=out / name, device="cpu"))
         model, _ = load_segmenter(trained.checkpoint, CPU)
-        result = score(model, store, published_split(store), "oracle-obj", split_name="train")
+        result = evaluate_model(model, store, published_split(store), "oracle-obj", split_name="train")
         scores.append(result.miou["seen"])
     return scores[0], scores[1]
 
@@ -49,7 +49,7 @@ def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(t
         recipe = load_recipe("cartoon", [f"data.root={store.folder}", *few, *overrides])
         trained = train(recipe, TrainOptions(out=tmp_path / name, device="cpu"))
         model, _ = load_segmenter(trained.checkpoint, CPU)
-        scores[name] = score(model, store, published_split(store), "oracle-obj").miou
+        scores[name] = evaluate_model(model, store, published_split(store), "oracle-obj").miou
     print(f"Oracle-Obj mIoU on val: {scores['before']} before, {scores['after']} after")
     assert scores["before"]["unseen"] < 6
     assert scores["after"]["unseen"] > 13

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 from command_line import Trained
-from label_maps import table_of
+from label_maps import count_maps, flat, spec_of, table_of
 from PIL import Image
 from torch import Tensor
 
 from partseg_cli.data.loading.transforms import image_to_tensor
-from partseg_cli.data.record import Instance, Part, Record
+from partseg_cli.data.record import Instance, Part, Record, RecordKey
 from partseg_cli.data.rle import NONE, Mask
 from partseg_cli.data.store import Store
-from partseg_cli.evaluation.confusion_table import ConfusionTable
-from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts
-from partseg_cli.evaluation.rules import RULES, field, score
-from partseg_cli.evaluation.runner import ImageCounts, Model, evaluate_images, evaluate_label_maps
+from partseg_cli.evaluation.counts import FIELDS, ConfusionCounts, ConfusionTable
+from partseg_cli.evaluation.evaluator import ImageCounts, Model, evaluate_images
+from partseg_cli.evaluation.rules import RULES, class_pixels, score
 from partseg_cli.evaluation.samples import SampleConfig
+from partseg_cli.evaluation.spec import EvalSubset, LabelMaps
 from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.runtime.devices import InferenceConfig
@@ -27,7 +27,7 @@ from partseg_cli.vocabulary import Vocabulary
 
 KINDS = ("object", "image", "instance")
 FOX = [False] * 4 + [True] * 2
-PUBLISHED_BOUNDARY = FIELDS.index("map_hit")
+PUBLISHED_BOUNDARY = FIELDS.index("map_tp")
 """The first field of the published boundary; no other follows."""
 
 
@@ -52,11 +52,6 @@ class Looks(torch.nn.Module):
         return Logits(planes[:, :pairs], planes[:, pairs:])
 
 
-def flat(photo: Record) -> Tensor:
-    labels = torch.from_numpy(photo.pair_map().astype("int64"))
-    return labels.masked_fill(labels == NONE, -1)
-
-
 def object_map(store: Store, photo: Record) -> Tensor:
     """Objects as labelled, in the numbering of the vocabulary; those without pairs are none."""
     objects = store.info.vocabulary.objects
@@ -65,15 +60,26 @@ def object_map(store: Store, photo: Record) -> Tensor:
     return torch.tensor([*numbers, -1])[np.where(labels == NONE, -1, labels)]
 
 
-def images(store: Store, model: Model | None = None, **options) -> list[ImageCounts]:
-    choices = {
-        "keys": store.record_keys(),
-        "protocol": "pred-all",
-        "counting": SampleConfig(),
-        "image_size": 32,
-        **options,
-    }
-    return list(evaluate_images(model or Looks(), store, vocabulary=store.info.vocabulary, **choices))
+def images(
+    store: Store,
+    model: Model | None = None,
+    *,
+    keys: list[RecordKey] | None = None,
+    protocol: str = "pred-all",
+    config: SampleConfig | None = None,
+    image_size: int = 32,
+    batch: int = 1,
+    scored: list[bool] | None = None,
+    objects: LabelMaps | None = None,
+) -> list[ImageCounts]:
+    """Count the predictions of a model, by default for all images of a store."""
+    keys, spec = store.record_keys() if keys is None else keys, spec_of(store, protocol, config)
+    subsets = [EvalSubset(keys[start : start + batch], scored) for start in range(0, len(keys), batch)]
+    return [
+        counts
+        for subset in subsets
+        for counts in evaluate_images(model or Looks(), spec, subset, image_size=image_size, objects=objects)
+    ]
 
 
 def table(found: list[ImageCounts], classes: int) -> ConfusionTable:
@@ -109,7 +115,7 @@ def all_equal(one: list[ImageCounts], other: list[ImageCounts]) -> bool:
 @pytest.mark.parametrize("rule", RULES)
 def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
     words = small_store.info.vocabulary
-    found = list(evaluate_label_maps(flat, small_store, small_store.record_keys(), words, counting=SampleConfig(kind)))
+    found = count_maps(flat, small_store, SampleConfig(kind))
     scores = score(totals(small_store, found), rule, "pred-all", words.is_seen)
     for metric in ("mIoU", "recall", "precision", "pixel_accuracy", "boundary_iou"):
         assert [float(mean) for mean in scores.means[metric].values()] == pytest.approx([100] * 3), metric
@@ -117,18 +123,15 @@ def test_the_labelled_maps_themselves_are_perfect(small_store, kind, rule):
 
 
 def test_maps_count_as_the_model_that_they_came_from(small_store):
-    by_model = images(small_store, counting=SampleConfig("image"))
+    by_model = images(small_store, config=SampleConfig("image"))
     saved = {photo.image_id: photo.prediction for photo in by_model}
-    keys, words = small_store.record_keys(), small_store.info.vocabulary
-    again = evaluate_label_maps(
-        lambda photo: saved[photo.image_id], small_store, keys, words, counting=SampleConfig("image")
-    )
-    assert all_equal(by_model, list(again))
+    again = count_maps(lambda photo: saved[photo.image_id], small_store, SampleConfig("image"))
+    assert all_equal(by_model, again)
 
 
 def test_photos_are_counted_in_the_order_of_keys_with_their_own_size(small_store):
     keys = small_store.record_keys()[::-1]
-    found = list(evaluate_label_maps(flat, small_store, keys, small_store.info.vocabulary, counting=SampleConfig()))
+    found = count_maps(flat, small_store, keys=keys)
     records = [small_store[key] for key in keys]
     assert [counted.image_id for counted in found] == [record.image_id for record in records]
     assert [tuple(counted.prediction.shape) for counted in found] == [(r.height, r.width) for r in records]
@@ -164,7 +167,7 @@ def records(store: Store) -> list[Record]:
 
 def test_pred_all_is_decided_once_and_counted_everywhere(small_store):
     words = small_store.info.vocabulary
-    for photo, counted in zip(records(small_store), images(small_store, counting=SampleConfig("image")), strict=True):
+    for photo, counted in zip(records(small_store), images(small_store, config=SampleConfig("image")), strict=True):
         if counted.samples:
             logits = logits_of(small_store, Looks(), photo)
             expected = pred_all(logits, words, (photo.height, photo.width)).pairs.labels
@@ -186,7 +189,7 @@ def test_oracle_obj_of_the_kind_object_is_one_decision_for_each_object_cut_to_it
 
 def test_oracle_obj_of_the_kind_image_lets_the_parts_of_all_its_objects_compete(small_store):
     words = small_store.info.vocabulary
-    found = images(small_store, protocol="oracle-obj", counting=SampleConfig("image"))
+    found = images(small_store, protocol="oracle-obj", config=SampleConfig("image"))
     for photo, counted in zip(records(small_store), found, strict=True):
         shown = {words.object_of[pair] for pair in flat(photo).unique().tolist() if pair >= 0}
         if shown:
@@ -197,7 +200,7 @@ def test_oracle_obj_of_the_kind_image_lets_the_parts_of_all_its_objects_compete(
 @pytest.mark.parametrize("kind", KINDS)
 def test_oracle_obj_never_predicts_a_part_of_an_object_that_is_not_told(small_store, kind):
     words = small_store.info.vocabulary
-    found = images(small_store, Likes(), protocol="oracle-obj", counting=SampleConfig(kind))
+    found = images(small_store, Likes(), protocol="oracle-obj", config=SampleConfig(kind))
     for photo, counted in zip(records(small_store), found, strict=True):
         shown = {small_store.info.objects[thing.category] for thing in photo.objects}
         assert {words.pairs[pair].object for pair in counted.prediction.unique().tolist() if pair >= 0} <= shown
@@ -224,7 +227,7 @@ def test_pred_obj_without_any_object_predicts_nothing(small_store):
     )
     assert all((counted.prediction == -1).all() for counted in nothing)
     counts = totals(small_store, nothing)
-    np.testing.assert_array_equal(field(counts, "missed"), field(counts, "target"))
+    np.testing.assert_array_equal(class_pixels(counts, "missed"), class_pixels(counts, "target"))
 
 
 def test_pred_obj_needs_maps_of_objects(small_store):
@@ -240,14 +243,14 @@ def test_pred_obj_needs_maps_of_objects(small_store):
 def test_pixels_of_other_pairs_do_not_count(small_store, protocol, kind):
     options = {
         "protocol": protocol,
-        "counting": SampleConfig(kind),
+        "config": SampleConfig(kind),
         "keys": small_store.record_keys(["photo_03", "photo_04"]),
     }
     whole = totals(small_store, images(small_store, Likes(), **options))
     part = totals(small_store, images(small_store, Likes(), **options, scored=FOX))
-    assert field(part, "target")[:4].sum() == 0
-    np.testing.assert_array_equal(field(part, "target")[4:], field(whole, "target")[4:])
-    assert (field(whole, "target")[[0, 2, 4]] > 0).all()
+    assert class_pixels(part, "target")[:4].sum() == 0
+    np.testing.assert_array_equal(class_pixels(part, "target")[4:], class_pixels(whole, "target")[4:])
+    assert (class_pixels(whole, "target")[[0, 2, 4]] > 0).all()
 
 
 def test_scoring_every_pair_is_the_same_as_leaving_the_choice_out(small_store):
@@ -273,14 +276,8 @@ def test_a_guess_where_nothing_is_known_is_no_mistake_under_full(rest, small_dat
     found = {}
     for name, made in (("known", photo), ("unsure", dataclasses.replace(photo, **{rest: unsure}))):
         store = small_data._replace(records={"val": [made]}, photos=photos).write(tmp_path / name)
-        maps = evaluate_label_maps(
-            lambda record: torch.full((20, 30), 1),
-            store,
-            store.record_keys(),
-            store.info.vocabulary,
-            counting=SampleConfig(),
-        )
-        found[name] = score(totals(store, list(maps)), "full", "pred-all", store.info.vocabulary.is_seen).iou[1]
+        maps = count_maps(lambda record: torch.full((20, 30), 1), store)
+        found[name] = score(totals(store, maps), "full", "pred-all", store.info.vocabulary.is_seen).iou[1]
     assert found == {"known": pytest.approx(100 * 12 / 30), "unsure": 100}
 
 
@@ -296,7 +293,7 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
     )
     words = store.info.vocabulary
     guess = torch.arange(600).view(20, 30) * 7 % 6
-    (counted,) = evaluate_label_maps(lambda record: guess, store, store.record_keys(), words, counting=SampleConfig())
+    (counted,) = count_maps(lambda record: guess, store)
     alone = [(guess.numpy(), np.where(flat(photo) == pair, pair, -1)) for pair in (1, 2)]
     wanted, found = table_of(alone, len(words.pairs)).totals(), totals(store, [counted])
     np.testing.assert_array_equal(found[:, PUBLISHED_BOUNDARY:], wanted[:, PUBLISHED_BOUNDARY:])
