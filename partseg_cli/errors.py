@@ -1,15 +1,15 @@
-"""Mistakes that a user can mend; each ends a command in one line with its own exit code.
+"""Errors that a user can fix, each with its exit code, and the wording that all messages share.
 
     PartsegError            1  the run, the disk, a loss that is not finite
-    ├── UsageError          2  the command line, devices asked for that are not there
+    ├── UsageError          2  the command line, missing devices
     │   ├── RecipeError        a recipe
-    │   └── VocabularyError    words
+    │   └── VocabularyError    vocabulary
     ├── DataError           3  images, annotations, stores, splits
     ├── CheckpointError     4  weights and checkpoints
     ├── OutOfMemoryError    5
-    └── BoundError          6  a score below the bound that it must reach
+    └── BoundError          6  a score below its required minimum
 
-Programmers' mistakes stay `ValueError` and `TypeError`, with their traceback.
+Errors of programmers stay `ValueError` and `TypeError`, with their traceback.
 """
 
 import difflib
@@ -17,45 +17,45 @@ from collections.abc import Iterable, Sequence
 
 
 class PartsegError(Exception):
-    """What went wrong, the rule, the value got, what to do: in one line."""
+    """Error in one line: what went wrong, the rule, the value, and the remedy."""
 
     exit_code = 1
 
 
 class UsageError(PartsegError):
-    """The command cannot be understood or carried out as written."""
+    """Invalid command line."""
 
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    """A recipe has an unknown key, or a value outside its rule."""
+    """Unknown key in a recipe, or value outside its range."""
 
 
 class VocabularyError(UsageError):
-    """The words asked for are empty, doubled or unreadable."""
+    """Empty, duplicate or unreadable names."""
 
 
 class DataError(PartsegError):
-    """An image, annotation, store or split is missing, broken or of another kind."""
+    """Image, annotation, store or split that is missing, broken or of another kind."""
 
     exit_code = 3
 
 
 class CheckpointError(PartsegError):
-    """Weights are missing, unreadable, or belong to another model."""
+    """Weights that are missing, unreadable, or of another model."""
 
     exit_code = 4
 
 
 class OutOfMemoryError(PartsegError):
-    """The device has less memory than the run wants."""
+    """Device with less memory than the run needs."""
 
     exit_code = 5
 
 
 class BoundError(PartsegError):
-    """A score is below the bound that the user set for it."""
+    """Score below the minimum that the user requires."""
 
     exit_code = 6
 

@@ -1,4 +1,4 @@
-"""The small records as which data, models, losses and inference meet."""
+"""Small records shared by data, models, losses and inference."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Labels(NamedTuple):
-    """What the pixels of a batch are, in the numbering of the training vocabulary.
+    """Label maps of a batch, in indices of the training vocabulary.
 
     Attributes:
-        pairs: object-specific part, -1 = none.
-        objects: object, -1 = none of the vocabulary.
-        background: pixels trained as background.
+        pairs: Object-specific part, -1 = none.
+        objects: Object, -1 = none of the vocabulary.
+        background: Pixels trained as background.
     """
 
     pairs: Int[Tensor, "B H W"]
@@ -23,11 +23,11 @@ class Labels(NamedTuple):
     background: Bool[Tensor, "B H W"]
 
     def image(self, index: int) -> Labels:
-        """Give the labels of one image, as a batch of one."""
+        """Return the labels of one image, as a batch of one."""
         return Labels(*(value[index : index + 1] for value in self))
 
     def on(self, device: torch.device) -> Labels:
-        """Give the labels on a device, as indices there; between processes they travel in fewer bytes."""
+        """Return the labels on a device as int64; between processes they are sent in fewer bytes."""
         pairs, objects, background = (plane.to(device, non_blocking=True) for plane in self)
         return Labels(pairs.long(), objects.long(), background)
 
@@ -36,9 +36,9 @@ class Batch(NamedTuple):
     """Training images and their labels.
 
     Attributes:
-        images: resized; normalised where they are used, see `data.transforms.normalise`.
-        labels: at the same size.
-        image_ids: which images these are.
+        images: Resized images, not yet normalised, see `data.loading.transforms.normalise`.
+        labels: Label maps of the same size.
+        image_ids: Ids of the images.
     """
 
     images: Num[Tensor, "B 3 H W"]
@@ -47,34 +47,34 @@ class Batch(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """The attention of one layer, before it is multiplied out: a loss reads few of its T n n values.
+    """Attention of one layer in factors: a loss reads few of the T n n values of the product.
 
     The map of a prompt is softmax(queries keys^T d^-0.5) averaged over the G heads, without the row and column of CLS,
     which is the first of N = 1 + n tokens.
 
     Attributes:
-        queries: of each image, prompt and head.
-        keys: of the same.
+        queries: Queries of each image, prompt and head.
+        keys: Keys of the same.
     """
 
     queries: Float[Tensor, "*S G N d"]
     keys: Float[Tensor, "*S G N d"]
 
     def of_image(self, index: int) -> Attention:
-        """Give the attention of one image, without the axis of images."""
+        """Return the attention of one image, without the batch axis."""
         return Attention(self.queries[index], self.keys[index])
 
 
 class Logits(NamedTuple):
-    """What a model gives for a vocabulary of K pairs, P parts and O objects.
+    """Output of a model for a vocabulary of K pairs, P parts and O objects.
 
     Attributes:
-        pairs: K object-specific parts, then the background.
-        objects: O objects, then the background; None means that the model has no object gate.
-        parts: the P generalised parts.
-        attention: of the decoder's last layer, for the T = P+O+1 prompts (parts, objects, background).
+        pairs: Logits of the K object-specific parts, then the background.
+        objects: Logits of the O objects, then the background; None if the model has no object gate.
+        parts: Logits of the P generalised parts.
+        attention: Attention of the decoder's last layer for the T = P+O+1 prompts (parts, objects, background).
 
-    Parts and attention are what losses read, and None unless asked for.
+    Parts and attention are for losses, and None unless requested.
     """
 
     pairs: Float[Tensor, "B K1 H W"]
@@ -83,7 +83,7 @@ class Logits(NamedTuple):
     attention: Attention | None = None
 
     def image(self, index: int) -> Logits:
-        """Give the logits of one image, as a batch of one."""
+        """Return the logits of one image, as a batch of one."""
         one = slice(index, index + 1)
         return Logits(
             self.pairs[one],

@@ -1,4 +1,4 @@
-"""Objects, parts and their pairs: the only place that takes names apart.
+"""Objects, parts and their pairs; the only module that parses class names.
 
 A *pair* is an object-specific part, such as "cat's head": the part "head" of the object "cat".
 """
@@ -14,12 +14,12 @@ from typing import Any
 from partseg_cli.errors import VocabularyError, did_you_mean, one_line
 
 POSSESSIVE = re.compile(r"(?:['’]s|(?<=s)['’])\s+")
-"""Ends the object in "cat's ear", "cat’s ear" and "bus' wheel"."""
+"""End of the object in "cat's ear", "cat’s ear" and "bus' wheel"."""
 
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """An object-specific part; `is_seen` tells whether training may use its labels."""
+    """Object-specific part; `is_seen`: training may use its labels."""
 
     object: str
     part: str
@@ -27,7 +27,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The published spelling.
+        """Published spelling.
 
         >>> Pair("bus", "license plate").name
         "bus's license plate"
@@ -37,13 +37,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The pairs that a model is asked for, with the lists and indices that follow from them.
+    """Pairs that a model predicts, with lists and indices derived from them.
 
     Lists are sorted in Python's order (capitals first), as in the published code: its index slip depends on it.
 
     Attributes:
-        pairs: the K object-specific parts, in the order of the logits' channels.
-        bare_objects: further objects that compete at the object gate although no part of them is asked.
+        pairs: The K object-specific parts, in the order of the logits' channels.
+        bare_objects: Further objects that compete at the object gate without any of their parts.
 
     >>> words = Vocabulary((Pair("dog", "head"), Pair("cat", "head"), Pair("cat", "ear")))
     >>> words.parts, words.objects
@@ -61,9 +61,7 @@ class Vocabulary:
         names = [(pair.object, pair.part) for pair in self.pairs]
         for name in names:
             if names.count(name) > 1:
-                raise VocabularyError(
-                    f"vocabulary: each pair must stand once, got {Pair(*name).name!r} twice; drop one"
-                )
+                raise VocabularyError(f"vocabulary: duplicate pair, got {Pair(*name).name!r} twice; remove one")
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -77,22 +75,22 @@ class Vocabulary:
 
     @cached_property
     def part_of(self) -> tuple[int, ...]:
-        """For each pair the index of its generalised part."""
+        """Index of the generalised part of each pair."""
         return tuple(self.parts.index(pair.part) for pair in self.pairs)
 
     @cached_property
     def object_of(self) -> tuple[int, ...]:
-        """For each pair the index of its object."""
+        """Index of the object of each pair."""
         return tuple(self.objects.index(pair.object) for pair in self.pairs)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """The P + O words that the text tower reads: bare names, parts first, no template."""
+        """The P + O prompts of the text encoder: bare names, parts first, no template."""
         return self.parts + self.objects
 
     @cached_property
     def pair_prompts(self) -> tuple[str, ...]:
-        """For each pair the words that CLIPSeg reads: its name without the 's (OV-PARTS).
+        """Prompt of each pair for CLIPSeg: its name without the 's (OV-PARTS).
 
         >>> Vocabulary((Pair("chest of drawers", "drawer"),)).pair_prompts
         ('chest of drawers drawer',)
@@ -101,12 +99,12 @@ class Vocabulary:
 
     @cached_property
     def is_seen(self) -> tuple[bool, ...]:
-        """For each pair whether it is seen."""
+        """Seen flag of each pair."""
         return tuple(pair.is_seen for pair in self.pairs)
 
     @cached_property
     def unseen_objects(self) -> tuple[str, ...]:
-        """The objects that have pairs, none of them seen; sorted.
+        """Objects with pairs, none of which is seen; sorted.
 
         >>> Vocabulary((Pair("cat", "ear", False), Pair("cat", "head"), Pair("dog", "ear", False))).unseen_objects
         ('dog',)
@@ -115,20 +113,20 @@ class Vocabulary:
         return tuple(sorted({pair.object for pair in self.pairs} - seen))
 
     def seen(self) -> Vocabulary:
-        """Give the seen pairs alone: what training reads.
+        """Return the seen pairs alone, the vocabulary of training.
 
         Raises:
-            VocabularyError: no pair is seen.
+            VocabularyError: No pair is seen.
         """
         return Vocabulary(tuple(pair for pair in self.pairs if pair.is_seen))
 
     def with_unseen(
         self, objects: Iterable[str], parts: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = ()
     ) -> Vocabulary:
-        """Give the same pairs, unseen where the object, the part or the (object, part) is among those named.
+        """Return the same pairs, unseen where the object, the part or the (object, part) is named.
 
         Raises:
-            VocabularyError: a name is not in this vocabulary.
+            VocabularyError: A name is not in this vocabulary.
         """
         unseen, unseen_parts, unseen_pairs = set(objects), set(parts), set(pairs)
         for name in sorted(unseen):
@@ -151,16 +149,16 @@ class Vocabulary:
         )
 
     def parts_of(self, name: str) -> tuple[str, ...]:
-        """Give the parts of the object called `name`, in the order of the pairs."""
+        """Return the parts of the object called `name`, in the order of the pairs."""
         return tuple(pair.part for pair in self.pairs if pair.object == name)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Give plain records: {object, part, seen}, one a pair."""
+        """Return a plain record {object, part, seen} of each pair."""
         return [{"object": pair.object, "part": pair.part, "seen": pair.is_seen} for pair in self.pairs]
 
     @classmethod
     def from_json(cls, records: Sequence[Mapping[str, Any]]) -> Vocabulary:
-        """Read what `to_json` gave; `seen` may be left out and is then true.
+        """Parse the result of `to_json`; `seen` is true by default.
 
         >>> Vocabulary.from_json([{"object": "cat", "part": "ear"}]).pairs[0].name
         "cat's ear"
@@ -169,7 +167,7 @@ class Vocabulary:
 
 
 def check_known(name: str, known: Sequence[str], what: str) -> None:
-    """Raise a `VocabularyError` with the nearest known name unless `name` is in `known`."""
+    """Raise a `VocabularyError` with the closest known name unless `name` is in `known`."""
     if name not in known:
         advice = did_you_mean(name, known, f"known are {', '.join(known)}")
         raise VocabularyError(f"{what}: must be in the vocabulary, got {name!r}; {advice}")
@@ -177,12 +175,12 @@ def check_known(name: str, known: Sequence[str], what: str) -> None:
 
 @dataclass(frozen=True)
 class QueryTerm:
-    """One entry that a user asks for: a pair, a bare object, a bare part, or a bare word still to be told apart.
+    """Entry of a query: a pair, a bare object, a bare part, or a bare name that is object or part.
 
     Attributes:
-        text: as the user wrote it.
-        object: the object's name, None for a bare part and an undecided word.
-        part: the part's name, None for a bare object and an undecided word.
+        text: Entry as the user wrote it.
+        object: Name of the object; None for a bare part and an undecided name.
+        part: Name of the part; None for a bare object and an undecided name.
     """
 
     text: str
@@ -190,21 +188,21 @@ class QueryTerm:
     part: str | None = None
 
     @property
-    def is_undecided(self) -> bool:
-        """Whether a vocabulary must tell if the word is an object or a part."""
+    def is_ambiguous(self) -> bool:
+        """Whether a vocabulary decides if the name is an object or a part."""
         return self.object is None and self.part is None
 
 
-def parse_word(text: str) -> QueryTerm:
-    """Read one entry of a vocabulary.
+def parse_term(text: str) -> QueryTerm:
+    """Parse one entry of a query.
 
-    >>> parse_word("chest of drawers’ drawer")
+    >>> parse_term("chest of drawers’ drawer")
     QueryTerm(text='chest of drawers’ drawer', object='chest of drawers', part='drawer')
-    >>> parse_word("ear").is_undecided
+    >>> parse_term("ear").is_ambiguous
     True
 
     Raises:
-        VocabularyError: the object or the part is empty.
+        VocabularyError: The object or the part is empty.
     """
     plain = one_line(text)
     pieces = POSSESSIVE.split(plain, maxsplit=1)
@@ -216,20 +214,20 @@ def parse_word(text: str) -> QueryTerm:
 
 
 def parse_category(name: str) -> QueryTerm:
-    """Read the name of a category that may hold both words: "object:part" (PACO) or "object's part".
+    """Parse the name of a category that may hold both names: "object:part" (PACO) or "object's part".
 
     >>> parse_category("car_(automobile):wheel")
     QueryTerm(text='car_(automobile):wheel', object='car_(automobile)', part='wheel')
-    >>> parse_category("back_bumper").is_undecided
+    >>> parse_category("back_bumper").is_ambiguous
     True
 
     Raises:
-        VocabularyError: the object or the part is empty.
+        VocabularyError: The object or the part is empty.
     """
     plain = one_line(name)
     before, colon, after = (piece.strip() for piece in plain.partition(":"))
     if not colon:
-        return parse_word(plain)
+        return parse_term(plain)
     if not before or not after:
         raise VocabularyError(f'category: must read "object:part", got {name!r}; complete it')
     return QueryTerm(plain, before, after)

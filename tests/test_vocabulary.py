@@ -6,7 +6,7 @@ import re
 import pytest
 
 from partseg_cli.errors import VocabularyError
-from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary, check_known, parse_word
+from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary, check_known, parse_term
 
 
 def words_of(*names: str, **flags: bool) -> Vocabulary:
@@ -94,7 +94,7 @@ def test_a_vocabulary_without_a_seen_pair_gives_nothing_to_train():
 
 
 def test_a_pair_stands_once_even_if_its_seen_flag_differs():
-    with refused('vocabulary: each pair must stand once, got "cat\'s ear" twice; drop one'):
+    with refused('vocabulary: duplicate pair, got "cat\'s ear" twice; remove one'):
         Vocabulary((Pair("cat", "ear"), Pair("dog", "ear"), Pair("cat", "ear", is_seen=False)))
 
 
@@ -120,22 +120,22 @@ def test_json_gives_the_same_vocabulary_back():
     ],
 )
 def test_an_entry_with_a_possessive_is_a_pair(text, name, part):
-    assert parse_word(text) == QueryTerm(" ".join(text.split()), name, part)
+    assert parse_term(text) == QueryTerm(" ".join(text.split()), name, part)
 
 
 @pytest.mark.parametrize("text", ["ear", "license plate", "class", "cats ear", "o'clock", "cat'sear", "cat' ear"])
 def test_an_entry_without_a_possessive_is_one_undecided_word(text):
-    assert parse_word(text) == QueryTerm(text)
-    assert parse_word(text).is_undecided
+    assert parse_term(text) == QueryTerm(text)
+    assert parse_term(text).is_ambiguous
 
 
 @pytest.mark.parametrize("text", ["", "  ", "cat's", "cat’s ", "'s ear", "bus'", "’s", "cat's bus'"])
 def test_half_an_entry_is_refused(text):
     with refused(f'vocabulary: an entry reads "object\'s part", "object" or "part", got {text!r}; complete it'):
-        parse_word(text)
+        parse_term(text)
 
 
 def test_every_published_name_is_read_as_the_pair_that_wrote_it():
     for pair in (*ZOO.pairs, Pair("chest of drawers", "front leg"), Pair("bus", "wheel")):
-        word = parse_word(pair.name)
+        word = parse_term(pair.name)
         assert (word.object, word.part) == (pair.object, pair.part)

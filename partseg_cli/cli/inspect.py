@@ -1,4 +1,4 @@
-"""The command `inspect`, and the tables it shows."""
+"""Command `inspect`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from partseg_cli.cli import console as show
+from partseg_cli.errors import format_list
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 BAR = 30
-"""Characters of the longest bar."""
-NAMED = 12
-"""Absent classes that are named on the terminal; the files name all."""
+"""Length of the longest bar in characters."""
+NAMES_SHOWN = 12
+"""Number of absent classes listed on the terminal; the files list all."""
 
 
 def inspect(
@@ -24,7 +25,7 @@ def inspect(
         str, typer.Argument(metavar="DATASET", help="A folder that `partseg prepare` made, or the name of a data set.")
     ],
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Look at this split alone. [default: all]", show_default=False)
+        str | None, typer.Option(metavar="NAME", help="Split to inspect. [default: all]", show_default=False)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the files. [default: runs/inspect/DATASET-N]", show_default=False)
@@ -32,41 +33,41 @@ def inspect(
     samples: Annotated[int, typer.Option(min=0, help="Images on the page and the contact sheet; 0: none.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
-    """Show whether a prepared data set is right: counts, sizes, overlaps, what is odd, and pictures.
+    """Inspect a prepared dataset: counts, sizes, overlaps, quality issues, and sample images.
 
-    Writes index.html, a page that needs nothing else and can be filtered, contact_sheet.png and figures.json.
+    Writes index.html, a self-contained page with filters, contact_sheet.png and figures.json.
 
     Example: **partseg inspect data/pascal-part-116**
     """
-    from partseg_cli.pipeline import inspect as story
+    from partseg_cli.pipeline import inspect as pipeline
 
-    done = story.inspect(dataset, split=split, out=out, samples=samples, track=show.track)
+    result = pipeline.inspect(dataset, split=split, out=out, samples=samples, track=show.track)
     if as_json:
-        show.document(done.document)
+        show.document(result.document)
     else:
-        _show_figures(done.document)
-    show.note(f"{done.folder}: {', '.join(done.files)}")
+        _show_figures(result.document)
+    show.note(f"{result.folder}: {', '.join(result.files)}")
 
 
 def _show_figures(document: dict[str, Any]) -> None:
-    """Show the long tables first, so that the sums and what is odd stay in sight."""
+    """Show the long tables first, so that the sums and the issues stay in sight."""
     show.table(_classes("object-specific parts", document["pairs"], "name", "parts"))
     show.table(_classes("objects", document["objects"], "object", "instances"))
     show.table(_bars("sizes of parts, in pixels", document["sizes"]["pixels"]))
-    show.table(_bars("sizes of parts, share of the photo", document["sizes"]["percent_of_photo"]))
+    show.table(_bars("sizes of parts, share of the image", document["sizes"]["percent_of_photo"]))
     show.table(_bars("sizes of parts, by COCO's bounds", document["sizes"]["coco"]))
     show.table(_overlap(document["overlap"]))
     show.table(_summary(document))
     for line in _absent(document):
         show.note(line)
-    for finding in document["suspicious"]:
-        first = finding["examples"][0]
+    for issue in document["suspicious"]:
+        first = issue["examples"][0]
         where = " ".join((first["split"], first["image_id"])).strip()
-        show.note(f"worth a look: {finding['count']:,} x {finding['what']}, such as {where}: {first['text']}")
+        show.note(f"worth a look: {issue['count']:,} x {issue['what']}, such as {where}: {first['text']}")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    """Give an empty table: names at the left, numbers at the right."""
+    """Return an empty table with names on the left and numbers on the right."""
     from rich.table import Table
 
     table = Table(title=title)
@@ -76,7 +77,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _classes(title: str, rows: Sequence[dict[str, Any]], name: str, field: str) -> Table:
-    """Give images and `field` of each split, and all pixels, of the classes that are there (others: `_absent`)."""
+    """Return images and `field` of each split, and all pixels, of each class that is shown (others: `_absent`)."""
     splits = list(rows[0]["splits"]) if rows else []
     table = _table(
         title, ["", "seen", *(f"{split} {what}" for split in splits for what in ("images", field)), "pixels"]
@@ -86,13 +87,13 @@ def _classes(title: str, rows: Sequence[dict[str, Any]], name: str, field: str) 
         counts = [row["splits"][split] for split in splits]
         if any(count["images"] for count in counts):
             texts = [f"{count[what]:,}" for count in counts for what in ("images", field)]
-            pixels = _short(sum(count["pixels"] for count in counts))
+            pixels = _format_count(sum(count["pixels"] for count in counts))
             table.add_row(row[name], "yes" if row["seen"] else "no", *texts, pixels)
     return table
 
 
 def _bars(title: str, bins: Sequence[dict[str, Any]]) -> Table:
-    """Give a histogram of text, in characters that the terminal can show."""
+    """Return a histogram in characters that the terminal can show."""
     from rich.console import Console
 
     block = "█" if Console().encoding.startswith("utf") else "#"
@@ -123,20 +124,20 @@ def _summary(document: dict[str, Any]) -> Table:
 
 
 def _absent(document: dict[str, Any]) -> list[str]:
-    """Name the classes that a split lacks, unless it has no image at all."""
+    """Return a line for each kind of class that a split lacks, unless it has no image."""
     lines = []
     for split, absent in document["absent"].items():
         for what, names in absent.items():
             if names and document["splits"][split]["images"]:
-                more = f" and {len(names) - NAMED} more, see figures.json" if len(names) > NAMED else ""
-                lines.append(f"{split}: {len(names)} {what} absent: {', '.join(names[:NAMED])}{more}")
+                see = ", see figures.json" if len(names) > NAMES_SHOWN else ""
+                lines.append(f"{split}: {len(names)} {what} absent: {format_list(names, NAMES_SHOWN)}{see}")
     return lines
 
 
-def _short(number: int) -> str:
-    """Give three digits of a large number.
+def _format_count(number: int) -> str:
+    """Format a number, a large one with three digits.
 
-    >>> _short(9999), _short(1234567), _short(25600000)
+    >>> _format_count(9999), _format_count(1234567), _format_count(25600000)
     ('9,999', '1.23 M', '25.6 M')
     """
     if number < 10**6:

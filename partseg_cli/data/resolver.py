@@ -1,4 +1,4 @@
-"""Which prepared data set a command means: a folder, or a name below `$PARTSEG_DATA`."""
+"""Resolver of a prepared dataset: a folder, or a name below `$PARTSEG_DATA`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from partseg_cli.errors import DataError, closest_name
 from partseg_cli.io.paths import data_dir
 
 MARK = "dataset.json"
-"""Is in every prepared data set."""
+"""File in every prepared dataset."""
 
 
 def open_data(dataset: str, *, root: str | None = None, split: str = "published") -> tuple[Store, Split]:
@@ -30,28 +30,27 @@ def open_data(dataset: str, *, root: str | None = None, split: str = "published"
 
 
 def find_store(text: str) -> Store:
-    """Open the data set that a user names: a folder that `partseg prepare` made, or its name below `$PARTSEG_DATA`.
+    """Open a dataset: a folder that `partseg prepare` made, or its name below `$PARTSEG_DATA`.
 
     Raises:
-        DataError: there is none, or it is broken.
+        DataError: The dataset is missing or broken.
     """
     for folder in (Path(text), data_dir() / text):
         if text and (folder / MARK).is_file():
             return Store.open(folder)
+    path, got = Path(text), "nothing there"
+    if path.is_file():
+        got = "a file"
+    elif path.name and path.is_dir():
+        got = f"a folder without {MARK}"
     raise DataError(
         f"{text or repr(text)}: must be a folder that partseg prepare made, or the name of one in {data_dir()}, "
-        f"got {_instead(Path(text))}; {_advice(text)}"
+        f"got {got}; {_advice(text)}"
     )
 
 
-def _instead(path: Path) -> str:
-    if path.is_file():
-        return "a file"
-    return f"a folder without {MARK}" if path.name and path.is_dir() else "nothing there"
-
-
 def _advice(text: str) -> str:
-    """Name the nearest of the sets that are there, or all of them."""
+    """Return the closest of the existing datasets, or all of them."""
     found = [folder.name for folder in _stores(data_dir())]
     found += [str(folder) for home in (Path(text).parent, Path(text)) for folder in _stores(home)]
     near = closest_name(Path(text).name, [Path(name).name for name in found])

@@ -1,6 +1,6 @@
 """Masks as COCO run-length codes, and flat label maps painted from them.
 
-Masks are written by pycocotools and read by runs here: a small part of a large photo costs as much as its own pixels.
+Masks are written by pycocotools and read by runs here: a small part of a large image costs as much as its own pixels.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-store-1"
 OWN_FILE = re.compile(r"\..*|images|\w+\.jsonl|\w+\.idx\.npy")
-"""What a run that was stopped may have left in the folder of a store."""
+"""Names that an interrupted conversion may have left in the folder of a store."""
 PAINT_ORDER = "level, then area from large to small, then place in the record; the later one covers the earlier"
 
 
@@ -116,7 +116,7 @@ class DatasetInfo:
 
 
 class Records(Sequence[Record]):
-    """The records of one split, read on demand from a memory map; cheap to hand to other processes."""
+    """Records of one split, read on demand from a memory map; cheap to pickle for other processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -141,7 +141,7 @@ class Records(Sequence[Record]):
             raise DataError(f"{self.path}: line {index + 1} must be a record, got {error!r}; prepare again") from error
 
     def line(self, index: int) -> bytes:
-        """Give the line of a record, as it is stored."""
+        """Return the line of a record, as it is stored."""
         start, end = (int(offset) for offset in self.offsets[index % len(self) :][:2])
         return self._bytes()[start:end]
 
@@ -157,11 +157,11 @@ class Records(Sequence[Record]):
 
 @dataclass(frozen=True)
 class Store:
-    """An open store.
+    """Open store.
 
     Attributes:
-        folder: where it lies.
-        info: the content of `dataset.json`.
+        folder: Folder of the store.
+        info: Content of `dataset.json`.
     """
 
     folder: Path
@@ -173,7 +173,7 @@ class Store:
         """Open the store in `folder`.
 
         Raises:
-            DataError: there is no whole store of this format.
+            DataError: The folder holds no complete store of this format.
         """
         path = folder / "dataset.json"
         try:
@@ -193,14 +193,14 @@ class Store:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits."""
+        """Names of the splits."""
         return tuple(name for name, _ in self.info.images)
 
     def records(self, split: str) -> Records:
-        """Give the records of `split`.
+        """Open the records of `split`.
 
         Raises:
-            DataError: there is no such split, or its files are broken.
+            DataError: The split is unknown, or its files are broken.
         """
         if split not in self.splits:
             raise DataError(f"{self.folder}: split must be one of {', '.join(self.splits)}, got {split!r}")
@@ -246,26 +246,26 @@ class Store:
         return digest(chunks())[:16]
 
     def image_path(self, record: Record) -> Path:
-        """Give the path of the record's photo."""
+        """Return the path of the record's image."""
         return self.folder / self.info.image_root / record.file_name
 
     def read_image(self, record: Record) -> Image.Image:
-        """Give the record's photo as 8-bit RGB, of the size of the record.
+        """Read the record's image as 8-bit RGB, at the size of the record.
 
         Raises:
-            DataError: it is missing or broken, or has another size than when it was prepared.
+            DataError: The image is missing or broken, or has another size than when it was prepared.
         """
-        photo = open_image(self.image_path(record), upright=record.upright)
-        if photo.size != (record.width, record.height):
+        image = open_image(self.image_path(record), upright=record.upright)
+        if image.size != (record.width, record.height):
             raise DataError(
                 f"{record.file_name}: must be {record.width}x{record.height} as prepared, "
-                f"got {photo.width}x{photo.height}; prepare again"
+                f"got {image.width}x{image.height}; prepare again"
             )
-        return photo
+        return image
 
 
 class StoreWriter:
-    """Writes a store; its files appear, `dataset.json` last, when the `with` block ends well."""
+    """Writer of a store, whose files appear, `dataset.json` last, when the `with` block ends without an error."""
 
     def __init__(self, folder: Path, info: DatasetInfo, splits: Sequence[str]) -> None:
         refuse_other(folder, info.name)
@@ -290,7 +290,7 @@ class StoreWriter:
         self._files[split].write(line)
         self.offsets[split].append(self.offsets[split][-1] + len(line))
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - the three of the protocol
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - the three arguments of the protocol
         if error[0] is not None:
             self._stack.__exit__(*error)
             return
@@ -304,7 +304,7 @@ class StoreWriter:
         write_json(self.folder / "dataset.json", {**self.info.to_json(), "images": images})
 
     def _flush(self) -> None:
-        """Bring every line to the disk while the former store can still be kept."""
+        """Flush every line to the disk while the former store can still be kept."""
         for split, file in self._files.items():
             try:
                 file.flush()
@@ -316,10 +316,10 @@ class StoreWriter:
 
 
 def refuse_other(folder: Path, name: str) -> None:
-    """Do not overwrite a store of another name; a broken one, or one of an older format, may be replaced.
+    """Check that no store of another name is overwritten; a broken one, or one of an older format, may be replaced.
 
     Raises:
-        DataError: `folder` holds one.
+        DataError: `folder` holds a store of another name.
     """
     try:
         other = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"]
@@ -330,27 +330,27 @@ def refuse_other(folder: Path, name: str) -> None:
 
 
 def refuse_foreign(folder: Path, name: str) -> None:
-    """Do not write a store among files that no store has.
+    """Check that a folder holds nothing but a store of this name, or what an interrupted conversion has left.
 
     Raises:
-        DataError: `folder` holds some, or a store of another name.
+        DataError: `folder` holds other files, or a store of another name.
     """
     refuse_other(folder, name)
     if folder.is_dir() and not (folder / "dataset.json").exists():
-        strange = sorted(file.name for file in folder.iterdir() if not OWN_FILE.fullmatch(file.name))
-        if strange:
-            raise DataError(f"{folder}: must be empty or hold {name}, got {strange[0]}; choose another --out")
+        foreign = sorted(file.name for file in folder.iterdir() if not OWN_FILE.fullmatch(file.name))
+        if foreign:
+            raise DataError(f"{folder}: must be empty or hold {name}, got {foreign[0]}; choose another --out")
 
 
 def iterate(store: Store, splits: Sequence[str] | None = None) -> Iterator[tuple[str, Record]]:
-    """Walk through (split, record) of the splits named, or of all."""
+    """Yield (split, record) of the splits named, or of all."""
     for split in splits or store.splits:
         for record in store.records(split):
             yield split, record
 
 
 def image_root(folder: Path) -> str:
-    """Give the text under which `folder` is recorded as image root: absolute, with forward slashes."""
+    """Return the absolute path of a folder with forward slashes, as an image root is stored."""
     return Path(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - resolve() would follow links
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from partseg_cli.errors import VocabularyError, one_line
 from partseg_cli.inference.protocols import PredAll
-from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary, parse_word
+from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary, parse_term
 
 Key = TypeVar("Key")
 
@@ -109,7 +109,7 @@ def resolve_query(
 
 def _understand(term: QueryTerm, known: Vocabulary) -> QueryTerm:
     """Decide whether a bare word is an object or a part, and adopt the known spelling."""
-    if not term.is_undecided:
+    if not term.is_ambiguous:
         return replace(term, object=_spelling(term.object, known.objects), part=_spelling(term.part, known.parts))
     if (name := _spelling(term.text, known.objects)) in known.objects:
         return replace(term, object=name)
@@ -175,10 +175,10 @@ def read_query_terms(entries: Iterable[str]) -> list[QueryTerm]:
         if path.suffix.lower() in {".yaml", ".yml", ".txt"}:
             terms += _read_file(path)
         else:
-            terms += [parse_word(piece) for piece in entry.split(",") if piece.strip()]
+            terms += [parse_term(piece) for piece in entry.split(",") if piece.strip()]
     if not terms:
         raise VocabularyError('vocabulary: needs at least one entry, got none; pass --vocab "cat\'s ear"')
-    keys = [(term.object, term.part, term.is_undecided and term.text) for term in terms]
+    keys = [(term.object, term.part, term.is_ambiguous and term.text) for term in terms]
     for key, term in zip(keys, terms, strict=True):
         if keys.count(key) > 1:
             raise VocabularyError(f"vocabulary: duplicate entry, got {term.text!r} twice; remove one")
@@ -191,7 +191,7 @@ def _read_file(path: Path) -> list[QueryTerm]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".txt":
             lines = (line.split("#")[0].strip() for line in text.splitlines())
-            return [parse_word(piece) for line in lines for piece in line.split(",") if piece.strip()]
+            return [parse_term(piece) for line in lines for piece in line.split(",") if piece.strip()]
         value = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyError(
@@ -217,7 +217,7 @@ def _terms_of_object(path: Path, name: object, parts: object) -> list[QueryTerm]
 
 def _term_of_entry(path: Path, entry: object) -> QueryTerm:
     if isinstance(entry, str):
-        return parse_word(entry)
+        return parse_term(entry)
     if isinstance(entry, dict) and entry and set(entry) <= {"object", "part"} and all(entry.values()):
         return _term(path, entry.get("object"), entry.get("part"))
     raise _misread(path, entry)

@@ -1,4 +1,4 @@
-"""Files that appear under their final name only when they are whole."""
+"""Atomic writing of files: a file has its final name only once it is complete."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 from partseg_cli.errors import PartsegError
 
 UNFINISHED = ".part"
-"""Ends the temporary names."""
+"""End of temporary names."""
 
 
 @contextmanager
 def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
-    """Hand out a temporary name beside `path`, and rename it to `path` when the block ends well.
+    """Yield a temporary path in the same folder, and rename it to `path` when the block ends without an error.
 
-    Whatever interrupts the block, `path` keeps its former content and the temporary file is gone.
+    If the block is interrupted, `path` keeps its former content and the temporary file is removed.
 
     Args:
-        path: the final name.
-        is_durable: whether the content is on the disk before it has that name, so that it outlives a fall of the whole
-            machine, too; what can be made again need not wait for the disk.
+        path: Final path.
+        is_durable: Whether the content is flushed to the disk before it gets that name, so that it survives a crash of
+            the machine; not needed for what can be computed again.
 
     Raises:
-        PartsegError: the disk is full, read-only or otherwise refuses.
+        PartsegError: The file cannot be written, such as on a full or read-only disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # a folder that refuses says so here, in the system's own words
+        temporary.touch()  # an error of the folder is raised here, in the system's own words
         yield temporary
         if is_durable:
             with temporary.open("rb") as file:
@@ -49,7 +49,7 @@ def atomic_write(path: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring a new name to the disk, where the system lets a folder be flushed."""
+    """Flush a new name to the disk, on systems that can flush a folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -60,13 +60,13 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files below `folder` that killed processes have left; nothing may be writing there."""
+    """Remove temporary files of killed processes below `folder`, to which no process may be writing."""
     for path in folder.rglob(f".*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
 
 def disk_error(path: Path, error: OSError) -> PartsegError:
-    """Say what the disk refused, and what to do."""
+    """Return the error of a failed write, with a remedy."""
     advice = {
         errno.ENOSPC: "free some space or choose another --out",
         errno.EDQUOT: "free some of your quota or choose another --out",
@@ -78,11 +78,11 @@ def disk_error(path: Path, error: OSError) -> PartsegError:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write `value` as readable JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

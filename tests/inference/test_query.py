@@ -10,7 +10,7 @@ from partseg_cli.errors import VocabularyError
 from partseg_cli.inference.protocols import pred_all
 from partseg_cli.inference.query import Query, read_query_terms, resolve_query
 from partseg_cli.structures import Logits
-from partseg_cli.vocabulary import Pair, Vocabulary, parse_word
+from partseg_cli.vocabulary import Pair, Vocabulary, parse_term
 
 # What the photo shows: a pixel is a pair (object, part) or nothing
 EAR, HEAD, TAIL = ("cat", "ear"), ("cat", "head"), ("cat", "tail")
@@ -19,7 +19,7 @@ PHOTO = [[EAR, HEAD, TAIL, HEAD], [DOG_HEAD, DOG_TAIL, None, DOG_HEAD], [WHEEL, 
 
 
 def words_of(*names: str) -> Vocabulary:
-    return Vocabulary(tuple(Pair(word.object, word.part) for word in map(parse_word, names)))
+    return Vocabulary(tuple(Pair(word.object, word.part) for word in map(parse_term, names)))
 
 
 KNOWN = words_of("cat's ear", "cat's head", "cat's tail", "dog's head", "dog's tail", "bus's wheel")

@@ -138,7 +138,7 @@ def test_tables_go_to_stdout_and_what_is_odd_to_stderr(small_data, tmp_path, par
     store.image_path(store.records("val")[1]).unlink()
     done = partseg("inspect", store.folder, "--out", tmp_path / "out")
     assert done.code == 0
-    for title in ("object-specific parts", "objects", "share of the photo", "COCO's bounds", "overlap", "small"):
+    for title in ("object-specific parts", "objects", "share of the image", "COCO's bounds", "overlap", "small"):
         assert title in done.out
     assert "█" in done.out
     assert done.err.splitlines()[-2:] == [

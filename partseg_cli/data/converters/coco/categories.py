@@ -63,7 +63,7 @@ def choose_ways(files: Sequence[CocoFile], object_name: str | None) -> list[Way]
     used = sorted({category for file in files for category in used_categories(file)})
     words = {name: _word(name) for name in used}
     objects = {word.object for word in words.values()}
-    bare = [name for name, word in words.items() if word.is_undecided and name not in objects]
+    bare = [name for name, word in words.items() if word.is_ambiguous and name not in objects]
     if bare or not used:
         got = format_list([repr(name) for name in bare]) or "no category in use"
         raise DataError(f"{names}: {THREE_WAYS}; got {got}")
