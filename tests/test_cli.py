@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import partseg_cli
 from partseg_cli.io.label_maps import palette
-from partseg_cli.training.loop import Loop
+from partseg_cli.training.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -602,16 +602,14 @@ def test_demo_runs_the_whole_chain_and_names_its_page(partseg, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Ctrl-C in the second training step."""
-    steps = Loop._backward
+    call, calls = Objective.__call__, count(1)
 
-    calls = count(1)
-
-    def terms(self, batch, is_last):
+    def interrupted(self, batch):
         if next(calls) == 2:
             raise KeyboardInterrupt
-        return steps(self, batch, is_last)
+        return call(self, batch)
 
-    monkeypatch.setattr(Loop, "_backward", terms)
+    monkeypatch.setattr(Objective, "__call__", interrupted)
 
 
 @pytest.mark.usefixtures("interrupt")

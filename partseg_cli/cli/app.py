@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from partseg_cli.cli import bench, evaluate, export, inspect, launch, recipes, split, train, weights
+from partseg_cli.cli import bench, evaluate, export, inspect, recipes, split, train, weights
 from partseg_cli.cli import compare as results
 from partseg_cli.cli import predict as run
 from partseg_cli.cli import prepare as data
@@ -35,7 +35,7 @@ app.command()(export.export)
 app.command()(run.demo)
 app.add_typer(weights.app, name="weights")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(launch.app, name="launch")
+app.add_typer(train.launch_app, name="launch")
 app.add_typer(bench.app, name="bench")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from partseg_cli.training.loop import Step
+    from partseg_cli.training.loggers import Step, Validation
 
 SHORT = {
     "total": "total",
@@ -152,12 +152,12 @@ class TrainProgress(Progress):
         if is_last:
             self.stop()
 
-    def score(self, step: int, protocol: str, miou: Mapping[str, float | None]) -> None:
-        """Show an evaluation on val; its time counts for what is left, not for the rate."""
+    def validated(self, validation: Validation) -> None:
+        """Show a validation; its time counts for what is left, not for the rate."""
         self._last = self.get_time()
-        means = " ".join(f"{group} {'-' if mean is None else f'{mean:.2f}'}" for group, mean in miou.items())
-        self.scores = f"val {protocol} mIoU {means}"
-        self.note(f"step {step}: {self.scores}")
+        means = " ".join(f"{name} {'-' if mean is None else f'{mean:.2f}'}" for name, mean in validation.miou.items())
+        self.scores = f"val {validation.protocol} mIoU {means}"
+        self.note(f"step {validation.step}: {self.scores}")
 
     def note(self, text: str) -> None:
         """Print a line that stays, above the live view."""

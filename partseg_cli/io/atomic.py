@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from partseg_cli.errors import PartsegError
+from partseg_cli.errors import PartsegError, one_line
 
 UNFINISHED = ".part"
 """End of temporary names."""
@@ -75,6 +75,11 @@ def disk_error(path: Path, error: OSError) -> PartsegError:
         errno.EROFS: "choose an --out that you may write to",
     }.get(error.errno or 0, "choose another --out")
     return PartsegError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
+
+
+def write_error(path: Path, error: Exception) -> PartsegError:
+    """Return the error of a library that could not write a file."""
+    return PartsegError(f"{path}: cannot be written ({one_line(error)[:200]}); free some space or choose another --out")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,7 +26,8 @@ from partseg_cli.io.images import find_images, open_image
 from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline.predict import Predictor
-from partseg_cli.pipeline.train import build_loop, training_set
+from partseg_cli.pipeline.train import batch_layout, build_engine, memory_advice
+from partseg_cli.pipeline.train_setup import build_part_dataset, build_training
 from partseg_cli.runtime.devices import choose_device, keep_freed_memory, memory_watch
 from partseg_cli.runtime.pool import Track, silent
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
@@ -41,9 +42,7 @@ from partseg_cli.runtime.profiling import (
     waiter,
 )
 from partseg_cli.runtime.signals import Stop
-from partseg_cli.structures import Batch
-from partseg_cli.training.engine import layout_of, memory_advice
-from partseg_cli.training.loop import Loop
+from partseg_cli.training.engine import Engine
 
 DATA, IMAGE_ENCODER, TEXT_ENCODER, DECODER = "waiting for data", "image encoder", "text encoder", "decoder and heads"
 LOSS, BACKWARD, OPTIMIZER, REST = "loss", "backward", "optimizer and clipping", "rest"
@@ -166,12 +165,12 @@ def bench_train(
     keep_freed_memory()
     with memory_watch(memory_advice(recipe)):
         store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
-        layout = layout_of(recipe, SINGLE_PROCESS)
-        samples = training_set(recipe, store, split)
-        loop = build_loop(recipe, samples, layout, chosen, None, Stop())
+        layout = batch_layout(recipe, SINGLE_PROCESS, recipe.name)
+        training = build_training(recipe, store, split, layout, chosen)
+        engine = build_engine(recipe, training, layout, chosen, Stop())
         sections = (DATA, IMAGE_ENCODER, TEXT_ENCODER, DECODER, LOSS, BACKWARD, OPTIMIZER, REST)
         watch = Stopwatch(sections, waiter(chosen))
-        batches = samples.batches(
+        batches = training.samples.batches(
             images=layout.micro,
             sample_ids=layout.sample_ids(first=1, last=warmup + 2 * steps + BUSY_ROUNDS),
             workers=recipe.data.workers,
@@ -181,13 +180,13 @@ def bench_train(
         def work(count: int, what: str) -> None:
             nonlocal done
             first, done = done + 1, done + count
-            for _ in track(loop.run(watched, first=first, last=done), what, count):
+            for _ in track(engine.steps(watched, first=first, last=done), what, count):
                 pass
 
-        seconds, memory, busy = _measure(work, watch, _training_hooks(loop), steps, warmup, chosen)
+        seconds, memory, busy = _measure(work, watch, _training_hooks(engine), steps, warmup, chosen)
     setting = {
-        **_data_setting(recipe, store, samples, layout),
-        **_device_setting(chosen, loop.precision),
+        **_data_setting(recipe, store, len(training.samples), layout),
+        **_device_setting(chosen, engine.precision),
         "steps": steps,
         "warmup": warmup,
     }
@@ -204,18 +203,18 @@ def _model_hooks(model: nn.Module) -> tuple[Hook, ...]:
     )
 
 
-def _training_hooks(loop: Loop[Batch]) -> tuple[Hook, ...]:
+def _training_hooks(engine: Engine[Any]) -> tuple[Hook, ...]:
     """Return the functions of a step that belong to sections."""
     optimizing = (
         (nn.utils, "clip_grad_norm_"),
-        (loop.scaler, "unscale_"),
-        (loop.scaler, "step"),
-        (loop.scaler, "update"),
-        (loop.optimizer, "zero_grad"),
-        (loop.schedule, "step"),
+        (engine.scaler, "unscale_"),
+        (engine.scaler, "step"),
+        (engine.scaler, "update"),
+        (engine.optimizer, "zero_grad"),
+        (engine.schedule, "step"),
     )
     return (
-        *_model_hooks(loop.model),
+        *_model_hooks(engine.model),
         *(Hook(loss, "__call__", LOSS) for loss in (PartCLIPSegLoss, CLIPSegLoss)),
         Hook(Tensor, "backward", BACKWARD),
         *(Hook(owner, name, OPTIMIZER) for owner, name in optimizing),
@@ -249,11 +248,11 @@ def _measure(
     return sum(watch.seconds.values()) if seconds is None else seconds, memory, busy
 
 
-def _data_setting(recipe: Recipe, store: Store, samples: PartDataset, layout: Layout) -> dict[str, Any]:
+def _data_setting(recipe: Recipe, store: Store, images: int, layout: Layout) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "dataset": store.info.name,
-        "photos": len(samples),
+        "photos": images,
         "image_size": recipe.model.image_size,
         "batch_size": layout.batch,
         "micro_batch": layout.micro,
@@ -328,7 +327,8 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> L
         DataError: The training set has less than two batches, or an image cannot be read.
     """
     store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
-    layout, samples = layout_of(recipe, SINGLE_PROCESS), training_set(recipe, store, split)
+    layout = batch_layout(recipe, SINGLE_PROCESS, recipe.name)
+    samples = build_part_dataset(recipe, store, split)
     micro, workers = layout.micro, recipe.data.workers
     least = 2 * micro
     if images < least:
@@ -345,7 +345,7 @@ def bench_data(recipe: Recipe, *, images: int = 200, track: Track = silent) -> L
     half = count // micro
     first = Timing(count - micro, ends[half - 1] - ends[0])
     later = Timing(count, ends[-1] - ends[half - 1])
-    setting = {**_data_setting(recipe, store, samples, layout), "images": count}
+    setting = {**_data_setting(recipe, store, len(samples), layout), "images": count}
     return LoadingResult(setting, first, later, _loading_split(samples, later, workers))
 
 

@@ -21,15 +21,14 @@ from partseg_cli.pipeline.evaluate import EvaluateResult, build_eval_spec, evalu
 from partseg_cli.pipeline.predict import open_predictor, predict
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
-from partseg_cli.pipeline.train import train
+from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.reports.figures import data_uri
 from partseg_cli.reports.overlay import contact_sheet
 from partseg_cli.reports.pages import render_page
 from partseg_cli.reports.results import percent
 from partseg_cli.runtime.devices import InferenceConfig
 from partseg_cli.runtime.pool import Track, silent
-from partseg_cli.training.engine import TrainOptions
-from partseg_cli.training.loop import Step
+from partseg_cli.training.loggers import Step
 
 ABOUT = (
     "Cartoon scenes with exact part masks. The model was trained on the parts of eleven objects; it has never been "

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.errors import RecipeError
+from partseg_cli.pipeline.train import check_batch
 from partseg_cli.runtime.slurm import SlurmJob, job_script, submit
-from partseg_cli.training.batch_share import share_batch
 
 __all__ = ["SlurmJob", "launch_slurm", "slurm_script"]
 
@@ -31,7 +31,7 @@ def launch_slurm(
     """
     script = slurm_script(recipe, overrides, job)
     try:
-        share_batch(load_recipe(recipe, overrides), job.nodes * job.gpus, recipe)
+        check_batch(load_recipe(recipe, overrides), job.nodes * job.gpus, recipe)
     except RecipeError as error:
         if not dry_run:
             raise

@@ -139,17 +139,17 @@ def check_recipes(names: Sequence[str] = (), processes: int = 1) -> list[RecipeC
         names: Names of packaged recipes, or files; empty means all packaged ones.
         processes: Number of processes that share a batch.
     """
-    from partseg_cli.training.batch_share import share_batch  # needs torch, which the other commands start without
+    from partseg_cli.pipeline.train import check_batch  # needs torch, which the other commands start without
 
     checks = []
     for name in names or [path.stem for path in packaged_recipes()]:
         try:
             recipe = load_any_recipe(name)
-            share = share_batch(recipe, processes, name)
+            layout = check_batch(recipe, processes, name)
         except RecipeError as error:
             checks.append(RecipeCheck(name, str(error), {}, None))
         else:
-            checks.append(RecipeCheck(name, None, _missing(recipe, name), f"{share.accumulate} x {share.micro_batch}"))
+            checks.append(RecipeCheck(name, None, _missing(recipe, name), f"{layout.accumulate} x {layout.micro}"))
     return checks
 
 

@@ -32,6 +32,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return context
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return the precision named, where "auto" is bf16 on a CUDA device that has it, else fp32."""
+    if name != "auto":
+        return name
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
 @dataclass(frozen=True)
 class InferenceConfig:
     """Settings with which a trained model runs.

@@ -1,210 +1,223 @@
-"""What the training of every task shares: who takes part, where a run begins or goes on, and its way to the end."""
+"""Training engine: the optimizer step, and the loop over steps that logs, validates and saves.
+
+It is handed model, objective, batches, optimizer and schedule, and builds none of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from partseg_cli.config.recipe import AnyRecipe, Recipe
-from partseg_cli.data.resolver import open_data
-from partseg_cli.data.splits.split import Split
-from partseg_cli.data.store import Store
 from partseg_cli.errors import PartsegError
-from partseg_cli.evaluation.metrics import EvalResult
-from partseg_cli.io.paths import create_run_dir
-from partseg_cli.runtime.devices import keep_freed_memory, memory_watch, plan_devices
-from partseg_cli.runtime.pool import usable_cores
-from partseg_cli.runtime.process_group import Layout, ProcessGroup, limit_threads
-from partseg_cli.runtime.signals import Stop
-from partseg_cli.training.batch_share import share_batch
-from partseg_cli.training.loggers import check_loggers, open_loggers
-from partseg_cli.training.loop import AnyBatch, Loop, NotFiniteError, Step
-from partseg_cli.training.resume import check_state, find_run
-from partseg_cli.training.run_dir import ReadOnlyRunDir, RunDir, RunSignature, TrainResult
-
-ItsBatch = TypeVar("ItsBatch", covariant=True)
-Assess = Callable[[int], EvalResult | None]
-"""Scores the model after a step where that is due; of several processes only the first one gets the result."""
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the command line says of a run, and whom it asks to be told.
-
-    Attributes:
-        out: run folder, new or empty; None: `runs/train/<recipe>-N`.
-        resume: "auto" or the folder of the run that goes on; None: a new one begins.
-        device: auto, cpu, cuda, cuda:N or mps.
-        command: that is noted in the run folder.
-        loggers: other places that are told, "tensorboard" and "wandb".
-        stop: tells whether to stop after the step.
-        on_start: told the run folder, the number of training images, and the step it goes on after.
-        on_step: told of every step.
-        on_score: told step, protocol and mIoU of every evaluation on val.
-        log: Callback for one-line status messages.
-    """
-
-    out: Path | None = None
-    resume: str | None = None
-    device: str = "auto"
-    command: str = ""
-    loggers: tuple[str, ...] = ()
-    stop: Stop = field(default_factory=Stop)
-    on_start: Callable[[Path, int, int], None] = lambda folder, images, step: None
-    on_step: Callable[[Step], None] = lambda step: None
-    on_score: Callable[[int, str, dict[str, float | None]], None] = lambda step, protocol, miou: None
-    log: Callable[[str], None] = lambda line: None
-
-
-class TrainContext(NamedTuple):
-    """What a run works with, whatever its task.
-
-    Attributes:
-        store: the labelled photos.
-        split: which of them train.
-        device: of this process.
-        run: its folder.
-    """
-
-    store: Store
-    split: Split
-    device: torch.device
-    run: RunDir
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, ProcessGroup, without_sync
+from partseg_cli.training.gradients import GradientSum
+from partseg_cli.training.loggers import Loggers, Step, Validation
+from partseg_cli.training.objective import Losses
+from partseg_cli.training.run_dir import RunDir
 
 
 @runtime_checkable
-class Samples(Protocol[ItsBatch]):
-    """What is trained on, by the numbers of its samples."""
+class NamedBatch(Protocol):
+    """Training batch of any task."""
 
-    def __len__(self) -> int: ...
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """Ids of the images."""
 
-    def batches(self, *, images: int, sample_ids: Sequence[int], workers: int) -> Iterator[ItsBatch]: ...  # noqa: D102
+
+AnyBatch = TypeVar("AnyBatch", bound=NamedBatch)
 
 
-@contextmanager
-def training_context(recipe: AnyRecipe, options: TrainOptions) -> Iterator[TrainContext]:
-    """Join the team that torchrun, if any, has put this process in, and find data and folder of the run.
+class NotFiniteError(PartsegError):
+    """A loss or a gradient is not finite; the weights are those of the step before."""
 
-    Nothing is written yet.
 
-    Raises:
-        UsageError: a logger is unknown or not installed, the device is not there, or the folder holds something else or
-            a run of another recipe.
-        DataError: the data are not there, or have changed since the run began.
-        CheckpointError: what the run has saved is broken.
-        OutOfMemoryError: the block runs out of memory.
+@dataclass(frozen=True)
+class Engine(Generic[AnyBatch]):
+    """Optimizer steps of one training run, in this process.
+
+    Attributes:
+        network: Model to train, in DistributedDataParallel where the group has several processes.
+        objective: Function from a batch to its loss terms, with their `total`.
+        optimizer: Optimizer of the trainable parameters.
+        schedule: Learning rate schedule, stepped after every optimizer step.
+        accumulate: Micro-batches of one step.
+        clip_grad_norm: Limit of the gradient's L2 norm.
+        device: Device of the model.
+        precision: "fp32", "bf16" or "fp16".
+        seed: Decides, with step and process, all that is drawn in a step, so that no random state is saved.
+        group: Processes that train together.
+        is_stop_requested: Function that returns whether this process was asked to stop.
     """
-    check_loggers(options.loggers)
-    plan = plan_devices(options.device)
-    team, device = plan.process_group, plan.devices[0]
-    limit_threads(team, usable_cores())
-    keep_freed_memory()
-    with team.connected(device), memory_watch(memory_advice(recipe)), options.stop.listening():
-        store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
-        layout = layout_of(recipe, team)
-        yield TrainContext(store, split, device, _find(recipe, store, split, layout, device, options))
 
+    network: nn.Module
+    objective: Callable[[AnyBatch], Losses]
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    accumulate: int
+    clip_grad_norm: float
+    device: torch.device
+    precision: str
+    seed: int = 0
+    group: ProcessGroup = SINGLE_PROCESS
+    is_stop_requested: Callable[[], bool] = lambda: False
 
-def memory_advice(recipe: AnyRecipe) -> str:
-    """Say which sizes to lower where memory runs out."""
-    size = f"model.image_size ({recipe.model.image_size})"
-    if not isinstance(recipe, Recipe):
-        return f"lower train.batch_size ({recipe.train.batch_size}) or {size}"
-    recompute = "" if recipe.train.activation_checkpointing else "set train.activation_checkpointing=true, "
-    return f"{recompute}lower train.micro_batch_size ({recipe.train.micro_batch_size}) or {size}"
+    @property
+    def model(self) -> nn.Module:
+        """The model itself."""
+        return self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
 
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaler, against fp16 gradients that vanish; without effect in other precisions."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
-def layout_of(recipe: AnyRecipe, team: ProcessGroup) -> Layout:
-    """Give how a recipe's steps are spread over a team.
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the optimizer."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    Raises:
-        RecipeError: they cannot be.
-    """
-    return Layout(recipe.train.batch_size, share_batch(recipe, team.size, recipe.name).micro_batch, team)
+    @cached_property
+    def gradients(self) -> GradientSum:
+        """Sum of the gradients of a step's micro-batches, over the group."""
+        gradients = GradientSum(self.parameters, self.accumulate * self.group.size)
+        if isinstance(self.network, DistributedDataParallel):
+            gradients.join(self.network)
+        return gradients
 
+    def steps(self, batches: Iterator[AnyBatch], *, first: int, last: int) -> Iterator[Step]:
+        """Do the steps `first` to `last`, each one when it is iterated over.
 
-def _find(
-    recipe: AnyRecipe, store: Store, split: Split, layout: Layout, device: torch.device, options: TrainOptions
-) -> RunDir:
-    """Find the folder of a run and what it has done there."""
-    vocabulary, images, team = split.vocabulary(store), split.images("train"), layout.group
-    setting = RunSignature(vocabulary, store.info.name, store.fingerprint(images, vocabulary), layout, device.type)
-    found = team.broadcast(find_run(recipe, options.out, options.resume) if team.is_main else None)
-    kind = RunDir if team.is_main else ReadOnlyRunDir
-    run = kind(found or options.out, recipe, setting)
-    if found is not None:
-        run.restore()
-        check_state(run, options.log)
-        if run.step == recipe.train.iterations:
-            options.log(f"{found}: all {run.step} steps are done already")
-    return run
+        Raises:
+            NotFiniteError: A loss or a gradient is not finite; the message names step, term and images.
+        """
+        _ = self.gradients  # the hook of a group has to be set before the first backward pass
+        for number in range(first, last + 1):
+            self.model.train()
+            torch.manual_seed(zlib.crc32(f"{self.seed} {number} {self.group.index}".encode()))
+            done = []
+            for turn in range(1, self.accumulate + 1):
+                batch, is_last = next(batches), turn == self.accumulate
+                with nullcontext() if is_last else without_sync(self.network):  # a group averages once a step
+                    losses = self.objective(batch)
+                    self.scaler.scale(losses["total"]).backward()
+                if not is_last:
+                    self.gradients.take()
+                done.append(({name: value.detach() for name, value in losses.items()}, batch.image_ids))
+            if self.group.size == 1:
+                self.gradients.finish()
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_grad_norm)
+            means, is_stop = self._mean_losses(done, number)
+            if not (norm.isfinite() or self.scaler.is_enabled()):
+                raise NotFiniteError(
+                    f"step {number}: the gradient must be finite, got {norm.item()} with a finite loss; "
+                    "lower train.lr or use train.precision=fp32"
+                )
+            lr = float(self.schedule.get_last_lr()[0])
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.schedule.step()
+            yield Step(number, lr, means, norm.item(), is_stop)
+
+    def _mean_losses(
+        self, done: Sequence[tuple[Losses, tuple[str, ...]]], number: int
+    ) -> tuple[dict[str, float], bool]:
+        """Return the mean of each loss term over the global batch, and whether any process was asked to stop.
+
+        The only place where the CPU waits for the device.
+        """
+        names = list(done[0][0])
+        values = torch.stack([torch.stack([losses[name] for name in names]) for losses, _ in done])
+        sums = values.cpu().double().sum(0)
+        request = sums.new_tensor([float(self.is_stop_requested())])
+        *means, stop = self.group.mean(torch.cat([sums / self.accumulate, request])).tolist()
+        if not all(map(math.isfinite, means)):
+            broken = [
+                (name, value.item(), images)
+                for losses, images in done
+                for name, value in losses.items()
+                if not value.isfinite()
+            ]
+            name, value, images = next(found[0] for found in self.group.gather(broken) if found)
+            raise NotFiniteError(
+                f"step {number}: the loss term {name} must be finite, got {value} on images {', '.join(images)}; "
+                "lower train.lr or use train.precision=fp32"
+            )
+        return dict(zip(names, means, strict=True)), stop > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a resumed run needs besides the weights."""
+        return {name: getattr(self, name).state_dict() for name in ("optimizer", "schedule", "scaler")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what `state_dict` returned; the model has its weights already."""
+        for name in ("optimizer", "schedule", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
 
 
 def fit(
+    engine: Engine[AnyBatch],
+    batches: Iterator[AnyBatch],
     run: RunDir,
-    loop: Loop[AnyBatch],
-    samples: Samples[AnyBatch],
-    options: TrainOptions,
     *,
-    assess: Assess = lambda step: None,
-    paint: Callable[[], object] = lambda: None,
-) -> TrainResult:
-    """Do all steps that are left, log and save them; end early where a process is asked to stop.
+    iterations: int,
+    save_interval: int,
+    loggers: Loggers,
+    on_step: Callable[[Step], object] = lambda step: None,
+    validate: Callable[[int], Validation | None] = lambda step: None,
+    on_validation: Callable[[Validation], object] = lambda validation: None,
+    update_report: Callable[[], object] = lambda: None,
+) -> int:
+    """Do all steps that are left, and log, validate and save them; stop early when a process is asked to.
 
     Args:
-        run: its folder, made here where it has no name yet.
-        loop: its steps; the model is where the run goes on.
-        samples: what is trained on.
-        options: whom to tell.
-        assess: scores the model after a step where that is due, before the step is saved.
-        paint: brings the pictures of the run up to date.
+        engine: Optimizer steps; its model and state are those of the run.
+        batches: Micro-batches of the steps that are left.
+        run: Run directory.
+        iterations: Steps of the whole run.
+        save_interval: Steps between checkpoints.
+        loggers: Loggers of other tools.
+        on_step: Callback for every step.
+        validate: Function that scores the model after a step; None where that is not due, and in non-main processes.
+        on_validation: Callback for every validation.
+        update_report: Function that rewrites the report of the run, called after validations before the last step.
+
+    Returns:
+        The last step that was done.
 
     Raises:
-        PartsegError: a loss or a gradient is not finite; the state before it is saved.
+        PartsegError: A loss or a gradient is not finite; the state before it is saved.
     """
-    train, layout, done = run.recipe.train, run.setting.layout, run.step
-    _begin(run, len(samples), options)
-    batches = samples.batches(
-        images=layout.micro,
-        sample_ids=layout.sample_ids(first=done + 1, last=train.iterations),
-        workers=run.recipe.data.workers,
-    )
-    names = options.loggers if layout.group.is_main else ()
-    with open_loggers(names, run.folder, run.recipe.to_dict(), resumed_at=done) as loggers:
-        try:
-            for step in loop.run(batches, first=done + 1, last=train.iterations):
-                done = step.number
-                is_end = step.is_stop or done == train.iterations
-                options.on_step(step)
-                run.log(step)
-                loggers.step(step)
-                if result := assess(done):
-                    options.on_score(done, result.protocol, result.miou)
-                    loggers.score(done, result.protocol, result.miou)
-                if result and not is_end:
-                    paint()
-                if is_end or done % train.save_interval == 0:
-                    run.save(loop, done)
-                if is_end:
-                    break
-        except NotFiniteError as error:
-            path = run.save(loop, done)
-            raise PartsegError(f"{error}; the weights before it are in {path}") from error
-    is_done = done == train.iterations
-    checkpoint = run.select() if is_done else run.checkpoints / "last.safetensors"
-    paint()
-    return TrainResult(run.folder, checkpoint, done, len(samples), is_done)
-
-
-def _begin(run: RunDir, images: int, options: TrainOptions) -> None:
-    """Make the folder, note there what is run, and tell; what was read of it is in the loop by now."""
-    run.place(partial(create_run_dir, "train", run.recipe.name))
-    run.open(options.command)
-    run.forget()
-    options.on_start(run.folder, images, run.step)
+    done = run.step
+    try:
+        for step in engine.steps(batches, first=done + 1, last=iterations):
+            done = step.number
+            is_last = step.is_stop or done == iterations
+            on_step(step)
+            run.log(step)
+            loggers.log_step(step)
+            if validation := validate(done):
+                run.update_best(engine.model, validation)
+                on_validation(validation)
+                loggers.log_validation(validation)
+                if not is_last:
+                    update_report()
+            if is_last or done % save_interval == 0:
+                run.save(engine.model, engine.state_dict(), done)
+            if is_last:
+                break
+    except NotFiniteError as error:
+        path = run.save(engine.model, engine.state_dict(), done)
+        raise PartsegError(f"{error}; the weights before it are in {path}") from error
+    return done

@@ -1,8 +1,9 @@
-"""What a frozen image tower gives for the photos that are trained on, computed once and kept on disk."""
+"""Cache on disk of the features that a frozen image encoder computes for the training images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,50 +12,60 @@ from torch import Tensor
 
 from partseg_cli.data.loading.dataset import PartDataset, images_digest
 from partseg_cli.io.array_cache import ArrayCache
-from partseg_cli.io.paths import cache_dir
-from partseg_cli.models.checkpoints.checkpoint import weights_digest
-from partseg_cli.models.clip.model import Clip
-from partseg_cli.models.clipseg.model import LayerFeatures
+
+LayerFeatures = Sequence[Float[Tensor, "B N D"]]
 
 
 class FeatureCache:
-    """The taps of photos that a tower sees always alike: without flips, at one size.
+    """Layer features of images that an encoder always sees alike: without flips, at one size.
 
-    Values are kept as float32. In float32 a run gives the same bits with the cache and without it, as long as a forward
-    pass holds one image; towers round otherwise among other images.
+    Values are kept as float32. In float32 a run gives the same bits with the cache and without it as long as a forward
+    pass holds one image; encoders round otherwise among other images.
 
     Args:
-        clip: with the tower, on its device.
-        samples: what is trained on.
-        precision: in which the tower computes.
+        encode: Function from normalised images to their features, layer by layer.
+        samples: Training samples.
+        folder: Folder of the cache.
+        shape: Layers, tokens and width of the features of an image.
+        weights: Digest of the encoder's weights.
+        precision: Precision of the encoder.
+        device: Device of the encoder.
 
     Raises:
-        PartsegError: the disk refuses.
+        PartsegError: The disk refuses.
     """
 
-    def __init__(self, clip: Clip, samples: PartDataset, precision: str) -> None:
+    def __init__(
+        self,
+        encode: Callable[[Float[Tensor, "B 3 H W"]], LayerFeatures],
+        samples: PartDataset,
+        folder: Path,
+        *,
+        shape: tuple[int, int, int],
+        weights: str,
+        precision: str,
+        device: torch.device,
+    ) -> None:
+        self._encode = encode
         records = [samples.store[key] for key in samples.keys]
-        self._clip, self._rows = clip, {record.image_id: row for row, record in enumerate(records)}
-        views, device = samples.transform, next(clip.parameters()).device
-        weights = weights_digest(clip.clip.visual.state_dict())
-        sizes = (views.image_size, views.shortest_edge, views.longest_edge, views.train_channel_order)
+        self._rows = {record.image_id: row for row, record in enumerate(records)}
+        transform = samples.transform
+        sizes = (transform.image_size, transform.shortest_edge, transform.longest_edge, transform.train_channel_order)
         name = images_digest(samples.store, records, weights, *sizes, precision, device.type, torch.__version__)
-        tokens = (views.image_size // clip.patch_size) ** 2 + 1
-        shape = (len(clip.layers), tokens, clip.width)
-        self.file = ArrayCache(cache_dir() / "features" / f"{name}.rows", len(records), shape, np.dtype(np.float32))
+        self.file = ArrayCache(folder / f"{name}.rows", len(records), shape, np.dtype(np.float32))
 
     def __call__(self, image_ids: Sequence[str], images: Float[Tensor, "B 3 H W"]) -> LayerFeatures:
-        """Give the taps of photos, and keep those that were not there.
+        """Return the features of images; those not in the cache are computed and kept.
 
         Raises:
-            PartsegError: the disk refuses.
+            PartsegError: The disk refuses.
         """
         rows = [self._rows[image_id] for image_id in image_ids]
         found = [self.file.get(row) for row in rows]
-        if missing := [place for place, taps in enumerate(found) if taps is None]:
-            fresh = torch.stack([tap.float() for tap in self._clip.image_tokens(images[missing])], dim=1).cpu().numpy()
-            for place, taps in zip(missing, fresh, strict=True):
-                self.file.put(rows[place], taps)
-                found[place] = taps
-        known = torch.from_numpy(np.stack([taps for taps in found if taps is not None])).to(images.device)
+        if missing := [index for index, features in enumerate(found) if features is None]:
+            layers = [tokens.float() for tokens in self._encode(images[missing])]
+            for index, features in zip(missing, torch.stack(layers, dim=1).cpu().numpy(), strict=True):
+                self.file.put(rows[index], features)
+                found[index] = features
+        known = torch.from_numpy(np.stack([features for features in found if features is not None])).to(images.device)
         return known.unbind(1)

@@ -1,7 +1,7 @@
-"""The gradient of a step from those of its forward passes, in however many processes they ran.
+"""Gradient of a step from those of its micro-batches, in any number of processes.
 
-Sums are taken in float64 and rounded once. So their order, which the layout of a run decides, does not show: single
-rounding errors, which training lets grow from step to step, would make a run on two devices another one than on one.
+Sums are taken in float64 and rounded once, so that their order, which the layout of a run decides, does not matter.
+Rounding errors would grow from step to step, and a run on two devices would differ from one on a single device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class GradientSum:
-    """Adds up gradients.
+    """Sum of the gradients of a step.
 
     Args:
-        parameters: that are trained.
-        count: forward passes of a step, over all processes; the step's gradient is their mean.
+        parameters: Trainable parameters.
+        count: Micro-batches of a step, over all processes; the step's gradient is their mean.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], count: int) -> None:
@@ -28,14 +28,14 @@ class GradientSum:
         self._sums: dict[Tensor, Tensor] = {}
 
     def take(self) -> None:
-        """Add the gradients that a backward pass has left to the sums, and remove them."""
+        """Add the gradients of a backward pass to the sums, and remove them."""
         for parameter in self._parameters:
             if parameter.grad is not None:
                 self._sums[parameter] = self._with_sum(parameter, parameter.grad)
                 parameter.grad = None
 
     def finish(self) -> None:
-        """Leave the mean over all forward passes as the gradient: those that were taken, and the last one."""
+        """Set the gradients to the mean over all micro-batches: those taken, and the last one."""
         if self._count == 1:
             return
         for parameter in self._parameters:
@@ -45,11 +45,11 @@ class GradientSum:
         self._sums.clear()
 
     def join(self, network: DistributedDataParallel) -> None:
-        """Let a team take the mean over all its processes, while the last backward pass goes on; replaces `finish`."""
+        """Make a process group take the mean during the last backward pass, in place of `finish`."""
         network.register_comm_hook(None, lambda state, bucket: self._reduce(bucket))
 
     def _reduce(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        """Add up some parameters' gradients over the team: those of the last pass, and what was taken before."""
+        """Sum the gradients of a bucket of parameters over the group: of the last pass, and those taken before."""
         parameters = bucket.parameters()
         pairs = zip(parameters, bucket.gradients(), strict=True)
         total = torch.cat([self._with_sum(parameter, last).flatten() for parameter, last in pairs])

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-TABLES = ("token_embedding.weight", "positional_embedding")
-"""Embedding tables, which like norms are not decayed (detectron2's defaults)."""
+EMBEDDING_TABLES = ("token_embedding.weight", "positional_embedding")
+"""Names of embedding tables, which like norms are not decayed (detectron2's defaults)."""
 
 
 def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Give AdamW over the trained parameters; norms and embedding tables are not decayed."""
+    """Build AdamW over the trainable parameters; norms and embedding tables are not decayed."""
     norms = {
         id(parameter)
         for module in model.modules()
@@ -21,7 +21,7 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[id(parameter) not in norms and not name.endswith(TABLES)].append(parameter)
+            groups[id(parameter) not in norms and not name.endswith(EMBEDDING_TABLES)].append(parameter)
     return torch.optim.AdamW(
         [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}],
         lr=lr,
@@ -30,7 +30,7 @@ def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torc
 
 
 def poly_schedule(optimizer: torch.optim.Optimizer, *, iterations: int, power: float, warmup: int = 0) -> LambdaLR:
-    """Give lr * (1 - step / iterations) ** power, in the first `warmup` steps times a factor that rises to 1."""
+    """Build lr * (1 - step / iterations) ** power, times a factor that rises to 1 in the first `warmup` steps."""
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / (warmup + 1))

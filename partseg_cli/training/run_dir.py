@@ -1,4 +1,4 @@
-"""The folder of one training run: recipe, environment, metrics, checkpoints, and the state to go on from."""
+"""Run directory: recipe, environment, logs, checkpoints, and the training state to resume from."""
 
 from __future__ import annotations
 
@@ -8,47 +8,38 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import yaml
+from torch import Tensor, nn
 
-from partseg_cli.config.recipe import AnyRecipe, Recipe, model_to_header
 from partseg_cli.errors import CheckpointError
-from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.io.atomic import atomic_write, disk_error, remove_leftovers, write_json, write_text
+from partseg_cli.io.paths import create_run_dir
 from partseg_cli.io.training_log import METRICS_FILE, SCORES_FILE, read_log
 from partseg_cli.io.versions import package_versions
-from partseg_cli.models.checkpoints.checkpoint import (
-    Header,
-    load_checkpoint,
-    load_state,
-    read_header,
-    save_checkpoint,
-    save_state,
-)
-from partseg_cli.runtime.process_group import Layout
-from partseg_cli.training.loop import Loop, Step, loop_state
-from partseg_cli.vocabulary import Vocabulary
+from partseg_cli.training.loggers import Step, Validation
+from partseg_cli.training.resume import RunSignature, latest_state, load_state, save_state
 
-STATE = re.compile(r"step-([0-9]+)\.state")
 SAFETENSORS_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 """Name under which safetensors writes a file before renaming it; a kill while it writes leaves the file."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A run that is done, or was asked to stop.
+    """Result of a run that is finished, or was asked to stop.
 
     Attributes:
-        folder: of the run.
-        checkpoint: the selected one; the newest where the run is not done.
-        step: the last one that was done.
-        images: number of photos that it is trained on.
-        is_done: whether all steps were done.
+        folder: Run directory.
+        checkpoint: Selected checkpoint; the latest one if the run is not finished.
+        step: Last step that was done.
+        images: Number of training images.
+        is_done: Whether all steps were done.
     """
 
     folder: Path
@@ -58,57 +49,47 @@ class TrainResult:
     is_done: bool
 
 
-@dataclass(frozen=True)
-class RunSignature:
-    """What a run depends on besides its recipe.
+class WeightsFormat(NamedTuple):
+    """Functions that write and read the weights of a run.
 
     Attributes:
-        vocabulary: of its data set, with seen flags.
-        dataset: name of that data set.
-        data_hash: of what it is trained on, see `Store.fingerprint`.
-        layout: how its steps are spread.
-        device: kind of device, such as "cuda".
+        save: Function of path, model and step; writes the weights with their settings and returns their digest.
+        load: Function of a path; returns the digest and the weights.
     """
 
-    vocabulary: Vocabulary
-    dataset: str
-    data_hash: str
-    layout: Layout
-    device: str
-
-    @property
-    def machine(self) -> dict[str, Any]:
-        """What must be the same for a run to go on bit for bit."""
-        layout = self.layout
-        return {
-            "processes": layout.group.size,
-            "images in a forward pass": layout.micro,
-            "device": self.device,
-            "torch": str(torch.__version__),
-        }
-
-
-def newest_state(folder: Path) -> Path | None:
-    """Give the newest state of a run folder that a run can go on from."""
-    found = {
-        int(match[1]): path for path in (folder / "checkpoints").glob("*") if (match := STATE.fullmatch(path.name))
-    }
-    whole = [number for number, path in found.items() if path.with_suffix(".safetensors").is_file()]
-    return found[max(whole)] if whole else None
+    save: Callable[[Path, nn.Module, int], str]
+    load: Callable[[Path], tuple[str, dict[str, Tensor]]]
 
 
 class RunDir:
-    """The folder of one run.
+    """Directory of one run.
+
+    Args:
+        folder: The directory; None: `create` chooses a new one.
+        name: Name of the recipe.
+        recipe: The recipe as plain values.
+        signature: Data and machine of the run.
+        weights_format: Functions that write and read weights.
+        keep_checkpoints: Number of checkpoints to keep, the latest ones.
 
     Attributes:
-        folder: None until it has a name.
-        step: after which it goes on; 0: it begins.
-        weights: after that step.
-        state: what else it needs to go on.
+        step: Step to resume after; 0: new run.
+        weights: Weights after that step.
+        state: Training state after that step.
     """
 
-    def __init__(self, folder: Path | None, recipe: AnyRecipe, setting: RunSignature) -> None:
-        self._folder, self.recipe, self.setting = folder, recipe, setting
+    def __init__(
+        self,
+        folder: Path | None,
+        name: str,
+        recipe: Mapping[str, Any],
+        signature: RunSignature,
+        weights_format: WeightsFormat,
+        *,
+        keep_checkpoints: int,
+    ) -> None:
+        self._folder, self.name, self.recipe, self.signature = folder, name, recipe, signature
+        self._format, self._keep = weights_format, keep_checkpoints
         self.step = 0
         self.weights: dict[str, Tensor] | None = None
         self.state: dict[str, Any] = {}
@@ -117,95 +98,98 @@ class RunDir:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Path of the directory."""
         if self._folder is None:
-            raise ValueError("the folder of this run has no name yet")
+            raise ValueError("the directory of this run is not created yet")
         return self._folder
 
     @property
     def checkpoints(self) -> Path:
-        """Where its weights lie."""
+        """Folder of the weights and training states."""
         return self.folder / "checkpoints"
 
-    def place(self, new: Callable[[], Path]) -> None:
-        """Take a new folder, which the first process makes, unless there is one already."""
-        team = self.setting.layout.group
-        self._folder = self._folder or team.broadcast(new() if team.is_main else Path())
-
     def restore(self) -> None:
-        """Read the weights and the state of the newest step, if there is one.
+        """Load weights and state of the latest saved step, if there is one.
 
         Raises:
-            CheckpointError: they are broken, or do not belong together.
+            CheckpointError: They are broken, or do not belong together.
         """
-        path = newest_state(self.folder)
+        path = latest_state(self.folder)
         if path is None:
             return
         self.state = load_state(path)
-        header, self.weights = load_checkpoint(path.with_suffix(".safetensors"))
-        if header.digest != self.state["weights"]:
+        digest, self.weights = self._format.load(path.with_suffix(".safetensors"))
+        if digest != self.state["weights"]:
             raise CheckpointError(f"{path}: belongs to other weights than {path.stem}.safetensors; remove both files")
         self.step, self._best = self.state["step"], self.state["best"]
 
-    def forget(self) -> None:
-        """Let go of the weights and the state that were read: they are as large as the model and its optimizer."""
+    def release_state(self) -> None:
+        """Free the weights and the state that were loaded: they are as large as the model and its optimizer."""
         self.weights, self.state = None, {}
 
-    def open(self, command: str) -> None:
-        """Note what is run, with what, where; forget what was noted after the step from which it goes on."""
+    def create(self, command: str) -> None:
+        """Create the directory, unless it was named; write command and environment; cut logs back to `step`."""
+        group = self.signature.layout.group
+        new = partial(create_run_dir, "train", self.name)
+        self._folder = self._folder or group.broadcast(new() if group.is_main else Path())
+        if group.is_main:
+            self._describe(command)
+
+    def _describe(self, command: str) -> None:
         self._remove_leftovers()
         if not self.step:
-            write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
+            write_text(self.folder / "recipe.yaml", yaml.safe_dump(dict(self.recipe), sort_keys=False))
         commands = self.folder / "command.txt"
         past = commands.read_text(encoding="utf-8") if self.step and commands.is_file() else ""
         write_text(commands, f"{past}{command}\n")
-        about = {
-            "recipe": self.recipe.name,
+        environment = {
+            "recipe": self.name,
             "versions": package_versions(),
             "platform": platform.platform(),
             "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-            "layout": self.setting.machine,
-            "data_hash": self.setting.data_hash,
+            "layout": self.signature.machine,
+            "data_hash": self.signature.data_hash,
         }
-        write_json(self.folder / "env.json", about)
-        _cut(self.folder / SCORES_FILE, self.step)
-        steps = _cut(self.folder / METRICS_FILE, self.step)
+        write_json(self.folder / "env.json", environment)
+        _truncate(self.folder / SCORES_FILE, self.step)
+        steps = _truncate(self.folder / METRICS_FILE, self.step)
         self._started = time.monotonic() - (steps[-1]["seconds"] if steps else 0.0)
 
     def log(self, step: Step) -> None:
-        """Add a line to `metrics.jsonl`: step, lr, every loss by name, gradient norm, seconds of training so far."""
+        """Append a step to the metrics: losses, learning rate, gradient norm, seconds of training so far."""
         line = {"step": step.number, "lr": step.lr, **step.losses, "grad_norm": step.grad_norm}
         _append(self.folder / METRICS_FILE, {**line, "seconds": round(time.monotonic() - self._started, 3)})
 
-    def save(self, loop: Loop[Any], step: int) -> Path:
-        """Write weights and state under the number of the step; remove all but the last `train.keep_checkpoints`.
+    def update_best(self, model: nn.Module, validation: Validation) -> None:
+        """Append a validation to the scores; save the weights as `best` if the monitored score is a new maximum."""
+        line = {"step": validation.step, "protocol": validation.protocol, "mIoU": validation.miou}
+        _append(self.folder / SCORES_FILE, line)
+        if validation.monitored > self._best:
+            self._best = validation.monitored
+            self._format.save(self.checkpoints / "best.safetensors", model, validation.step)
 
-        `last.safetensors` is another name of the newest weights. A kill at any moment leaves a state with its weights.
+    def save(self, model: nn.Module, engine_state: Mapping[str, Any], step: int) -> Path:
+        """Save weights and training state of a step, and remove older ones.
+
+        `last.safetensors` is a link to the latest weights. A kill at any moment leaves a state with its weights.
         """
         path = self.checkpoints / f"step-{step:06d}.safetensors"
-        self._write(path, loop, step)
         state = {
-            **loop_state(loop, step),
-            "weights": read_header(path).digest,
+            "step": step,
+            **engine_state,
+            "weights": self._format.save(path, model, step),
             "best": self._best,
-            "data_hash": self.setting.data_hash,
-            "machine": self.setting.machine,
+            "data_hash": self.signature.data_hash,
+            "machine": self.signature.machine,
         }
         save_state(path.with_suffix(".state"), state)
         _link(path, self.checkpoints / "last.safetensors")
         self._prune()
         return path
 
-    def _write(self, path: Path, loop: Loop[Any], step: int) -> None:
-        setting = self.setting
-        header = Header(model_to_header(self.recipe.model), setting.vocabulary, setting.dataset, self.recipe.name, step)
-        save_checkpoint(path, loop.model, header)
-
     def _prune(self) -> None:
-        """Remove all but the newest states with their weights, and what a kill has left of others."""
-        kept = {
-            path.stem for path in sorted(self.checkpoints.glob("step-*.state"))[-self.recipe.train.keep_checkpoints :]
-        }
+        """Remove all but the latest states with their weights, and files that a kill has left."""
+        kept = {path.stem for path in sorted(self.checkpoints.glob("step-*.state"))[-self._keep :]}
         for kind in ("state", "safetensors"):
             for old in self.checkpoints.glob(f"step-*.{kind}"):
                 if old.stem not in kept:
@@ -219,40 +203,27 @@ class RunDir:
             if SAFETENSORS_TEMPORARY.fullmatch(path.name) and path.is_file():
                 path.unlink()
 
-    def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
-        """Note scores on val; keep the weights as `best` if their mIoU of `group` (else seen) is above any before."""
-        _append(self.folder / SCORES_FILE, {"step": step, "protocol": result.protocol, "mIoU": result.miou})
-        value = result.miou[group]
-        value = value if value is not None else result.miou["seen"] or 0.0
-        if value > self._best:
-            self._best = value
-            self._write(self.checkpoints / "best.safetensors", loop, step)
-
-    def select(self) -> Path:
-        """Note which checkpoint `train.select` chose, and give it; the last one where there is nothing to choose."""
-        rule = self.recipe.train.select if isinstance(self.recipe, Recipe) else "last"
+    def select(self, rule: str) -> Path:
+        """Write which checkpoint is selected, "last" or "best", and return its path."""
         path = self.checkpoints / f"{rule}.safetensors"
         write_json(self.checkpoints / "selected.json", {"file": path.name, "rule": rule})
         return path
 
 
 class ReadOnlyRunDir(RunDir):
-    """The run as the processes see it that leave its folder to the first one."""
-
-    def open(self, command: str) -> None:
-        """Note nothing."""
+    """Run directory as seen by non-main ranks; writes are no-ops."""
 
     def log(self, step: Step) -> None:
-        """Note nothing."""
+        """Write nothing."""
 
-    def save(self, loop: Loop[Any], step: int) -> Path:
+    def update_best(self, model: nn.Module, validation: Validation) -> None:
+        """Write nothing."""
+
+    def save(self, model: nn.Module, engine_state: Mapping[str, Any], step: int) -> Path:
         """Write nothing."""
         return self.checkpoints / "last.safetensors"
 
-    def consider(self, loop: Loop[Any], step: int, result: EvalResult, group: str) -> None:
-        """Note nothing."""
-
-    def select(self) -> Path:
+    def select(self, rule: str) -> Path:
         """Write nothing."""
         return self.checkpoints / "last.safetensors"
 
@@ -265,8 +236,8 @@ def _append(path: Path, line: dict[str, Any]) -> None:
         raise disk_error(path, error) from error
 
 
-def _cut(path: Path, step: int) -> list[dict[str, Any]]:
-    """Forget the lines after a step, and give those that are left."""
+def _truncate(path: Path, step: int) -> list[dict[str, Any]]:
+    """Remove the lines of a log after a step, and return the others."""
     kept = [line for line in read_log(path) if line["step"] <= step]
     if kept:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -276,7 +247,7 @@ def _cut(path: Path, step: int) -> list[dict[str, Any]]:
 
 
 def _link(path: Path, alias: Path) -> None:
-    """Give a file a second name, or a copy where the disk knows no such names."""
+    """Link a file under a second name, or copy it where the disk has no hard links."""
     with atomic_write(alias) as temporary:
         temporary.unlink()
         try:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from partseg_cli.cli.live import BARS, Curve, TrainProgress
-from partseg_cli.training.loop import Step
+from partseg_cli.training.loggers import Step, Validation
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_notes_and_scores_stay_above_the_view_and_the_last_score_in_it():
     with shown.steps as steps:
         shown.do(1, 2)
         steps.note("wrote [b]cat[/b] :cat:")
-        steps.score(2, "oracle-obj", {"seen": 40.125, "unseen": None})
+        steps.validated(Validation(2, "oracle-obj", {"seen": 40.125, "unseen": None}, "seen"))
         shown.do(3, 3)
     assert "wrote [b]cat[/b] :cat:\n" in shown.text
     assert "step 2: val oracle-obj mIoU seen 40.12 unseen -\n" in shown.text
@@ -86,7 +86,7 @@ def test_the_view_ends_with_the_last_step_so_that_others_may_draw():
     with shown.steps as steps:
         shown.do(1, 3)
         assert shown.text.endswith("\x1b[?25h")
-        steps.score(3, "pred-all", {"seen": 1.0})
+        steps.validated(Validation(3, "pred-all", {"seen": 1.0}, "seen"))
         assert shown.text.endswith("step 3: val pred-all mIoU seen 1.00\n")
 
 
@@ -129,7 +129,7 @@ def test_an_evaluation_takes_time_from_what_is_left_and_not_from_the_rate():
     with shown.steps as steps:
         shown.do(1, 11)
         shown.clock.now += 100
-        steps.score(11, "oracle-obj", {"seen": 1.0})
+        steps.validated(Validation(11, "oracle-obj", {"seen": 1.0}, "seen"))
         shown.do(12, 20)
     assert shown.text.splitlines()[-1].endswith("4 images/s, 0:02:05 left")
 
@@ -168,7 +168,7 @@ def test_no_color_is_obeyed(environment):
     )
     with steps:
         steps(step(1))
-        steps.score(1, "pred-all", {"seen": 1.0})
+        steps.validated(Validation(1, "pred-all", {"seen": 1.0}, "seen"))
         steps(step(4))
     assert bool(re.search(r"\x1b\[(\d+;)*3\dm", file.getvalue())) == (not environment)
 

@@ -13,7 +13,8 @@ from partseg_cli.config.recipe import load_any_recipe, load_recipe
 from partseg_cli.errors import RecipeError
 from partseg_cli.io.paths import packaged
 from partseg_cli.pipeline.recipes import first_sentence, packaged_recipes
-from partseg_cli.training.batch_share import Share, share_batch
+from partseg_cli.pipeline.train import check_batch
+from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
 
 NAMES = [path.stem for path in packaged_recipes()]
 
@@ -233,19 +234,20 @@ def test_the_batch_has_to_divide_over_the_processes(partseg):
 @pytest.mark.parametrize(
     ("batch", "micro", "processes", "share", "accumulate"),
     [
-        (8, 1, 1, Share(8, 1), 8),
-        (8, 8, 2, Share(4, 4), 1),
-        (8, 4, 4, Share(2, 2), 1),
-        (24, 4, 4, Share(6, 3), 2),  # 4 does not divide 6
-        (10, 5, 5, Share(2, 2), 1),
-        (14, 2, 2, Share(7, 1), 7),
-        (8, 2, 8, Share(1, 1), 1),
+        (8, 1, 1, (8, 1), 8),
+        (8, 8, 2, (4, 4), 1),
+        (8, 4, 4, (2, 2), 1),
+        (24, 4, 4, (6, 3), 2),  # 4 does not divide 6
+        (10, 5, 5, (2, 2), 1),
+        (14, 2, 2, (7, 1), 7),
+        (8, 2, 8, (1, 1), 1),
     ],
 )
 def test_the_micro_batch_is_lowered_to_what_divides_a_process_s_share(batch, micro, processes, share, accumulate):
     recipe = load_recipe("tiny", [f"train.batch_size={batch}", f"train.micro_batch_size={micro}"])
-    found = share_batch(recipe, processes, "here")
-    assert (found, found.accumulate) == (share, accumulate)
+    layout = check_batch(recipe, processes, "here")
+    assert (layout.share, layout.micro) == share
+    assert (layout.batch, layout.accumulate, layout.group.size) == (batch, accumulate, processes)
 
 
 @pytest.mark.parametrize(
@@ -270,9 +272,9 @@ def test_the_micro_batch_is_lowered_to_what_divides_a_process_s_share(batch, mic
 )
 def test_what_cannot_be_shared_is_refused(name, overrides, processes, message):
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
-        share_batch(load_any_recipe(name, overrides), processes, "here")
+        check_batch(load_any_recipe(name, overrides), processes, "here")
 
 
 def test_what_stays_in_one_process_needs_no_sharing():
-    assert share_batch(load_recipe("tiny", ["loss.loss_mean=batch"]), 1, "here") == Share(4, 4)
-    assert share_batch(load_any_recipe("nano_clip"), 1, "here") == Share(128, 128)
+    assert check_batch(load_recipe("tiny", ["loss.loss_mean=batch"]), 1, "here") == Layout(4, 4, SINGLE_PROCESS)
+    assert check_batch(load_any_recipe("nano_clip"), 1, "here") == Layout(128, 128, SINGLE_PROCESS)

@@ -16,8 +16,7 @@ from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
 from partseg_cli.models.checkpoints.checkpoint import read_header
 from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.split import split
-from partseg_cli.pipeline.train import TrainResult, train
-from partseg_cli.training.engine import TrainOptions
+from partseg_cli.pipeline.train import TrainOptions, TrainResult, train
 
 TINY = [
     *("model.backbone=tiny", "model.init=random", "model.image_size=48", "train.precision=fp32"),

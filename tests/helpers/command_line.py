@@ -58,7 +58,7 @@ def trained(tmp_path_factory) -> Trained:
     from partseg_cli.config.recipe import load_recipe
     from partseg_cli.data.converters.plan import CartoonOptions
     from partseg_cli.pipeline import prepare, split, train
-    from partseg_cli.training.engine import TrainOptions
+    from partseg_cli.pipeline.train import TrainOptions
 
     home = tmp_path_factory.mktemp("trained")
     data = home / "cartoon-part"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from partseg_cli.config.recipe import load_recipe
+from partseg_cli.pipeline.train import TrainOptions
 from partseg_cli.runtime.pool import process_context
-from partseg_cli.training.engine import TrainOptions
 
 
 class Started(NamedTuple):

@@ -13,7 +13,7 @@ from partseg_cli.models.clipseg.objective import CLIPSegLoss
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.pipeline import bench
 from partseg_cli.pipeline.bench import bench_data, bench_train
-from partseg_cli.pipeline.train import build_loop
+from partseg_cli.pipeline.train import build_engine
 from partseg_cli.runtime.profiling import Memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -87,24 +87,24 @@ def test_training_is_told_in_tables(partseg, trained):
 def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, monkeypatch):
     recipe = load_recipe("tiny", [*tiny(trained.data), "train.iterations=9"])
     functions = PartCLIPSegLoss.__call__, CLIPSegLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_
-    loops = []
+    engines = []
 
     def build(*arguments):
-        loops.append(build_loop(*arguments))
-        return loops[-1]
+        engines.append(build_engine(*arguments))
+        return engines[-1]
 
-    monkeypatch.setattr(bench, "build_loop", build)
-    for watch in (bench._training_hooks, lambda loop: ()):
+    monkeypatch.setattr(bench, "build_engine", build)
+    for watch in (bench._training_hooks, lambda engine: ()):
         monkeypatch.setattr(bench, "_training_hooks", watch)
         bench_train(recipe, steps=3, warmup=0, device="cpu")
-    watched, plain = (loop.model for loop in loops)
+    watched, plain = (engine.model for engine in engines)
     assert functions == (
         *(PartCLIPSegLoss.__call__, CLIPSegLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_),
     )
     for one, other in ((watched, plain), (watched.clip, plain.clip)):
         assert vars(one).keys() == vars(other).keys()
     for name in ("scaler", "optimizer", "schedule"):
-        assert vars(getattr(loops[0], name)).keys() == vars(getattr(loops[1], name)).keys()
+        assert vars(getattr(engines[0], name)).keys() == vars(getattr(engines[1], name)).keys()
     weights = plain.state_dict()
     assert watched.state_dict().keys() == weights.keys()
     assert all(value.equal(weights[name]) for name, value in watched.state_dict().items())

@@ -13,8 +13,7 @@ SHORT = ("train.iterations=2", "train.save_interval=1", "train.precision=fp32")
 def chain(cartoon_store, tmp_path_factory):
     """Run folders of two steps each, and the tensors that they ended with."""
     from partseg_cli.config.recipe import load_any_recipe
-    from partseg_cli.pipeline.train import train_any
-    from partseg_cli.training.engine import TrainOptions
+    from partseg_cli.pipeline.train import TrainOptions, train
 
     folder, root = tmp_path_factory.mktemp("chain"), f"data.root={cartoon_store.folder}"
     steps = (
@@ -25,7 +24,7 @@ def chain(cartoon_store, tmp_path_factory):
     ended = {}
     for name, overrides in steps:
         losses = []
-        done = train_any(
+        done = train(
             load_any_recipe(name, [root, *overrides]),
             TrainOptions(
                 out=folder / name,

@@ -6,7 +6,7 @@ from command_line import tiny
 
 from partseg_cli.errors import UsageError
 from partseg_cli.runtime import devices
-from partseg_cli.runtime.devices import plan_devices
+from partseg_cli.runtime.devices import choose_precision, plan_devices
 from partseg_cli.runtime.process_group import ProcessGroup
 
 CPU = torch.device("cpu")
@@ -72,3 +72,12 @@ def test_torchrun_says_which_process_this_is(monkeypatch):
     assert (plan.devices, plan.process_group, plan.is_main) == ((CPU,), ProcessGroup(2, 3), False)
     with pytest.raises(UsageError, match=r"^--gpus: torchrun has started the processes already, got 2; leave it out$"):
         plan_devices("cpu", "2")
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_a_precision_that_is_named_is_taken(name):
+    assert choose_precision(name, CPU) == name
+
+
+def test_auto_is_full_precision_on_a_cpu():
+    assert choose_precision("auto", CPU) == "fp32"

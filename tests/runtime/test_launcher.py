@@ -152,7 +152,7 @@ def test_a_signal_to_the_command_lets_all_processes_save_and_ends_with_0(trained
     steps = len((run / "metrics.jsonl").read_text().splitlines())
     assert out == f"{run}/checkpoints/last.safetensors\n"
     assert err.endswith(
-        f"stopped after step {steps} of 100000, which is saved; go on with partseg train --resume {run}\n"
+        f"stopped after step {steps} of 100000, which is saved; resume with partseg train --resume {run}\n"
     )
     assert "Traceback" not in err
     assert (run / f"checkpoints/step-{steps:06d}.state").is_file()

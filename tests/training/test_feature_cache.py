@@ -12,9 +12,8 @@ from partseg_cli.data.resolver import open_data
 from partseg_cli.errors import RecipeError
 from partseg_cli.models.builder import init_model
 from partseg_cli.models.clip.model import Clip
-from partseg_cli.pipeline.train import train, training_set
-from partseg_cli.training.engine import TrainOptions
-from partseg_cli.training.feature_cache import FeatureCache
+from partseg_cli.pipeline.train import TrainOptions, train
+from partseg_cli.pipeline.train_setup import build_part_dataset, open_feature_cache
 
 STEPS = 2
 
@@ -55,11 +54,11 @@ def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_p
 def test_other_weights_have_a_cache_of_their_own(settings):
     recipe = load_recipe("tiny", settings)
     store, split = open_data(recipe.data.dataset, root=recipe.data.root, split=recipe.data.split)
-    samples = training_set(recipe, store, split)
+    samples = build_part_dataset(recipe, store, split)
     names = set()
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        names.add(FeatureCache(init_model(**asdict(recipe.model)).clip, samples, "fp32").file.path.name)
+        names.add(open_feature_cache(init_model(**asdict(recipe.model)).clip, samples, "fp32").file.path.name)
     assert len(names) == 2
 
 

@@ -12,9 +12,8 @@ from partseg_cli.data.store import Store
 from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.pipeline.evaluate import evaluate_model
 from partseg_cli.pipeline.prepare import prepare
-from partseg_cli.pipeline.train import train
+from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.runtime.devices import InferenceConfig
-from partseg_cli.training.engine import TrainOptions
 
 CPU = InferenceConfig(torch.device("cpu"))
 

@@ -8,8 +8,7 @@ import pytest
 
 from partseg_cli.errors import UsageError
 from partseg_cli.training import loggers
-from partseg_cli.training.loggers import Loggers, open_loggers
-from partseg_cli.training.loop import Step
+from partseg_cli.training.loggers import Loggers, Step, Validation, open_loggers
 
 RECIPE = {"train": {"lr": 0.001}}
 
@@ -35,8 +34,8 @@ class Told:
 def test_all_are_told_the_same():
     both = Told(), Told()
     with Loggers(both) as told:
-        told.step(step(3, 2.0))
-        told.score(3, "oracle-obj", {"seen": 40.0, "unseen": None})
+        told.log_step(step(3, 2.0))
+        told.log_validation(Validation(3, "oracle-obj", {"seen": 40.0, "unseen": None}, "seen"))
     assert both[0].lines == both[1].lines
     assert both[0].lines == [
         (3, {"loss/total": 2.0, "loss/part": 1.0, "train/lr": 0.001, "train/grad_norm": 1.5}),
@@ -48,7 +47,7 @@ def test_all_are_told_the_same():
 
 def test_none_is_fine(tmp_path):
     with open_loggers([], tmp_path, RECIPE) as told:
-        told.step(step(1, 2.0))
+        told.log_step(step(1, 2.0))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,11 +74,11 @@ def test_tensorboard_has_every_value_and_what_came_after_the_step_of_a_resume_is
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with open_loggers(["tensorboard", "tensorboard"], tmp_path, RECIPE) as told:
         for number in range(1, 6):
-            told.step(step(number, 10.0 - number))
-            told.score(number, "oracle-obj", {"seen": 1.0 * number, "unseen": None})
+            told.log_step(step(number, 10.0 - number))
+            told.log_validation(Validation(number, "oracle-obj", {"seen": 1.0 * number, "unseen": None}, "seen"))
     with open_loggers(["tensorboard"], tmp_path, RECIPE, resumed_at=3) as told:
         for number in range(4, 6):
-            told.step(step(number, 100.0 + number))
+            told.log_step(step(number, 100.0 + number))
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     values = {name: [(e.step, e.value) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
@@ -130,7 +129,7 @@ def test_wandb_goes_on_with_the_run_of_the_folder(tmp_path, fake):
     folder = tmp_path / "cartoon-1"
     for resumed_at in (0, 3):
         with open_loggers(["wandb"], folder, RECIPE, resumed_at=resumed_at) as told:
-            told.step(step(resumed_at + 1, 2.0))
+            told.log_step(step(resumed_at + 1, 2.0))
     first, second = fake.opened
     assert first == second
     assert (first["project"], first["name"], first["resume"]) == ("partseg", "cartoon-1", "allow")
@@ -159,7 +158,7 @@ def test_wandb_itself_writes_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     with open_loggers(["wandb"], tmp_path, RECIPE) as told:
-        told.step(step(1, 2.0))
-        told.score(1, "oracle-obj", {"seen": 40.0})
+        told.log_step(step(1, 2.0))
+        told.log_validation(Validation(1, "oracle-obj", {"seen": 40.0}, "seen"))
     (file,) = tmp_path.glob(f"wandb/offline-run-*/run-{(tmp_path / 'wandb.id').read_text().strip()}.wandb")
     assert b"loss/total" in file.read_bytes()

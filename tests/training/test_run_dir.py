@@ -8,39 +8,24 @@ import torch
 from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.evaluation.metrics import EvalResult
 from partseg_cli.io.training_log import read_log
-from partseg_cli.pipeline.train import train
+from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
-from partseg_cli.training.engine import TrainOptions
-from partseg_cli.training.loop import Loop
-from partseg_cli.training.optimizer import poly_schedule
-from partseg_cli.training.run_dir import RunDir, RunSignature
-from partseg_cli.vocabulary import Pair, Vocabulary
+from partseg_cli.training.loggers import Validation
+from partseg_cli.training.resume import RunSignature
+from partseg_cli.training.run_dir import RunDir, WeightsFormat
 
-WORDS = Vocabulary((Pair("cat", "ear"),))
 NOWHERE = {"seen": None, "unseen": None, "harmonic": None}
 
 
-def a_loop() -> Loop:
-    model = torch.nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
-    schedule = poly_schedule(optimizer, iterations=1, power=1)
-    return Loop(model, lambda batch: {}, optimizer, schedule, 1, 1.0, torch.device("cpu"), "fp32")
-
-
-def result_of(miou: dict) -> EvalResult:
-    return EvalResult("pred-all", "ref-v2", {"mIoU": miou}, 0, 0, 0, 0, ())
-
-
-def considered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, scores: list[dict]) -> list[int]:
-    """Give the steps after which the best weights were written."""
+def best_steps(tmp_path: Path, group: str, scores: list[dict]) -> list[int]:
+    """Return the steps after which the best weights were written."""
     written: list[int] = []
-    monkeypatch.setattr(RunDir, "_write", lambda self, path, loop, step: written.append(step))
-    setting = RunSignature(WORDS, "x", "0", Layout(1, 1, SINGLE_PROCESS), "cpu")
-    run = RunDir(tmp_path, load_recipe("tiny"), setting)
+    weights_format = WeightsFormat(lambda path, model, step: written.append(step) or "", lambda path: ("", {}))
+    signature = RunSignature("0", Layout(1, 1, SINGLE_PROCESS), "cpu")
+    run = RunDir(tmp_path, "tiny", {}, signature, weights_format, keep_checkpoints=1)
     for step, score in enumerate(scores, start=1):
-        run.consider(a_loop(), step, result_of({**NOWHERE, **score}), group)
+        run.update_best(torch.nn.Linear(1, 1), Validation(step, "pred-all", {**NOWHERE, **score}, group))
     assert [line["mIoU"] for line in read_log(tmp_path / "val.jsonl")] == [{**NOWHERE, **score} for score in scores]
     return written
 
@@ -54,13 +39,13 @@ SCORES = [
 
 
 @pytest.mark.parametrize(("group", "best"), [("seen", [1, 2]), ("unseen", [1, 3]), ("harmonic", [1, 3])])
-def test_the_best_is_by_the_group_that_the_recipe_names(tmp_path, monkeypatch, group, best):
-    assert considered(tmp_path, monkeypatch, group, SCORES) == best
+def test_the_best_is_by_the_group_that_the_recipe_names(tmp_path, group, best):
+    assert best_steps(tmp_path, group, SCORES) == best
 
 
-def test_where_no_pair_is_unseen_seen_ones_decide(tmp_path, monkeypatch):
+def test_where_no_pair_is_unseen_seen_ones_decide(tmp_path):
     scores = [{"seen": 3.0}, {"seen": 2.0}, {"seen": 4.0}]
-    assert considered(tmp_path, monkeypatch, "harmonic", scores) == [1, 3]
+    assert best_steps(tmp_path, "harmonic", scores) == [1, 3]
 
 
 @pytest.mark.parametrize("rest", ["", '{"step": 3, "tot', "\x00\x00"])

@@ -14,14 +14,15 @@ import torch
 from command_line import tiny
 from forked import start
 from safetensors.torch import load_file
+from torch import nn
 
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.errors import PartsegError
-from partseg_cli.models.checkpoints.checkpoint import load_state, read_header
-from partseg_cli.pipeline.train import train
+from partseg_cli.models.checkpoints.checkpoint import read_header
+from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.runtime.signals import Stop
-from partseg_cli.training.engine import TrainOptions
-from partseg_cli.training.loop import Loop, Step
+from partseg_cli.training.loggers import Step
+from partseg_cli.training.resume import load_state
 from partseg_cli.training.run_dir import RunDir
 
 STEPS, KILLS, EVERY = 40, 10, 3
@@ -181,8 +182,8 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(partseg, trained, cop
         *words(trained.data, "train.lr=1e-4", "loss.tau=0.1", "train.keep_checkpoints=3"), "--resume", copied
     )
     message = (
-        f"{copied}: a run goes on with its own recipe, got another: loss.tau 0.05 there and 0.1 here, train.lr 0.003 "
-        "there and 0.0001 here; begin a new run"
+        f"{copied}: a run is resumed with its own recipe, got another: loss.tau 0.05 there and 0.1 here, train.lr "
+        "0.003 there and 0.0001 here; start a new run"
     )
     assert (ended.code, ended.err) == (2, f"error: {message}\n")
     assert everything(copied) == before
@@ -199,7 +200,7 @@ def test_data_that_have_changed_are_refused(partseg, trained, copied, tmp_path):
     assert ended.code == 3
     assert re.fullmatch(
         rf"error: {copied}: the training data must be those of the checkpoint \([0-9a-f]{{16}}\), got others "
-        r"\([0-9a-f]{16}\); bring them back, or begin a new run\n",
+        r"\([0-9a-f]{16}\); restore them, or start a new run\n",
         ended.err,
     )
     assert everything(copied) == before
@@ -235,7 +236,7 @@ def test_another_layout_goes_on_and_says_that_bits_may_differ(partseg, trained, 
     edit_state(copied, machine={"processes": 4, "images in a forward pass": 2, "device": "cpu"})
     ended = partseg(*words(trained.data), "--resume", copied)
     assert ended.code == 0
-    told = f"{copied}: goes on up to rounding, not bit for bit: processes 4 before, 1 now, torch None before, "
+    told = f"{copied}: resumes up to rounding, not bit for bit: processes 4 before, 1 now, torch None before, "
     assert told in ended.err
 
 
@@ -244,9 +245,9 @@ def test_a_full_disk_keeps_the_state_before(trained, tmp_path, file_size_limit):
     save = RunDir.save
 
     def run_on(stop_at: int) -> None:
-        def save_some(self: RunDir, loop: Loop, step: int) -> Path:
+        def save_some(self: RunDir, model: nn.Module, engine_state: dict, step: int) -> Path:
             with file_size_limit(100_000 if step == stop_at else 10**9):
-                return save(self, loop, step)
+                return save(self, model, engine_state, step)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(RunDir, "save", save_some)
@@ -290,7 +291,7 @@ def test_the_command_says_how_to_go_on_after_a_stop(partseg, trained, tmp_path, 
     run = tmp_path / "run"
     ended = partseg(*words(trained.data), "--out", run)
     assert (ended.code, ended.out) == (0, f"{run}/checkpoints/last.safetensors\n")
-    told = f"stopped after step 1 of 2, which is saved; go on with partseg train --resume {run}\n"
+    told = f"stopped after step 1 of 2, which is saved; resume with partseg train --resume {run}\n"
     assert ended.err.endswith(told)
 
 

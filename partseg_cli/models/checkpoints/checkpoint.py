@@ -1,9 +1,8 @@
-"""Checkpoints: weights as safetensors with a header that says what they are, and the state of a run beside them."""
+"""Checkpoints: weights as safetensors with a header that describes them."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from partseg_cli.errors import CheckpointError, PartsegError, one_line
-from partseg_cli.io.atomic import atomic_write
+from partseg_cli.errors import CheckpointError, PartsegError
+from partseg_cli.io.atomic import atomic_write, write_error
 from partseg_cli.io.hashing import digest
+from partseg_cli.io.versions import refuse_newer_format
 from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-checkpoint-2"
-STATE_FORMAT = "partseg-state-1"
 PUBLISHED = (".pth", ".pt", ".bin")
 """How files of published weights end that are no safetensors."""
 
@@ -78,7 +77,7 @@ def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool 
         try:
             save_file(tensors, temporary, {"partseg": json.dumps(about, ensure_ascii=False)})
         except SafetensorError as error:
-            raise _unwritten(path, error) from error
+            raise write_error(path, error) from error
         temporary.chmod(0o644)  # safetensors makes files that only their owner may read
 
 
@@ -159,7 +158,7 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
     except (ValueError, TypeError, AttributeError) as error:
         raise _broken_header(path, error) from error
     if given != FORMAT:
-        _refuse_newer(path, given, FORMAT)
+        refuse_newer_format(path, given, FORMAT)
         raise CheckpointError(
             f"{path}: must be a checkpoint of format {FORMAT!r}, got {given!r}; name one that `partseg train` or "
             "`partseg weights import` wrote"
@@ -173,54 +172,8 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
         raise _broken_header(path, error) from error
 
 
-def _refuse_newer(path: Path, given: object, known: str) -> None:
-    """Refuse a format whose number is above the one that this version writes."""
-    kind, _, number = known.rpartition("-")
-    name, _, newer = str(given).rpartition("-")
-    if name == kind and newer.isdigit() and int(newer) > int(number):
-        raise CheckpointError(
-            f"{path}: must be of format {known} or older, got {given}, written by a newer version; update partseg-cli"
-        )
-
-
 def _broken_header(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: its header is broken ({error!r}); train or import it again")
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write what a run needs to go on, beside its weights; whole or not at all."""
-    with atomic_write(path) as temporary:
-        try:
-            torch.save({"format": STATE_FORMAT, **state}, temporary)
-        except RuntimeError as error:
-            raise _unwritten(path, error) from error
-
-
-def _unwritten(path: Path, error: Exception) -> PartsegError:
-    reason = one_line(error)[:200]
-    return PartsegError(f"{path}: cannot be written ({reason}); free some space or choose another --out")
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a file of `save_state`; runs no code of it.
-
-    Raises:
-        CheckpointError: it is missing or broken.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: is no readable training state (it holds more than tensors and plain values); train again"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
-        reason = one_line(error)[:200] or "it is cut off"
-        raise CheckpointError(f"{path}: is no readable training state ({reason}); train again") from error
-    given = state.pop("format", None) if isinstance(state, dict) else type(state).__name__
-    if given != STATE_FORMAT:
-        _refuse_newer(path, given, STATE_FORMAT)
-        raise CheckpointError(f"{path}: must be a training state of format {STATE_FORMAT}, got {given!r}; train again")
-    return state
 
 
 def load_checked(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loop against steps written out by hand, on a stand-in model of a few convolutions in float64."""
+"""The engine against steps written out by hand, on a stand-in model of a few convolutions in float64."""
 
 import copy
 import math
@@ -15,7 +15,9 @@ from partseg_cli.errors import PartsegError
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.runtime.process_group import ProcessGroup
 from partseg_cli.structures import Batch, Labels, Logits
-from partseg_cli.training.loop import Loop, NotFiniteError, Step, choose_precision, loop_state, restore_loop, supervised
+from partseg_cli.training.engine import Engine, NotFiniteError
+from partseg_cli.training.loggers import Step
+from partseg_cli.training.objective import Objective
 from partseg_cli.training.optimizer import poly_schedule
 
 PART_OF, OBJECT_OF = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])  # 4 pairs, 3 parts, 2 objects
@@ -57,36 +59,43 @@ def cut(batch: Batch, size: int) -> Iterator[Batch]:
         yield Batch(batch.images[rows], Labels(*(plane[rows] for plane in batch.labels)), batch.image_ids[rows])
 
 
-def objective(loss_mean: str = "image") -> PartCLIPSegLoss:
+def part_loss(loss_mean: str = "image") -> PartCLIPSegLoss:
     weights = {"lambda_obj": 0.7, "lambda_part": 0.4, "lambda_sep": 0.0, "lambda_enh": 0.0, "background_weight": 0.05}
     switches = {"mask_mean": "paper", "separation": "soft", "parts_per_object": "own", "loss_mean": loss_mean}
     return PartCLIPSegLoss(PART_OF, OBJECT_OF, **weights, **switches, gamma=0.3, tau=0.05)
 
 
-def build_loop(
+def build_engine(
     model: Tiny,
     *,
     loss: Callable | None = None,
     accumulate: int = 1,
-    clip_norm: float = 1e9,
+    clip_grad_norm: float = 1e9,
     lr: float = 0.5,
     precision: str = "fp32",
-) -> Loop:
+) -> Engine:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
-    return Loop(
-        model=model,
-        terms=supervised(lambda batch: model(batch.images), loss or objective(), torch.device("cpu"), precision),
+    term_loss = loss or part_loss()
+    objective = Objective(
+        lambda batch: model(batch.images),
+        lambda logits, batch: term_loss(logits, batch.labels),
+        torch.device("cpu"),
+        precision,
+    )
+    return Engine(
+        network=model,
+        objective=objective,
         optimizer=optimizer,
         schedule=poly_schedule(optimizer, iterations=10, power=0.9),
         accumulate=accumulate,
-        clip_norm=clip_norm,
+        clip_grad_norm=clip_grad_norm,
         device=torch.device("cpu"),
         precision=precision,
     )
 
 
-def run(loop: Loop, batches: list[Batch], last: int, first: int = 1) -> list[Step]:
-    return list(loop.run(iter(batches), first=first, last=last))
+def run(engine: Engine, batches: list[Batch], last: int, first: int = 1) -> list[Step]:
+    return list(engine.steps(iter(batches), first=first, last=last))
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -98,8 +107,8 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 def after_one_step(micro: int, loss_mean: str = "image") -> tuple[dict[str, Tensor], Step]:
     model, batch = init_model(), draw(4)
-    loop = build_loop(model, loss=objective(loss_mean), accumulate=4 // micro, clip_norm=0.05)
-    (step,) = run(loop, list(cut(batch, micro)), last=1)
+    engine = build_engine(model, loss=part_loss(loss_mean), accumulate=4 // micro, clip_grad_norm=0.05)
+    (step,) = run(engine, list(cut(batch, micro)), last=1)
     return weights(model), step
 
 
@@ -122,11 +131,11 @@ def test_a_pooled_loss_would_not_give_the_same_step():
 
 def test_a_step_is_what_it_is_by_hand():
     model, other, batches = init_model(), init_model(), [draw(2, seed) for seed in (1, 2, 3, 4)]
-    loop = build_loop(model, accumulate=2, clip_norm=0.02, lr=0.5)
-    steps = run(loop, batches, last=2)
+    engine = build_engine(model, accumulate=2, clip_grad_norm=0.02, lr=0.5)
+    steps = run(engine, batches, last=2)
     trained = [p for p in other.parameters() if p.requires_grad]
     for number in (0, 1):
-        terms = [objective()(other(batch.images), batch.labels) for batch in batches[2 * number : 2 * number + 2]]
+        terms = [part_loss()(other(batch.images), batch.labels) for batch in batches[2 * number : 2 * number + 2]]
         gradients = torch.autograd.grad((terms[0]["total"] + terms[1]["total"]) / 2, trained)
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
         lr = 0.5 * (1 - number / 10) ** 0.9
@@ -145,7 +154,7 @@ def test_a_step_is_what_it_is_by_hand():
 def test_a_small_gradient_is_not_enlarged():
     model = init_model()
     before = weights(model)
-    (step,) = run(build_loop(model, clip_norm=1e3, lr=1e-3), [draw(2)], last=1)
+    (step,) = run(build_engine(model, clip_grad_norm=1e3, lr=1e-3), [draw(2)], last=1)
     moved = math.sqrt(sum(float(((weights(model)[name] - before[name]) ** 2).sum()) for name in before))
     assert moved == pytest.approx(1e-3 * step.grad_norm, rel=1e-4)
 
@@ -153,7 +162,7 @@ def test_a_small_gradient_is_not_enlarged():
 def test_a_clipped_step_is_as_long_as_the_limit():
     model = init_model()
     before = weights(model)
-    (step,) = run(build_loop(model, clip_norm=0.01, lr=1.0), [draw(2)], last=1)
+    (step,) = run(build_engine(model, clip_grad_norm=0.01, lr=1.0), [draw(2)], last=1)
     moved = math.sqrt(sum(float(((weights(model)[name] - before[name]) ** 2).sum()) for name in before))
     assert step.grad_norm > 0.01
     assert moved == pytest.approx(0.01, rel=1e-3)
@@ -162,15 +171,15 @@ def test_a_clipped_step_is_as_long_as_the_limit():
 def test_frozen_parameters_stay_and_all_others_move():
     model = init_model()
     before = weights(model)
-    run(build_loop(model), [draw(2, seed) for seed in range(3)], last=3)
+    run(build_engine(model), [draw(2, seed) for seed in range(3)], last=3)
     changed = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}
     assert changed == {f"{layer}.{kind}" for layer in ("pairs", "objects", "parts") for kind in ("weight", "bias")}
 
 
 def test_steps_are_done_when_they_are_asked_for_and_numbered_from_the_first():
     model = init_model()
-    loop = build_loop(model)
-    steps = loop.run(iter([draw(2, seed) for seed in range(3)]), first=4, last=6)
+    engine = build_engine(model)
+    steps = engine.steps(iter([draw(2, seed) for seed in range(3)]), first=4, last=6)
     before = weights(model)
     numbers = []
     for step in steps:
@@ -183,14 +192,14 @@ def test_steps_are_done_when_they_are_asked_for_and_numbered_from_the_first():
 
 def test_every_step_sets_training_mode():
     model = init_model().eval()
-    for _ in build_loop(model).run(iter([draw(1), draw(1)]), first=1, last=2):
+    for _ in build_engine(model).steps(iter([draw(1), draw(1)]), first=1, last=2):
         assert model.training
         model.eval()  # as an evaluation between two steps does
 
 
 def test_the_loss_falls():
     batch = draw(4)
-    totals = [step.losses["total"] for step in run(build_loop(init_model(), lr=0.3), [batch] * 8, last=8)]
+    totals = [step.losses["total"] for step in run(build_engine(init_model(), lr=0.3), [batch] * 8, last=8)]
     assert all(later < earlier for earlier, later in pairwise(totals))
 
 
@@ -205,7 +214,7 @@ class Breaking:
 
     def __call__(self, logits: Logits, labels: Labels) -> dict[str, Tensor]:
         self.calls += 1
-        terms = objective()(logits, labels)
+        terms = part_loss()(logits, labels)
         if self.calls == self.at:
             terms[self.term] = terms[self.term] * self.value
             terms["total"] = terms["total"] + terms[self.term]
@@ -216,8 +225,8 @@ class Breaking:
 @pytest.mark.parametrize(("value", "got"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_a_loss_that_is_not_finite_stops_naming_step_term_and_images(term, value, got):
     model = init_model()
-    loop = build_loop(model, loss=Breaking(term, value, at=6), accumulate=2)
-    steps = loop.run(iter([draw(2, seed) for seed in range(8)]), first=1, last=4)
+    engine = build_engine(model, loss=Breaking(term, value, at=6), accumulate=2)
+    steps = engine.steps(iter([draw(2, seed) for seed in range(8)]), first=1, last=4)
     next(steps), next(steps)
     before = weights(model)
     message = (
@@ -245,9 +254,9 @@ class FlatRoot(torch.autograd.Function):
 def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights():
     model = init_model()
     before = weights(model)
-    loop = build_loop(model, loss=lambda logits, labels: {"total": FlatRoot.apply(logits.pairs)})
+    engine = build_engine(model, loss=lambda logits, labels: {"total": FlatRoot.apply(logits.pairs)})
     with pytest.raises(PartsegError, match=r"^step 1: .*gradient"):
-        run(loop, [draw(1)], last=1)
+        run(engine, [draw(1)], last=1)
     assert all(torch.equal(value, before[name]) for name, value in weights(model).items())
 
 
@@ -261,32 +270,23 @@ def test_bf16_computes_the_model_in_half_precision_and_the_loss_in_full(precisio
 
     def loss(logits: Logits, labels: Labels) -> dict[str, Tensor]:
         seen.append((logits.pairs.dtype, torch.is_autocast_enabled("cpu")))
-        return objective()(logits, labels)
+        return part_loss()(logits, labels)
 
     batch = draw(2)
-    (step,) = run(build_loop(model, loss=loss, precision=precision), [batch._replace(images=batch.images.float())], 1)
+    (step,) = run(build_engine(model, loss=loss, precision=precision), [batch._replace(images=batch.images.float())], 1)
     assert seen == [(kind, False)]
     assert math.isfinite(step.losses["total"])
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
-def test_a_precision_that_is_named_is_taken(name):
-    assert choose_precision(name, torch.device("cpu")) == name
-
-
-def test_auto_is_full_precision_on_a_cpu():
-    assert choose_precision("auto", torch.device("cpu")) == "fp32"
-
-
 def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped():
     batches = [draw(2, seed) for seed in range(6)]
     whole, first, second = init_model(), init_model(), init_model()
-    whole_steps = run(build_loop(whole), batches, last=6)
-    loop = build_loop(first)
-    run(loop, batches[:3], last=3)
-    state = loop_state(loop, 3)
-    resumed = build_loop(second)
+    whole_steps = run(build_engine(whole), batches, last=6)
+    engine = build_engine(first)
+    run(engine, batches[:3], last=3)
+    state = {"step": 3, **engine.state_dict()}
+    resumed = build_engine(second)
     second.load_state_dict(first.state_dict())
     resumed.optimizer.load_state_dict(state["optimizer"])
     resumed.schedule.load_state_dict(state["schedule"])
@@ -298,18 +298,18 @@ def test_a_run_goes_on_from_its_state_as_if_it_had_not_stopped():
 def test_the_state_of_fp16_comes_back_too():
     batches = [draw(2, seed)._replace(images=draw(2, seed).images.float()) for seed in range(4)]
     whole, first, second = (init_model().float() for _ in range(3))
-    whole_loop = build_loop(whole, precision="fp16")
-    run(whole_loop, batches, last=4)
-    loop = build_loop(first, precision="fp16")
-    run(loop, batches[:2], last=2)
-    state = copy.deepcopy(loop_state(loop, 2))
-    resumed = build_loop(second, precision="fp16")
+    whole_engine = build_engine(whole, precision="fp16")
+    run(whole_engine, batches, last=4)
+    engine = build_engine(first, precision="fp16")
+    run(engine, batches[:2], last=2)
+    state = copy.deepcopy(engine.state_dict())
+    resumed = build_engine(second, precision="fp16")
     second.load_state_dict(first.state_dict())
-    restore_loop(resumed, state)
+    resumed.load_state_dict(state)
     assert resumed.scaler.is_enabled()
-    assert resumed.scaler.get_scale() == loop.scaler.get_scale()
+    assert resumed.scaler.get_scale() == engine.scaler.get_scale()
     run(resumed, batches[2:], first=3, last=4)
-    assert resumed.scaler.state_dict() == whole_loop.scaler.state_dict()
+    assert resumed.scaler.state_dict() == whole_engine.scaler.state_dict()
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
 
 
@@ -327,10 +327,11 @@ def test_what_a_step_draws_follows_its_number_whatever_went_before():
 
     batches = [draw(2, seed) for seed in range(4)]
     whole, second = build(), build()
-    steps = run(build_loop(whole), batches, last=2)
+    steps = run(build_engine(whole), batches, last=2)
     second.load_state_dict(whole.state_dict())
     torch.rand(7)  # as an evaluation may draw
-    assert run(build_loop(second), batches[2:], first=3, last=4) == run(build_loop(whole), batches[2:], first=3, last=4)
+    again, expected = (run(build_engine(model), batches[2:], first=3, last=4) for model in (second, whole))
+    assert again == expected
     assert steps[0].losses != steps[1].losses
 
 
@@ -339,7 +340,7 @@ def test_what_a_step_draws_follows_its_number_whatever_went_before():
 
 @dataclass(frozen=True)
 class WithOther(ProcessGroup):
-    """A team whose other process gives these means, and these complaints."""
+    """A group whose other process gives these means, and these complaints."""
 
     other: float = 0.0
     complaints: tuple[tuple[str, float, tuple[str, ...]], ...] = ()
@@ -351,21 +352,21 @@ class WithOther(ProcessGroup):
         return [value, list(self.complaints)]
 
 
-def test_losses_are_means_over_the_team():
-    (alone,) = run(build_loop(init_model()), [draw(2)], last=1)
-    (step,) = run(replace(build_loop(init_model()), team=WithOther(0, 2, other=1.0)), [draw(2)], last=1)
+def test_losses_are_means_over_the_group():
+    (alone,) = run(build_engine(init_model()), [draw(2)], last=1)
+    (step,) = run(replace(build_engine(init_model()), group=WithOther(0, 2, other=1.0)), [draw(2)], last=1)
     assert step.losses == pytest.approx({name: (value + 1) / 2 for name, value in alone.losses.items()})
 
 
 def test_a_wish_to_stop_of_any_process_reaches_all():
-    loops = [build_loop(init_model()) for _ in range(3)]
-    asked = replace(loops[1], is_stop=lambda: True)
-    other = replace(loops[2], team=WithOther(0, 2, other=1.0))
-    assert [run(loop, [draw(2)], last=1)[0].is_stop for loop in (loops[0], asked, other)] == [False, True, True]
+    engines = [build_engine(init_model()) for _ in range(3)]
+    asked = replace(engines[1], is_stop_requested=lambda: True)
+    other = replace(engines[2], group=WithOther(0, 2, other=1.0))
+    assert [run(engine, [draw(2)], last=1)[0].is_stop for engine in (engines[0], asked, other)] == [False, True, True]
 
 
 def test_a_loss_that_breaks_elsewhere_is_named_here():
-    team = WithOther(0, 2, other=math.nan, complaints=(("part", math.nan, ("their photo",)),))
+    group = WithOther(0, 2, other=math.nan, complaints=(("part", math.nan, ("their photo",)),))
     message = r"^step 1: the loss term part must be finite, got nan on images their photo; lower train.lr or "
     with pytest.raises(NotFiniteError, match=message):
-        run(replace(build_loop(init_model()), team=team), [draw(2)], last=1)
+        run(replace(build_engine(init_model()), group=group), [draw(2)], last=1)

@@ -1,4 +1,4 @@
-"""Which words a training step asks for."""
+"""Vocabulary of a training step."""
 
 from dataclasses import asdict
 
@@ -8,8 +8,7 @@ import torch
 from partseg_cli.config.recipe import load_recipe
 from partseg_cli.data.splits.split import published_split
 from partseg_cli.models.builder import init_model
-from partseg_cli.pipeline.train import training_set
-from partseg_cli.training.objective import objective
+from partseg_cli.pipeline.train_setup import build_part_dataset, build_part_objective
 
 
 @pytest.mark.parametrize("name", ["cartoon", "cartoon_clipseg"])
@@ -21,9 +20,10 @@ def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(
     words = split.vocabulary(cartoon_store)
     torch.manual_seed(0)
     model = init_model(**asdict(recipe.model))
-    one = training_set(recipe, cartoon_store, split)[3]
+    one = build_part_dataset(recipe, cartoon_store, split)[3]
     terms = [
-        objective(model, each, words.seen(), torch.device("cpu"), "fp32")(one) for each in (whole, everything, recipe)
+        build_part_objective(each, model, words.seen(), torch.device("cpu"), "fp32")(one)
+        for each in (whole, everything, recipe)
     ]
     assert terms[0].keys() == terms[1].keys() == terms[2].keys()
     for term in terms[0]:
