@@ -59,7 +59,10 @@ def compare_scores(
     _, b = image_means(second.table, formula, protocol, is_seen)
     images: list[Row] = [{"image_id": name, **_difference(a[index], b[index])} for index, name in enumerate(ids)]
     document = {
-        **{side: _describe(each) for side, each in (("a", first), ("b", second))},
+        **{
+            side: {"folder": str(each.folder)} | {key: each.document[key] for key in SIDE_KEYS if key in each.document}
+            for side, each in (("a", first), ("b", second))
+        },
         **{key: first.document[key] for key in SHARED_KEYS},
         "rule": rule,
         "images": len(set(first.table.images)),
@@ -78,11 +81,6 @@ def compare_scores(
         ),
     }
     return document, sorted(images, key=lambda row: (-abs(row["difference"] or 0), row["image_id"]))
-
-
-def _describe(evaluation: SavedEvaluation) -> Row:
-    document = evaluation.document
-    return {"folder": str(evaluation.folder), **{key: document[key] for key in SIDE_KEYS if key in document}}
 
 
 def _difference(a: float, b: float) -> dict[str, float | None]:

@@ -148,14 +148,13 @@ def _scores(lines: Iterable[dict[str, Any]]) -> tuple[Score, ...]:
     for line in lines:
         means = line.get("mIoU")
         if isinstance(means, Mapping):
-            miou = {str(name): mean if _is_finite(mean) else None for name, mean in means.items()}
+            miou = {
+                str(name): mean if isinstance(mean, int | float) and math.isfinite(mean) else None
+                for name, mean in means.items()
+            }
             score = Score(line["step"], str(line.get("protocol", "val")), miou)
             newest[score.step, score.protocol] = score
     return tuple(newest[key] for key in sorted(newest))
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def window(count: int) -> int:

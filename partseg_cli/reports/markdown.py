@@ -27,43 +27,34 @@ def markdown(result: EvalResult, about: Mapping[str, Any], intervals: Confidence
         about: Description of the evaluation; the footnote lists its plain values other than None.
         intervals: 95 % intervals of the means.
     """
-    title = f"### {_code(about.get('dataset'))}, {_plain(about.get('split'))}, {result.protocol}"
-    blocks = [title, _means(result, intervals), *([_rules(result)] if result.rules else []), _sizes(result)]
-    return "\n\n".join([*blocks, _footnote(result, about, intervals)]) + "\n"
-
-
-def _means(result: EvalResult, intervals: ConfidenceIntervals | None) -> str:
-    rows = (
-        (name, *(with_interval(result, intervals, metric, group) for group in GROUPS)) for metric, name in NAMES.items()
-    )
-    return _table(("%", *GROUPS), rows)
-
-
-def _rules(result: EvalResult) -> str:
     metrics = ("mIoU", "boundary_iou")
-    header = (
-        "rule",
-        *(f"{NAMES[metric]}, {group}" for metric in metrics for group in GROUPS),
-        "classes",
-        "at 0",
-        "pixels",
-    )
-    rows = (
+    means = _table(
+        ("%", *GROUPS),
         (
-            f"**{name}**" if name == result.rule else name,
-            *(percent(rule.means[metric][group]) for metric in metrics for group in GROUPS),
-            str(rule.classes_counted),
-            str(rule.classes_at_zero),
-            f"{rule.pixels:,}",
-        )
-        for name, rule in result.rules.items()
+            (name, *(with_interval(result, intervals, metric, group) for group in GROUPS))
+            for metric, name in NAMES.items()
+        ),
     )
-    return _table(header, rows)
-
-
-def _sizes(result: EvalResult) -> str:
-    rows = ((name, *(percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items())
-    return _table(("mIoU of parts by size", *GROUPS), rows)
+    rules = _table(
+        ("rule", *(f"{NAMES[metric]}, {group}" for metric in metrics for group in GROUPS), "classes", "at 0", "pixels"),
+        (
+            (
+                f"**{name}**" if name == result.rule else name,
+                *(percent(rule.means[metric][group]) for metric in metrics for group in GROUPS),
+                str(rule.classes_counted),
+                str(rule.classes_at_zero),
+                f"{rule.pixels:,}",
+            )
+            for name, rule in result.rules.items()
+        ),
+    )
+    sizes = _table(
+        ("mIoU of parts by size", *GROUPS),
+        ((name, *(percent(means[group]) for group in GROUPS)) for name, means in result.sizes.items()),
+    )
+    title = f"### {_code(about.get('dataset'))}, {_escape(about.get('split'))}, {result.protocol}"
+    blocks = [title, means, *([rules] if result.rules else []), sizes, _footnote(result, about, intervals)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -84,7 +75,7 @@ def _footnote(result: EvalResult, about: Mapping[str, Any], intervals: Confidenc
         f"{_samples(about)}.",
         f"Small parts have less than {medium:,} pixels in their image, large ones {large:,} or more.",
         *(["[low, high]: 95 % bootstrap intervals over images."] if intervals else []),
-        "; ".join(f"{_plain(key)} {_code(value)}" for key, value in plain.items()) + ".",
+        "; ".join(f"{_escape(key)} {_code(value)}" for key, value in plain.items()) + ".",
         ", ".join(f"{name} {number}" for name, number in package_versions().items()) + ".",
     ]
     return "\n".join(f"<sub>{line}</sub>  " for line in lines)
@@ -98,10 +89,10 @@ def _samples(about: Mapping[str, Any]) -> str:
     return f" ({', '.join(words)})" if words else ""
 
 
-def _plain(value: object) -> str:
+def _escape(value: object) -> str:
     r"""Return a text in one line, with the characters of Markdown escaped.
 
-    >>> _plain("data_split"), _plain("<b>*")
+    >>> _escape("data_split"), _escape("<b>*")
     ('data split', '\\<b\\>\\*')
     """
     return re.sub(r"([\\`*\[\]<>#|~&])", r"\\\1", one_line(str(value).replace("_", " ")))

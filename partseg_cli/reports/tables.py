@@ -14,7 +14,15 @@ from partseg_cli.reports.results import NAMES, ConfidenceIntervals, percent, wit
 
 def summary_table(result: EvalResult, title: str, intervals: ConfidenceIntervals | None = None) -> Table:
     """Build the table of means with their 95 % intervals, if there are any; the caption names what is counted."""
-    table = Table(title=title, caption=_caption(result), caption_justify="left")
+    counted = {True: 0, False: 0}
+    for row in result.per_class:
+        counted[row["seen"]] += row["target_pixels"] > 0
+    caption = (
+        f"{result.protocol}, rule {result.rule}: {result.classes_counted} pairs counted, {result.classes_at_zero} of "
+        f"them at 0; {counted[True]} seen and {counted[False]} unseen pairs have labelled pixels, {result.pixels:,} in "
+        "all"
+    )
+    table = Table(title=title, caption=caption, caption_justify="left")
     table.add_column("percent")
     for name in GROUPS:
         table.add_column(name, justify="right")
@@ -23,17 +31,6 @@ def summary_table(result: EvalResult, title: str, intervals: ConfidenceIntervals
     for size in SIZES:
         table.add_row(f"mIoU, {size} parts", *(percent(result.sizes[size][group]) for group in GROUPS))
     return table
-
-
-def _caption(result: EvalResult) -> str:
-    counted = {True: 0, False: 0}
-    for row in result.per_class:
-        counted[row["seen"]] += row["target_pixels"] > 0
-    return (
-        f"{result.protocol}, rule {result.rule}: {result.classes_counted} pairs counted, {result.classes_at_zero} of "
-        f"them at 0; {counted[True]} seen and {counted[False]} unseen pairs have labelled pixels, {result.pixels:,} in "
-        "all"
-    )
 
 
 def rules_table(result: EvalResult) -> Table:

@@ -34,7 +34,7 @@ PAGE, LOSS_PLOT = "run.html", "loss.png"
 
 @dataclass(frozen=True)
 class TrainingInfo:
-    """Description of a run beside its curves.
+    """Description of a run in addition to its curves.
 
     Attributes:
         title: Name of the run.
