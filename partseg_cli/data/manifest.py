@@ -82,6 +82,11 @@ class Manifest:
         return {alias: self.object_indices[name] for alias, name in self.aliases.items()}
 
     @cached_property
+    def pair_indices(self) -> dict[tuple[str, str], int]:
+        """Index of each pair by the names of its object and part."""
+        return {(pair.object, pair.part): index for index, pair in enumerate(self.vocabulary.pairs)}
+
+    @cached_property
     def pair_objects(self) -> tuple[int, ...]:
         """Index of the object of each pair."""
         return tuple(self.object_indices[pair.object] for pair in self.vocabulary.pairs)

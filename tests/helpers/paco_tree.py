@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from partseg_cli.data.converters.conversion import Converted, Skipped
-from partseg_cli.data.converters.paco.converter import convert
+from partseg_cli.data.converters.paco import convert
 from partseg_cli.data.manifest import load_manifest
 from partseg_cli.data.record import Record
 

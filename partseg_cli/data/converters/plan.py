@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from partseg_cli.data.cartoon import scene as cartoon
-from partseg_cli.data.converters import ade20k, ade20k_part, cityscapes_parts, pascal_part
+from partseg_cli.data.converters import ade20k, ade20k_part, cityscapes_parts, paco, pascal_part
 from partseg_cli.data.converters.coco import converter as coco
 from partseg_cli.data.converters.conversion import Conversion
 from partseg_cli.data.converters.ovparts import repack as ovparts
 from partseg_cli.data.converters.ovparts.ade20k import convert_ade
 from partseg_cli.data.converters.ovparts.pascal import convert_pascal
-from partseg_cli.data.converters.paco import converter as paco
 from partseg_cli.data.converters.partimagenet import converter as partimagenet
 from partseg_cli.data.manifest import Manifest, load_manifest, manifest_names
 from partseg_cli.data.store import DatasetInfo, image_root

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image
 
-from partseg_cli.data.converters.ovparts.repack import ADE, OBJECTS, PARTS, PASCAL, PHOTOS, Layout, object_order
+from partseg_cli.data.converters.ovparts.repack import ADE, IMAGES, OBJECTS, PARTS, PASCAL, RepackLayout, object_order
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import DatasetInfo, Store
@@ -40,12 +40,12 @@ QUALITY = 95
 """JPEG quality of images that are saved again; Pillow advises against more."""
 
 
-def layout_of(info: DatasetInfo) -> Layout:
+def layout_of(info: DatasetInfo) -> RepackLayout:
     """Return the layout whose published test is that of the data set."""
     return ADE if info.test == "val+train-unseen" else PASCAL
 
 
-def export(store: Store, folder: Path, splits: Sequence[str], layout: Layout | None = None) -> Iterator[Path]:
+def export(store: Store, folder: Path, splits: Sequence[str], layout: RepackLayout | None = None) -> Iterator[Path]:
     """Write the repack of a store into `folder`, and yield each file once it is written.
 
     Images are hard links where the disk allows it, else copies. An image is saved again if it is no JPEG, or if its
@@ -55,7 +55,7 @@ def export(store: Store, folder: Path, splits: Sequence[str], layout: Layout | N
         store: Prepared data set.
         folder: Folder of the repack; files of a former export are overwritten.
         splits: Splits of the store.
-        layout: Layout of the repack; default that of `layout_of`.
+        layout: RepackLayout of the repack; default that of `layout_of`.
 
     Raises:
         DataError: An image is missing, broken, or not as it was prepared.
@@ -108,19 +108,19 @@ class RepackWriter:
     Attributes:
         store: Prepared data set.
         folder: Folder of the repack.
-        layout: Layout of the repack.
+        layout: RepackLayout of the repack.
         bits: Bits of its label maps.
         ids: Index of an object -> published id; `rle.NONE` stays.
     """
 
     store: Store
     folder: Path
-    layout: Layout
+    layout: RepackLayout
     bits: int
     ids: UInt16[np.ndarray, "65536"]
 
     @classmethod
-    def create(cls, store: Store, folder: Path, layout: Layout) -> RepackWriter:
+    def create(cls, store: Store, folder: Path, layout: RepackLayout) -> RepackWriter:
         """Return a writer whose label maps have 16 bits where 8 do not suffice."""
         names = store.info.objects
         order = object_order(names)
@@ -145,7 +145,7 @@ class RepackWriter:
     def write_image(self, index: SplitIndex, record: Record, stem: str) -> Iterator[Path]:
         """Write the image and its label maps, and add its objects to the index."""
         folder = self.layout.folder_of(index.split)
-        yield write_jpeg(self.store, record, self.folder / PHOTOS / folder / f"{stem}.jpg")
+        yield write_jpeg(self.store, record, self.folder / IMAGES / folder / f"{stem}.jpg")
         yield self._write_labels(record.pair_map(), PARTS, folder, stem)
         if self.layout.instances:
             index.instances[stem] = [
@@ -195,7 +195,7 @@ class RepackWriter:
             images: Image id -> path below the folder of images, of all images that were written.
         """
         for name, ids in self.store.info.lists:
-            rows = [{"file_name": f"{ROOT}/{self.layout.root}/{PHOTOS}/{images[id]}"} for id in ids if id in images]
+            rows = [{"file_name": f"{ROOT}/{self.layout.root}/{IMAGES}/{images[id]}"} for id in ids if id in images]
             if rows:
                 yield write_compact_json(self.folder / f"{name}.json", rows)
 

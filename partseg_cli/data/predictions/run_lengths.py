@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
+from partseg_cli.data.converters.coco.masks import NO_PIXEL, build_mask
 from partseg_cli.data.converters.conversion import InvalidAnnotationError
 from partseg_cli.data.predictions.matching import (
     ImageFinder,
@@ -97,7 +97,7 @@ def _paint_rows(
     layers = []
     for row in rows[record.image_id]:
         try:
-            mask = mask_of(row.segmentation, record.width, record.height)
+            mask = build_mask(row.segmentation, record.width, record.height)
         except InvalidAnnotationError as defect:
             if defect.reason == NO_PIXEL:
                 continue

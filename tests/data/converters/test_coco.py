@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from partseg_cli.data.converters.coco.converter import CocoSet, convert
-from partseg_cli.data.converters.coco.masks import mask_of
+from partseg_cli.data.converters.coco.masks import build_mask
 from partseg_cli.data.converters.conversion import Converted, InvalidAnnotationError, Skipped
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError, UsageError
@@ -267,13 +267,13 @@ def test_a_category_used_in_one_of_two_files_is_used(tmp_path):
 )
 def test_a_broken_category_is_refused(tmp_path, category):
     write(tmp_path, [shown(1, 1)], [category])
-    with refused(f"{tmp_path}/a.json: a category must have an id and a name, got {category!r}; mend it"):
+    with refused(f"{tmp_path}/a.json: a category must have an id and a name, got {category!r}; fix it"):
         convert(tmp_path, object_name="car")
 
 
 def test_two_categories_of_one_id_are_refused(tmp_path):
     write(tmp_path, [shown(1, 1)], [*categories("ear"), {"id": 1, "name": "tail"}])
-    with refused(f"{tmp_path}/a.json: a category's id must be its own, got 1 for 'ear' and 'tail'; mend one"):
+    with refused(f"{tmp_path}/a.json: a category's id must be its own, got 1 for 'ear' and 'tail'; fix one"):
         convert(tmp_path, object_name="cat")
 
 
@@ -301,8 +301,8 @@ def runs(pixels: np.ndarray) -> list[int]:
 
 def test_run_lengths_of_both_kinds_give_the_mask():
     pixels = box(3, 2, 9, 7)
-    plain = mask_of({"size": [HEIGHT, WIDTH], "counts": runs(pixels)}, WIDTH, HEIGHT)
-    compressed = mask_of(code(pixels), WIDTH, HEIGHT)
+    plain = build_mask({"size": [HEIGHT, WIDTH], "counts": runs(pixels)}, WIDTH, HEIGHT)
+    compressed = build_mask(code(pixels), WIDTH, HEIGHT)
     assert plain == compressed
     assert (compressed.rle, compressed.bbox, compressed.area) == (code(pixels)["counts"], (3, 2, 6, 5), 30)
     np.testing.assert_array_equal(compressed.decode(HEIGHT, WIDTH), pixels)
@@ -316,7 +316,7 @@ def test_boxes_and_areas_come_from_the_masks_not_from_the_file(tmp_path):
 
 
 def test_polygons_of_one_annotation_are_united_and_cut_at_the_edge():
-    mask = mask_of([*SQUARE, [10, 6, 20, 6, 20, 12, 10, 12]], WIDTH, HEIGHT)
+    mask = build_mask([*SQUARE, [10, 6, 20, 6, 20, 12, 10, 12]], WIDTH, HEIGHT)
     np.testing.assert_array_equal(mask.decode(HEIGHT, WIDTH), box(1, 1, 5, 4) | box(10, 6, 12, 8))
 
 
@@ -337,14 +337,14 @@ RLE = {"size": [HEIGHT, WIDTH]}
         ([[1, 1, 5, float("nan"), 5, 4]], "polygon has a coordinate that is not finite", "got nan"),
         ([[1, 1, 10**400, 1, 5, 4]], "polygon has a coordinate that is not finite", "got 1" + "0" * 39 + "..."),
         ([[1, 1, float("inf"), 1, 5, 4]], "polygon has a coordinate that is not finite", "got inf"),
-        ([[1, 1, 1e300, 1, 5, 4]], "polygon lies far outside the photo", "got 1 to 1e+300 in a photo of 12 pixels"),
-        ([[1, -9, 5, 1, 5, 4]], "polygon lies far outside the photo", "got -9 to 4 in a photo of 8 pixels"),
+        ([[1, 1, 1e300, 1, 5, 4]], "polygon is far outside the image", "got 1 to 1e+300 in an image of 12 pixels"),
+        ([[1, -9, 5, 1, 5, 4]], "polygon is far outside the image", "got -9 to 4 in an image of 8 pixels"),
         ([[1, 1, 1, 1, 1, 1]], "mask has no pixel", "[[1, 1, 1, 1, 1, 1]]"),
-        ({}, "run lengths and photo differ in size", "size is None, the photo's height and width are [8, 12]"),
+        ({}, "run lengths and image differ in size", "size is None, the image's height and width are [8, 12]"),
         (
             code(box(0, 0, 3, 3)) | {"size": [WIDTH, HEIGHT]},
-            "run lengths and photo differ in size",
-            "size is [12, 8], the photo's height and width are [8, 12], swapped",
+            "run lengths and image differ in size",
+            "size is [12, 8], the image's height and width are [8, 12], swapped",
         ),
         (RLE, "run lengths are malformed", "counts is None"),
         ({**RLE, "counts": "~~"}, "run lengths are malformed", "counts is '~~'"),
@@ -360,7 +360,7 @@ RLE = {"size": [HEIGHT, WIDTH]}
 )
 def test_a_broken_mask_skips_its_annotation_alone(tmp_path, segmentation, reason, detail):
     with pytest.raises(InvalidAnnotationError) as raised:
-        mask_of(segmentation, WIDTH, HEIGHT)
+        build_mask(segmentation, WIDTH, HEIGHT)
     assert (raised.value.reason, raised.value.detail) == (reason, detail)
     found = convert(write(tmp_path, [shown(1, 1, segmentation), shown(2, 1)], categories("ear")), object_name="cat")
     outcomes = list(found.conversion.outcomes)
@@ -505,8 +505,8 @@ def test_a_photo_that_stands_twice_is_converted_once(tmp_path):
     images = [photo(2), photo(2), photo(3, file_name="2.png")]
     write(tmp_path, [shown(2, 1, image=2)], categories("ear"), images)
     assert skips(convert(tmp_path, object_name="cat")) == [
-        ("a.json: image 2", "photo stands twice", "2.png"),
-        ("a.json: image 3", "photo stands twice", "2.png"),
+        ("a.json: image 2", "image file stands twice", "2.png"),
+        ("a.json: image 3", "image file stands twice", "2.png"),
     ]
 
 
@@ -514,7 +514,7 @@ def test_a_photo_of_train_does_not_come_into_val(tmp_path):
     for file in ("a.json", "b.json"):
         write(tmp_path, [shown(2, 1)], categories("ear"), file=file)
     found = convert(tmp_path, annotations=[Path("a.json"), Path("b.json")], splits=["train", "val"], object_name="cat")
-    assert skips(found) == [("b.json: image 1", "photo stands twice", "1.png")]
+    assert skips(found) == [("b.json: image 1", "image file stands twice", "1.png")]
 
 
 @pytest.mark.parametrize(
@@ -522,9 +522,14 @@ def test_a_photo_of_train_does_not_come_into_val(tmp_path):
     [
         ({"file_name": "1.png"}, "images[0]", "image record is malformed", "it must have an id"),
         (7, "images[0]", "image record is malformed", "it must have an id"),
-        ({"id": 4}, "image 4", "image names no photo", "file_name is None"),
-        ({"id": "\ud800", "file_name": "\ud800"}, "image '\\ud800'", "image names no photo", "file_name is '\\ud800'"),
-        ({"id": 4, "file_name": 1}, "image 4", "image names no photo", "file_name is 1"),
+        ({"id": 4}, "image 4", "image record names no file", "file_name is None"),
+        (
+            {"id": "\ud800", "file_name": "\ud800"},
+            "image '\\ud800'",
+            "image record names no file",
+            "file_name is '\\ud800'",
+        ),
+        ({"id": 4, "file_name": 1}, "image 4", "image record names no file", "file_name is 1"),
         ({"id": 4, "file_name": "a\0b"}, "image 4", "image is missing", "a\0b"),
         ({"id": 4, "file_name": "x" * 300}, "image 4", "image is missing", "x" * 300),
         ({"id": 4, "file_name": "."}, "image 4", "image is missing", "."),
@@ -573,7 +578,7 @@ def test_a_name_that_leads_upwards_starts_at_the_json_file_alone(tmp_path):
 def test_a_photo_outside_of_the_set_is_refused(tmp_path, name):
     source = write(tmp_path / "set", [shown(1, 1)], categories("ear"), [photo(1, file_name=name)])
     (source / "1.png").rename(tmp_path / "1.png")
-    message = f"{source}/a.json: a photo must be inside {source}, got {name!r}; name a folder that holds all"
+    message = f"{source}/a.json: an image must be inside {source}, got {name!r}; name a folder that holds all"
     with refused(message):
         records(convert(source, object_name="cat"))
 

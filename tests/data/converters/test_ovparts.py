@@ -680,7 +680,7 @@ def double(key, **values):
         (
             double("images", id=7),
             f"{TRAIN_JSON}: image 7",
-            "photo stands twice",
+            "image file stands twice",
             ADE_TRAIN,
         ),
         (
@@ -706,8 +706,8 @@ def double(key, **values):
         (
             change_annotation(segmentation=rle(box(0, 0, 4, 4, WIDTH, HEIGHT))),
             f"{TRAIN_JSON}: annotation 0",
-            "run lengths and photo differ in size",
-            "size is [6, 4], the photo's height and width are [4, 6], swapped",
+            "run lengths and image differ in size",
+            "size is [6, 4], the image's height and width are [4, 6], swapped",
         ),
         (
             change_annotation(segmentation=[[0, 0, 1, 1]]),

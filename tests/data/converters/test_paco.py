@@ -37,7 +37,7 @@ from PIL import Image
 
 from partseg_cli.data.converters.coco import converter as coco
 from partseg_cli.data.converters.conversion import Converted
-from partseg_cli.data.converters.paco.converter import convert
+from partseg_cli.data.converters.paco import convert
 from partseg_cli.data.record import Record
 from partseg_cli.errors import DataError
 
@@ -241,8 +241,8 @@ def test_lists_that_are_not_there_say_nothing_and_broken_ones_are_a_defect(tmp_p
         (shown(9, 999, 1), "annotation has an unknown category", "category_id is 999"),
         (
             shown(9, WHEEL, 1, rle(np.ones((WIDTH, HEIGHT), bool))),
-            "run lengths and photo differ in size",
-            "size is [12, 8], the photo's height and width are [8, 12], swapped",
+            "run lengths and image differ in size",
+            "size is [12, 8], the image's height and width are [8, 12], swapped",
         ),
         (shown(9, WHEEL, 1, WHOLE & BAR), "mask has no pixel", "{'size': [8, 12], 'counts': 'P3'}"),
         (shown(9, WHEEL, 1, [[1, 1, 5, 5]]), "polygon has fewer than 3 points", "got 2"),
@@ -273,10 +273,10 @@ def test_a_crowd_is_told_and_left_out(tmp_path):
     ("image", "reason", "detail"),
     [
         ({"file_name": "a.jpg"}, "image record is malformed", "it must have an id"),
-        (photo(2, file_name=None), "image names no photo", "file_name is None"),
+        (photo(2, file_name=None), "image record names no file", "file_name is None"),
         (photo(2, file_name="train2017/\0.jpg"), "image is missing", "train2017/\0.jpg"),
         (photo(2, file_name="train2017/9.jpg"), "image is missing", "train2017/9.jpg"),
-        (photo(2, file_name="train2017/000000000001.jpg"), "photo stands twice", "train2017/000000000001.jpg"),
+        (photo(2, file_name="train2017/000000000001.jpg"), "image file stands twice", "train2017/000000000001.jpg"),
         (photo(2, width="12"), "image record is malformed", f"{PIXELS}, got '12' and 8"),
         (photo(2, width=-12, height=-8), "image record is malformed", f"{PIXELS}, got -12 and -8"),
         (photo(2, height=0), "image record is malformed", f"{PIXELS}, got 12 and 0"),
@@ -302,7 +302,7 @@ def test_an_image_in_two_splits_comes_into_the_first(tmp_path):
     write(tmp_path)
     write(tmp_path, split="val")
     item = "annotations/paco_lvis_v1_val.json: image 1"
-    assert skips(tmp_path) == [(item, "photo stands twice", True, "train2017/000000000001.jpg")]
+    assert skips(tmp_path) == [(item, "image file stands twice", True, "train2017/000000000001.jpg")]
 
 
 def test_a_broken_or_larger_photo_is_a_defect(tmp_path):
@@ -354,7 +354,7 @@ def test_an_item_holds_its_own_annotations_alone_and_can_be_sent_to_another_proc
     annotations = [shown(number, WHEEL, 9999, image=number % 40) for number in range(1, 401)]
     write(tmp_path, annotations, [photo(number) for number in range(40)])
     conversion = convert(tmp_path, MANIFEST)
-    assert {len(item.content.picture.annotations) for item in conversion.items} == {10}
+    assert {len(item.content.image.annotations) for item in conversion.items} == {10}
     assert max(len(pickle.dumps(item)) for item in conversion.items) < 5000
     assert list(pickle.loads(pickle.dumps(conversion)).outcomes) == outcomes(tmp_path)
 
@@ -488,7 +488,7 @@ def test_a_source_without_photos_is_refused(tmp_path):
     write(tmp_path, images=[photo(), photo(2)])
     (tmp_path / "train2017").rename(tmp_path / "photos")
     with refused(
-        f"{tmp_path}: must hold the photos of COCO, train2017/ and val2017/, there or in images/ or coco/, got none, "
+        f"{tmp_path}: must hold the images of COCO, train2017/ and val2017/, there or in images/ or coco/, got none, "
         "such as train2017/000000000001.jpg; unpack train2017.zip and val2017.zip there"
     ):
         convert(tmp_path, MANIFEST)
@@ -498,7 +498,7 @@ def test_a_source_without_photos_is_refused(tmp_path):
 def test_a_photo_outside_of_the_source_is_refused(tmp_path, name):
     path = write(tmp_path)
     path.write_text(path.read_text().replace("train2017/000000000001.jpg", name))
-    message = f"{path}: a photo must be inside {tmp_path}, got {name!r}; name a folder that holds all"
+    message = f"{path}: an image must be inside {tmp_path}, got {name!r}; name a folder that holds all"
     with refused(message):
         convert(tmp_path, MANIFEST)
 

@@ -43,7 +43,7 @@ from partimagenet_tree import (
 from PIL import Image
 
 from partseg_cli.data.converters.conversion import SIZES_DIFFER, Converted
-from partseg_cli.data.converters.partimagenet.annotations import SUPER_PARTS, Words
+from partseg_cli.data.converters.partimagenet.annotations import SUPER_PARTS
 from partseg_cli.data.converters.partimagenet.files import ROOTS
 from partseg_cli.data.rle import NONE
 from partseg_cli.data.store import DatasetInfo, Store, StoreWriter
@@ -54,6 +54,8 @@ UNPACK = "unpack PartImageNet_Seg.zip of https://huggingface.co/datasets/turkeyj
 TRAIN_JSON = "PartImageNet/annotations/train/train.json"
 PIXELS = "width and height must be numbers of pixels"
 NO_SYNSET = "image's name does not begin with a synset"
+
+PAIR_OF_SUPER_PART = MANIFEST.code_pairs
 
 
 def exactly(message: str) -> str:
@@ -97,23 +99,21 @@ def test_pairs_stand_at_their_published_ids(index, name):
 
 
 def test_all_40_super_parts_belong_to_pairs_and_all_pairs_to_super_parts():
-    words = Words.of(MANIFEST)
     assert len(set(SUPER_PARTS)) == 40
-    assert {name for _, name in words.parts} == set(SUPER_PARTS)
-    assert {(thing, part) for (thing, _), part in words.parts.items()} == {
-        (pair.object, pair.part) for pair in MANIFEST.vocabulary.pairs
-    }
-    assert len(words.parts) == 147
+    assert {name for _, name in PAIR_OF_SUPER_PART} == set(SUPER_PARTS)
+    assert set(PAIR_OF_SUPER_PART.values()) == set(range(len(MANIFEST.vocabulary.pairs)))
+    assert len(PAIR_OF_SUPER_PART) == 147
 
 
 def test_a_part_is_its_super_part_without_the_super_class():
-    for (_, name), part in Words.of(MANIFEST).parts.items():
-        assert part == name.partition(" ")[2].lower()
+    for (index, name), pair in PAIR_OF_SUPER_PART.items():
+        assert MANIFEST.vocabulary.pairs[pair].object == MANIFEST.objects[index]
+        assert MANIFEST.vocabulary.pairs[pair].part == name.partition(" ")[2].lower()
 
 
 def test_an_object_has_all_parts_of_one_super_class():
-    for thing in MANIFEST.objects:
-        names = [name for owner, name in Words.of(MANIFEST).parts if owner == thing]
+    for index in range(len(MANIFEST.objects)):
+        names = [name for owner, name in PAIR_OF_SUPER_PART if owner == index]
         (super_class,) = {name.partition(" ")[0] for name in names}
         assert sorted(names) == sorted(name for name in SUPER_PARTS if name.startswith(super_class))
 
@@ -524,12 +524,12 @@ def change_part(source: Path, **values: object) -> None:
         ([[1, 2, 5, 6, 7]], "polygon is malformed", "got 5 numbers, not pairs of x and y"),
         ([1, 2, 5, 6, 7, 1], "polygon is malformed", "got 1, not a list of numbers"),
         ([[1, 2, "5", 6, 7, 1]], "polygon is malformed", "got [1, 2, '5', 6, 7, 1], not a list of numbers"),
-        ([[1, 2, 5, 6, 7, 99]], "polygon lies far outside the photo", "got 2 to 99 in a photo of 9 pixels"),
+        ([[1, 2, 5, 6, 7, 99]], "polygon is far outside the image", "got 2 to 99 in an image of 9 pixels"),
         ({"size": [9, 13], "counts": "not a code"}, "run lengths are malformed", "counts is 'not a code'"),
         (
             {"size": [13, 9], "counts": [117]},
-            "run lengths and photo differ in size",
-            "size is [13, 9], the photo's height and width are [9, 13], swapped",
+            "run lengths and image differ in size",
+            "size is [13, 9], the image's height and width are [9, 13], swapped",
         ),
     ],
 )
@@ -641,7 +641,7 @@ def test_a_broken_image_record_is_a_defect_and_the_others_go_on(tmp_path, change
 def test_a_photo_that_stands_twice_comes_into_the_store_once(tmp_path, id):
     write_split(tmp_path, [CAT])
     change_json(tmp_path, lambda value: value["images"].append({**value["images"][0], "id": id}))
-    assert defects(tmp_path) == [(f"JSON: image {id}", "photo stands twice", CAT.name)]
+    assert defects(tmp_path) == [(f"JSON: image {id}", "image file stands twice", CAT.name)]
     assert [one.record.image_id for one in outcomes(tmp_path) if isinstance(one, Converted)] == [CAT.name]
 
 

@@ -211,7 +211,7 @@ def test_photos_that_are_not_there_are_asked_for(tmp_path):
     out.mkdir()
     shutil.move(photos / "val.json", out)
     message = (
-        f"{out}: must hold the photos of the export, got none of 4 (first val/0/same name 0.png); export with --copy "
+        f"{out}: must hold the images of the export, got none of 4 (first val/0/same name 0.png); export with --copy "
         "or --link, or put them into the folder images beside the JSON files"
     )
     with refused(message):
@@ -223,7 +223,7 @@ def test_one_photo_that_is_gone_is_skipped(tmp_path):
     first, second = store.records("train")[:2]
     (out / second.file_name).unlink()
     skips = [outcome for outcome in coco.convert(out).conversion.outcomes if isinstance(outcome, Skipped)]
-    assert skips == [Skipped("train.json: image 2", "photo is missing", is_defect=True, detail=second.file_name)]
+    assert skips == [Skipped("train.json: image 2", "image is missing", is_defect=True, detail=second.file_name)]
     (out / "images" / first.file_name).parent.mkdir(parents=True)
     shutil.move(out / first.file_name, out / "images" / first.file_name)
     skips = [outcome for outcome in coco.convert(out).conversion.outcomes if isinstance(outcome, Skipped)]
@@ -233,7 +233,7 @@ def test_one_photo_that_is_gone_is_skipped(tmp_path):
 def test_a_photo_outside_of_the_folder_is_refused(tmp_path):
     _, out = write(tmp_path)
     edit(out / "val.json", lambda value: value["images"][1].update(file_name="../../x.jpg"))
-    message = f"{out}/val.json: a photo must be inside {out}, got '../../x.jpg'; name a folder that holds all"
+    message = f"{out}/val.json: an image must be inside {out}, got '../../x.jpg'; name a folder that holds all"
     with refused(message):
         coco.convert(out)
 
@@ -249,8 +249,8 @@ def test_a_mask_of_another_size_is_a_defect_of_its_image(tmp_path):
 
     edit(out / "train.json", change)
     skips = [outcome for outcome in coco.convert(out).conversion.outcomes if isinstance(outcome, Skipped)]
-    detail = f"size is [1, 2], the photo's height and width are {[record.height, record.width]}"
-    reason = "run lengths and photo differ in size"
+    detail = f"size is [1, 2], the image's height and width are {[record.height, record.width]}"
+    reason = "run lengths and image differ in size"
     assert skips == [Skipped(f"train.json: image {number}", reason, is_defect=True, detail=detail)]
 
 

@@ -1,6 +1,6 @@
-"""COCO files that `partseg export --to coco` wrote: read back to the same records, word for word and pixel for pixel.
+"""COCO files that `partseg export --to coco` wrote, read back to exactly the same records.
 
-They are told by the key "partseg" of `info`. Without it such a file is one of anyone, and read as `coco` reads all.
+They have the key "partseg" in `info`. Without it a file is read as any COCO file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from partseg_cli.data.converters.coco.files import CocoFile, find_image
-from partseg_cli.data.converters.coco.masks import NO_PIXEL, mask_of
+from partseg_cli.data.converters.coco.masks import NO_PIXEL, build_mask
 from partseg_cli.data.converters.conversion import (
     NO_IMAGE,
     Conversion,
@@ -33,20 +33,20 @@ from partseg_cli.vocabulary import Vocabulary
 
 BROKEN = "image of an export is malformed"
 INFO_FIRST = re.compile(r'\s*\{\s*"info"\s*:\s*')
-"""Begins a file whose description stands before all lists, as in our own."""
+"""Start of a file whose description comes before all lists, as in our own."""
 SHOWN = 60
-"""Letters of a broken annotation that an error shows."""
+"""Characters of a broken annotation in an error."""
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """A set ready to be converted, with what a manifest says of other sets.
+    """Set that is ready to convert, with what manifests hold of other sets.
 
     Attributes:
-        objects: names of all objects; sorted, unless an export says another order.
-        vocabulary: the pairs of all annotations, sorted, all seen; or what an export says.
-        conversion: itself.
-        info: what an export says of its set besides, such as its name and licence; None for all others.
+        objects: Names of all objects, sorted, or in the order of an export.
+        vocabulary: Pairs of all annotations, sorted, all seen; or those of an export.
+        conversion: Conversion of the set.
+        info: Description in an export, such as name and licence; None for all others.
     """
 
     objects: tuple[str, ...]
@@ -56,16 +56,16 @@ class CocoSet:
 
 
 @dataclass(frozen=True)
-class Header:
-    """What an exported file says of itself: its split, and the set that it belongs to."""
+class ExportHeader:
+    """Description in an exported file: its split, and the set that it belongs to."""
 
     split: str
     info: DatasetInfo
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One image as it stands in the file, with its annotations."""
+class ExportedImage:
+    """Image record of the file, with its annotations."""
 
     item: str
     split: str
@@ -74,7 +74,7 @@ class Shown:
 
 
 def exported_files(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
-    """Give the files of an export right in `source`, with their splits, where none is named and no other lies there."""
+    """Return the files of an export and their splits, if none is named and `source` has no other JSON files."""
     if annotations or splits:
         return []
     found = {path: read_header(path) for path in sorted(source.glob("*.json")) if not path.name.startswith(".")}
@@ -83,15 +83,15 @@ def exported_files(source: Path, annotations: Sequence[Path], splits: Sequence[s
 
 
 def read_exported(source: Path, files: Sequence[CocoFile], splits: Sequence[str]) -> CocoSet | None:
-    """Prepare to convert exported files; None if they are none.
+    """Prepare the conversion of exported files; None if they are no export.
 
     Args:
-        source: the folder that holds files and photos.
-        files: as read.
-        splits: that the user names for them; none = what they say themselves.
+        source: Folder of files and images.
+        files: The files as read.
+        splits: Splits that the user names; none for those in the files.
 
     Raises:
-        DataError: they do not belong together, have been changed, or no photo lies below `source`.
+        DataError: They do not belong together, have been changed, or no image is below `source`.
     """
     headers = [_header(file.path, file.info) for file in files]
     known = [header for header in headers if header is not None]
@@ -109,24 +109,24 @@ def read_exported(source: Path, files: Sequence[CocoFile], splits: Sequence[str]
     return _plan(source, [replace(file, split=split) for file, split in zip(files, named, strict=True)], info)
 
 
-def read_header(path: Path) -> Header | None:
-    """Give what the file says of itself, None if it is no export.
+def read_header(path: Path) -> ExportHeader | None:
+    """Read the description of an exported file; None if it is no export.
 
     Raises:
-        DataError: it is one of another version, or broken.
+        DataError: It is of another version, or broken.
     """
     try:
         head = _info(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return None  # what is wrong with it is told where it is read for good
+        return None  # reading the file itself reports the error
     return _header(path, head)
 
 
-def _header(path: Path, head: Any) -> Header | None:  # noqa: ANN401 - whatever JSON can hold
-    """Read `info` of a file.
+def _header(path: Path, head: Any) -> ExportHeader | None:  # noqa: ANN401 - whatever JSON can hold
+    """Parse `info` of a file.
 
     Raises:
-        DataError: it is one of another version, or broken.
+        DataError: It is of another version, or broken.
     """
     about = head.get(KEY) if isinstance(head, dict) else None
     if about is None:
@@ -135,13 +135,13 @@ def _header(path: Path, head: Any) -> Header | None:  # noqa: ANN401 - whatever 
     if got != FORMAT:
         raise DataError(f"{path}: the format of an export must be {FORMAT!r}, got {got!r}; export it again")
     try:
-        return Header(str(about["split"]), DatasetInfo.from_json(about))
+        return ExportHeader(str(about["split"]), DatasetInfo.from_json(about))
     except (KeyError, TypeError, AttributeError, VocabularyError) as error:
         raise DataError(f"{path}: info.{KEY} is incomplete or broken ({error!r}); export it again") from error
 
 
 def _info(text: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Give `info` of a JSON text; the whole of it is read only where that cannot be avoided."""
+    """Parse `info` of a JSON text; the rest is parsed only if needed."""
     if f'"{KEY}"' not in text:
         return None
     if first := INFO_FIRST.match(text):
@@ -151,15 +151,20 @@ def _info(text: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def check_lists(file: CocoFile, info: DatasetInfo) -> None:
-    """Prove that an exported file still holds what its description says, and that each annotation has its image.
+    """Check that an exported file still holds what its description says, and that each annotation has its image.
 
     Raises:
-        DataError: it has been changed.
+        DataError: It has been changed.
     """
     expected = [(c["id"], one_line(c["name"]), c["supercategory"]) for c in categories(info)]
     if [(number, c.name, c.kind) for number, c in file.categories.items()] != expected:
         raise _changed(file, "categories must be those of info.partseg, got others")
-    images = [image["id"] for image in file.images if _is_image(image)]
+    wanted = {"id": int, "file_name": str, KEY: dict}
+    images = [
+        image["id"]
+        for image in file.images
+        if isinstance(image, dict) and all(type(image.get(key)) is kind for key, kind in wanted.items())
+    ]
     if len(set(images)) < len(file.images):
         raise _changed(file, "images must have an own id, a file_name and partseg, got one without")
     known, numbers = set(images), set()
@@ -173,12 +178,6 @@ def check_lists(file: CocoFile, info: DatasetInfo) -> None:
             raise _changed(file, f"annotations must have a known image and category, got {_short(value)}")
 
 
-def _is_image(value: Any) -> bool:  # noqa: ANN401 - an element of a JSON list
-    """Tell whether this has what every exported image has."""
-    wanted = {"id": int, "file_name": str, KEY: dict}
-    return isinstance(value, dict) and all(type(value.get(key)) is kind for key, kind in wanted.items())
-
-
 def _changed(file: CocoFile, what: str) -> DataError:
     return DataError(
         f"{file.path}: {what}; export it again, or delete partseg from its info to have it read as a set of your own"
@@ -190,11 +189,11 @@ def _short(value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def convert_exported(info: DatasetInfo, shown: Shown | Skipped) -> list[Outcome]:
-    """Give the record of one image, whole.
+def convert_exported(info: DatasetInfo, shown: ExportedImage | Skipped) -> list[Outcome]:
+    """Return the complete record of one image.
 
     Raises:
-        DefectError: something of it is malformed.
+        InvalidAnnotationError: It is malformed.
     """
     if isinstance(shown, Skipped):
         return [shown]
@@ -204,13 +203,26 @@ def convert_exported(info: DatasetInfo, shown: Shown | Skipped) -> list[Outcome]
         raise InvalidAnnotationError(BROKEN, f"{type(error).__name__}: {error}") from error
 
 
-def _record(shown: Shown, info: DatasetInfo) -> Record:
+def _record(shown: ExportedImage, info: DatasetInfo) -> Record:
     image, extra = shown.image, shown.image[KEY]
     size = (image["width"], image["height"])
     annotations = [value for value in shown.annotations if value["category_id"] <= len(info.objects)]
     ids = {value["id"]: value.get(KEY, {}).get("id", place) for place, value in enumerate(annotations)}
-    objects = [_instance(value, ids, size) for value in annotations]
-    parts = [_part(value, ids, size, info) for value in shown.annotations if value["category_id"] > len(info.objects)]
+    objects = [
+        Instance(
+            id=ids[value["id"]],
+            category=value["category_id"] - 1,
+            mask=_mask(value["segmentation"], size),
+            synthetic=value.get(KEY, {}).get("synthetic", False),
+        )
+        for value in annotations
+    ]
+    parts = []
+    for value in shown.annotations:
+        pair, more = value["category_id"] - len(info.objects) - 1, value.get(KEY, {})
+        if pair >= 0:
+            raw, level = more.get("raw", info.vocabulary.pairs[pair].part), more.get("level", 1)
+            parts.append(Part(ids[value["obj_ann_id"]], pair, raw, level, _mask(value["segmentation"], size)))
     return Record(
         image_id=extra["image_id"],
         file_name=image["file_name"],
@@ -225,21 +237,10 @@ def _record(shown: Shown, info: DatasetInfo) -> Record:
     )
 
 
-def _instance(value: dict[str, Any], ids: dict[int, int], size: tuple[int, int]) -> Instance:
-    synthetic = value.get(KEY, {}).get("synthetic", False)
-    return Instance(ids[value["id"]], value["category_id"] - 1, _mask(value["segmentation"], size), synthetic)
-
-
-def _part(value: dict[str, Any], ids: dict[int, int], size: tuple[int, int], info: DatasetInfo) -> Part:
-    extra, pair = value.get(KEY, {}), value["category_id"] - len(info.objects) - 1
-    raw = extra.get("raw", info.vocabulary.pairs[pair].part)
-    return Part(ids[value["obj_ann_id"]], pair, raw, extra.get("level", 1), _mask(value["segmentation"], size))
-
-
-def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401 - whatever stands there
-    """Give the mask, which may be empty here."""
+def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401 - any JSON value
+    """Build a mask, which may be empty here."""
     try:
-        return mask_of(segmentation, *size)
+        return build_mask(segmentation, *size)
     except InvalidAnnotationError as defect:
         if defect.reason == NO_PIXEL and isinstance(segmentation, dict):
             return Mask(segmentation["counts"], (0, 0, 0, 0), 0)
@@ -247,8 +248,8 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:  # noqa: ANN401 - w
 
 
 def _plan(source: Path, files: Sequence[CocoFile], info: DatasetInfo) -> CocoSet:
-    """Find the photos' folder, and pair images with their annotations."""
-    folder = _photo_folder(source, files)
+    """Find the folder of the images, and join images with their annotations."""
+    folder = _find_folder(source, files)
     items = [item for file in files for item in _items(source, folder, file)]
     splits = tuple(dict.fromkeys([*(name for name, _ in info.images), *(file.split for file in files)]))
     conversion = Conversion(
@@ -263,32 +264,27 @@ def _plan(source: Path, files: Sequence[CocoFile], info: DatasetInfo) -> CocoSet
 
 
 def _items(source: Path, folder: str, file: CocoFile) -> Iterator[SourceImage]:
-    """Give each image with its annotations, or with what is wrong with it."""
+    """Yield each image with its annotations, or with its defect."""
     annotations: dict[Any, list[Any]] = {image["id"]: [] for image in file.images}
     for value in file.annotations:
         annotations[value["image_id"]].append(value)
     for image in file.images:
         item = f"{file.name}: image {image['id']!r}"
-        content: Shown | Skipped = Shown(item, file.split, image, tuple(annotations[image["id"]]))
+        content: ExportedImage | Skipped = ExportedImage(item, file.split, image, tuple(annotations[image["id"]]))
         try:
-            _check_place(source, folder, file, image)
-        except InvalidAnnotationError as defect:
-            content = Skipped(item, defect.reason, is_defect=True, detail=defect.detail)
+            path = find_image(source, file, image)
+            if path != folder + image["file_name"]:
+                raise InvalidAnnotationError(NO_IMAGE, f"{folder}{image['file_name']}, but {path} is there")
+        except InvalidAnnotationError as error:
+            content = Skipped.defect(item, error)
         yield SourceImage(item, content, (file.path,))
 
 
-def _check_place(source: Path, folder: str, file: CocoFile, image: dict[str, Any]) -> None:
-    """Prove that the photo lies below the folder of all photos, under its own name."""
-    place = find_image(source, file, image)
-    if place != folder + image["file_name"]:
-        raise InvalidAnnotationError(NO_IMAGE, f"{folder}{image['file_name']}, but {place} is there")
-
-
-def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
-    """Give the folder below `source`, ending in a slash unless it is `source`, that holds the photos of all files.
+def _find_folder(source: Path, files: Sequence[CocoFile]) -> str:
+    """Return the folder below `source`, ending in a slash unless it is `source`, that holds the images of all files.
 
     Raises:
-        DataError: no photo is there.
+        DataError: No image is there.
     """
     images = [(file, image) for file in files for image in file.images]
     for file, image in images:
@@ -300,6 +296,6 @@ def _photo_folder(source: Path, files: Sequence[CocoFile]) -> str:
     if not images:
         return ""
     raise DataError(
-        f"{source}: must hold the photos of the export, got none of {len(images)} (first {images[0][1]['file_name']}); "
+        f"{source}: must hold the images of the export, got none of {len(images)} (first {images[0][1]['file_name']}); "
         "export with --copy or --link, or put them into the folder images beside the JSON files"
     )

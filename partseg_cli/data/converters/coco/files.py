@@ -1,4 +1,4 @@
-"""A user's folder of COCO files and photos: which files are read, and where the photos of their images lie."""
+"""Files of a COCO set in a user's folder: which are read, and where their images are stored."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from partseg_cli.io.files import absolute, is_ignored_file, is_inside, read_json
 
 SPLITS = ("train", "val")
 LISTS = ("images", "annotations", "categories")
-"""What the JSON of a COCO set holds."""
-PHOTO_FOLDERS = ("", "images", "JPEGImages")
-"""Places of the photos, in the folder of the JSON file and in the whole set's; each also with the split's name."""
+"""Lists in the JSON of a COCO set."""
+IMAGE_FOLDERS = ("", "images", "JPEGImages")
+"""Folders of the images in those of the JSON file and of the set, each also with the name of the split."""
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 EXPORT_AGAIN = "export it again as COCO"
 
-NO_NAME = "image names no photo"
+NO_NAME = "image record names no file"
 
 
 @dataclass(frozen=True)
 class Category:
-    """One category of a COCO file.
+    """Category of a COCO file.
 
     Attributes:
-        name: in one line; else as it stands there.
-        kind: its supercategory in capitals, which PACO sets to OBJECT or PART.
+        name: Name in one line.
+        kind: Supercategory in capitals, OBJECT or PART in PACO.
     """
 
     name: str
@@ -39,22 +39,22 @@ class Category:
 
     @property
     def is_background(self) -> bool:
-        """Whether it stands for what is no part, as `_background_` does."""
+        """Whether it is the background, such as `_background_`."""
         return self.name.strip("_").lower() == "background"
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """One COCO file, its lists not checked yet.
+    """COCO file whose lists are not checked yet.
 
     Attributes:
-        path: of the file.
-        name: its path below the source folder.
-        split: "train" or "val", to which all of its images belong.
-        images: its image records.
-        annotations: its annotations.
-        categories: by id.
-        info: what it says of itself, None if nothing.
+        path: Path of the file.
+        name: Path below the source folder.
+        split: Split of all of its images.
+        images: Image records.
+        annotations: Annotations.
+        categories: Categories by id.
+        info: Description, None without one.
     """
 
     path: Path
@@ -66,11 +66,11 @@ class CocoFile:
     info: Any = field(default=None, repr=False)
 
 
-def choose(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
-    """Pair the files that the user names, or else the one COCO file below `source`, with their splits.
+def choose_files(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> list[tuple[Path, str]]:
+    """Pair the files that the user names, or else the only COCO file below `source`, with their splits.
 
     Raises:
-        UsageError: files and splits do not pair up.
+        UsageError: Files and splits do not pair up.
         DataError: `source` does not hold them.
     """
     for split in splits:
@@ -90,10 +90,10 @@ def choose(source: Path, annotations: Sequence[Path], splits: Sequence[str]) -> 
 
 
 def find_annotations(source: Path) -> Path:
-    """Give the one COCO file below `source`; other JSON files do not matter.
+    """Find the only COCO file below `source`, among any other JSON files.
 
     Raises:
-        DataError: there is none, or more than one.
+        DataError: There is none, or more than one.
     """
     paths = list(_json_files(source))
     if len(paths) > 1:
@@ -110,7 +110,7 @@ def read_coco(source: Path, path: Path, split: str) -> CocoFile:
     """Read one COCO file.
 
     Raises:
-        DataError: it is something else, or its categories are broken.
+        DataError: It is something else, or its categories are broken.
     """
     value = read_json(path, EXPORT_AGAIN)
     missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
@@ -125,11 +125,11 @@ def read_coco(source: Path, path: Path, split: str) -> CocoFile:
 
 
 def find_image(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
-    """Give the path below `source` of the photo that `path` or `file_name` of an image names.
+    """Find the image file that `path` or `file_name` of an image record names, and return its path below `source`.
 
     Raises:
-        DefectError: no photo is named, or it is not there.
-        DataError: the name, or a link, leads out of `source`, or links lead to each other.
+        InvalidAnnotationError: No file is named, or it is missing.
+        DataError: The name, or a link, leads out of `source`, or links lead to each other.
     """
     texts = [image.get(key) for key in ("path", "file_name")]
     names = [text for text in texts if _is_name(text)]
@@ -143,22 +143,22 @@ def find_image(source: Path, file: CocoFile, image: dict[str, Any]) -> str:
                 return place.relative_to(root).as_posix()
     if not any(absolute(home / name).is_relative_to(root) for name in names):
         raise DataError(
-            f"{file.path}: a photo must be inside {source}, got {names[-1]!r}; name a folder that holds all"
+            f"{file.path}: an image must be inside {source}, got {names[-1]!r}; name a folder that holds all"
         )
     raise InvalidAnnotationError(NO_IMAGE, names[-1])
 
 
 def _places(root: Path, home: Path, split: str, name: str) -> Iterator[Path]:
-    """Give the places where a photo may lie; a name that leads upwards starts at the JSON file's folder alone."""
+    """Yield possible paths of an image; a name that leads upwards only starts at the JSON file's folder."""
     yield absolute(home / name)
     if not os.path.normpath(name).startswith(("..", "/")):
         for base in (home, root):
-            for folder in (base / sub for sub in PHOTO_FOLDERS):
+            for folder in (base / sub for sub in IMAGE_FOLDERS):
                 yield from (absolute(folder / name), absolute(folder / split / name))
 
 
 def _below(source: Path, path: Path) -> Path:
-    """Give the JSON file that stands below `source`, or here; it must be inside `source`."""
+    """Return the JSON file given from `source`, or from here; it must be inside `source`."""
     root = absolute(source)
     for folder in (root, Path.cwd()):
         place = absolute(folder / path)
@@ -193,7 +193,7 @@ def _is_coco(path: Path) -> bool:
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    """Tell a name from nothing, and from halves of characters, which JSON can hold and no file of ours."""
+    """Return whether this is a name: not empty, and without surrogates, which JSON can hold but our files cannot."""
     return isinstance(value, str) and bool(value.strip()) and not SURROGATE.search(value)
 
 
@@ -202,11 +202,11 @@ def _categories(path: Path, values: list[Any]) -> dict[int | str, Category]:
     for value in values:
         number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
         if not isinstance(number, int | str) or isinstance(number, bool) or not _is_name(name):
-            raise DataError(f"{path}: a category must have an id and a name, got {value!r}; mend it")
+            raise DataError(f"{path}: a category must have an id and a name, got {value!r}; fix it")
         category = Category(one_line(name), str(value.get("supercategory") or "").upper())
         if found.setdefault(number, category).name != category.name:
             raise DataError(
                 f"{path}: a category's id must be its own, got {number} for {found[number].name!r} and "
-                f"{category.name!r}; mend one"
+                f"{category.name!r}; fix one"
             )
     return found

@@ -15,17 +15,17 @@ NO_MASK = "annotation has neither polygons nor run lengths"
 BROKEN_POLYGON = "polygon is malformed"
 FEW_POINTS = "polygon has fewer than 3 points"
 NOT_FINITE = "polygon has a coordinate that is not finite"
-FAR_OUTSIDE = "polygon lies far outside the photo"
+FAR_OUTSIDE = "polygon is far outside the image"
 BROKEN_RLE = "run lengths are malformed"
-RLE_SIZE = "run lengths and photo differ in size"
+RLE_SIZE = "run lengths and image differ in size"
 NO_PIXEL = "mask has no pixel"
 
 
-def mask_of(segmentation: object, width: int, height: int) -> Mask:
-    """Give the mask of an annotation in a photo of this size; compressed run lengths stay as they are.
+def build_mask(segmentation: object, width: int, height: int) -> Mask:
+    """Build the mask of an annotation in an image of this size; compressed run lengths stay as they are.
 
     Raises:
-        DefectError: it is malformed, of another size, or without a pixel.
+        InvalidAnnotationError: It is malformed, of another size, or without a pixel.
     """
     if isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
@@ -42,7 +42,7 @@ def mask_of(segmentation: object, width: int, height: int) -> Mask:
 
 
 def union(masks: Sequence[Mask], width: int, height: int) -> Mask:
-    """Give the pixels of all masks of a photo together."""
+    """Build the union of all masks of an image."""
     if len(masks) == 1:
         return masks[0]
     return Mask.of_code(coco.merge([{"size": [height, width], "counts": mask.rle.encode()} for mask in masks]))
@@ -65,17 +65,17 @@ def check_polygon(polygon: object, width: int, height: int) -> None:
     for values, size in ((polygon[::2], width), (polygon[1::2], height)):
         if min(values) < -size or max(values) > 2 * size:
             raise InvalidAnnotationError(
-                FAR_OUTSIDE, f"got {min(values):g} to {max(values):g} in a photo of {size} pixels"
+                FAR_OUTSIDE, f"got {min(values):g} to {max(values):g} in an image of {size} pixels"
             )
 
 
 def _checked_rle(code: dict[str, Any], width: int, height: int) -> dict[str, Any]:
-    """Give compressed run lengths that cover the photo exactly."""
+    """Return compressed run lengths that cover the image exactly."""
     size, counts = code.get("size"), code.get("counts")
     if size != [height, width]:
         swapped = ", swapped" if size == [width, height] else ""
         raise InvalidAnnotationError(
-            RLE_SIZE, f"size is {_shown(size)}, the photo's height and width are {[height, width]}{swapped}"
+            RLE_SIZE, f"size is {_shown(size)}, the image's height and width are {[height, width]}{swapped}"
         )
     if isinstance(counts, list):
         _check_runs(counts, width * height)
@@ -96,6 +96,6 @@ def _check_runs(runs: list[Any], pixels: int) -> None:
 
 
 def _shown(value: object, length: int = 40) -> str:
-    """Give the value in a line that is not long."""
+    """Return the value in a short line."""
     text = repr(value)
     return text if len(text) <= length else f"{text[:length]}..."

@@ -1,9 +1,9 @@
-"""ADE20K-Part-234 from its OV-PARTS repack: a label map of pairs for each photo, and a JSON of object instances.
+"""ADE20K-Part-234 from its OV-PARTS repack: a label map of pairs for each image, and a JSON of object instances.
 
-The map tells no instances apart. A pixel of a pair goes to the smallest instance of the pair's object that covers it;
-where there is none, to a synthetic instance without a pixel. So the parts of a record never overlap, its flat map
-equals the PNG, and its objects are those of the JSON alone. The JSON says which images the data set has; that its
-`category_id` is the place in the sorted list of names is what the published code reads, whatever its categories say.
+The map does not distinguish instances. A pixel of a pair goes to the smallest instance of the pair's object that covers
+it, or to a synthetic instance without a pixel. So the parts of a record never overlap, its flat map equals the PNG, and
+its objects are those of the JSON alone. The images of the JSON are those of the dataset. Its `category_id` is read as
+the index in the sorted list of names, as by the published code, whatever its categories say.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt16
 
-from partseg_cli.data.converters.coco.categories import Meaning
-from partseg_cli.data.converters.coco.files import Category, CocoFile
-from partseg_cli.data.converters.coco.masks import mask_of
-from partseg_cli.data.converters.coco.records import (
+from partseg_cli.data.converters.coco.annotations import (
     BROKEN_RECORD,
+    DOUBLE_FILE,
     DOUBLE_IMAGE,
-    DOUBLE_PHOTO,
-    Shown,
+    LabelledAnnotation,
+    Meaning,
     has_id,
     item_name,
     sort_annotations,
 )
+from partseg_cli.data.converters.coco.files import Category, CocoFile
+from partseg_cli.data.converters.coco.masks import build_mask
 from partseg_cli.data.converters.conversion import (
     MASKS_DIFFER,
     Conversion,
@@ -42,11 +42,11 @@ from partseg_cli.data.converters.conversion import (
 from partseg_cli.data.converters.ovparts.repack import (
     ADE,
     FEW_SHOT,
+    IMAGES,
     NO_LABELS,
     NO_PART,
-    PHOTOS,
-    Picture,
     Repack,
+    RepackImage,
     object_order,
     read_labels,
 )
@@ -61,48 +61,29 @@ UNLISTED = "image is not in the JSON of instances"
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One image with its instances, whose masks are still to be made.
+class InstanceImage:
+    """Image with its instances, whose masks are not built yet.
 
     Attributes:
-        picture: its files.
-        size: width and height in pixels that the JSON says; two None if it says nothing.
-        instances: of the 44 objects.
+        image: Files of the image.
+        size: Width and height in pixels in the JSON, each None if missing.
+        instances: Instances of the 44 objects.
     """
 
-    picture: Picture
+    image: RepackImage
     size: tuple[Any, Any]
-    instances: tuple[Shown, ...]
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Indices of the store.
-
-    Attributes:
-        categories: name of an object -> index into the manifest's objects.
-        owners: index of a pair, which is its id in label maps too -> index of its object.
-    """
-
-    categories: dict[str, int]
-    owners: tuple[int, ...]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Classes:
-        """Give the classes of a data set."""
-        categories = {name: index for index, name in enumerate(manifest.objects)}
-        return cls(categories, tuple(categories[pair.object] for pair in manifest.vocabulary.pairs))
+    instances: tuple[LabelledAnnotation, ...]
 
 
 def convert_ade(source: Path, manifest: Manifest) -> Conversion:
-    """Convert the repack below `source`, lazily, one outcome for each image of the JSON; its folders are the splits.
+    """Convert the repack below `source`, lazily, with one outcome per image of the JSON; its folders are the splits.
 
     Raises:
         DataError: `source` is something else, or an incomplete repack.
     """
     repack = Repack.find(source, ADE)
-    pictures = repack.pictures()
-    few_shot, strange = repack.few_shot(pictures)
+    images = repack.images()
+    few_shot, strange = repack.few_shot(images)
     names = object_order(manifest.objects)
     items: list[SourceImage] = []
     left_out: list[Skipped] = []
@@ -111,16 +92,16 @@ def convert_ade(source: Path, manifest: Manifest) -> Conversion:
         path = repack.root / str(ADE.instances).format(split=split)
         value = read_json(path, ADE.advice)
         file = read_instances(path, repack.name(path), split, value, names)
-        scenes, skipped = find_scenes(file, [picture for picture in pictures if picture.split == split])
-        items += [SourceImage(scene.picture.name, scene, (scene.picture.labels, path)) for scene in scenes]
+        found, skipped = find_images(file, [image for image in images if image.split == split])
+        items += [SourceImage(content.image.name, content, (content.image.labels, path)) for content in found]
         left_out += skipped
         notes += compare_categories(file.name, value.get("categories"), names)
-    photos = repack.root / PHOTOS
+    folder = repack.root / IMAGES
     return Conversion(
-        photos,
+        folder,
         items,
-        partial(convert_image, Classes.of(manifest)),
-        image_root(photos),
+        partial(convert_image, manifest),
+        image_root(folder),
         left_out=(*repack.unlabelled(), *strange, *left_out),
         lists=((FEW_SHOT, few_shot),) if few_shot else (),
         notes=tuple(notes),
@@ -129,10 +110,10 @@ def convert_ade(source: Path, manifest: Manifest) -> Conversion:
 
 
 def read_instances(path: Path, name: str, split: str, value: Any, names: Sequence[str]) -> CocoFile:  # noqa: ANN401
-    """Give the images and annotations of a JSON of instances; its `category_id` is a place in `names`.
+    """Return the images and annotations of a JSON of instances; its `category_id` is an index of `names`.
 
     Raises:
-        DataError: it has no such lists.
+        DataError: It has no such lists.
     """
     for key in ("images", "annotations"):
         if not isinstance(value, dict) or not isinstance(value.get(key), list):
@@ -142,7 +123,7 @@ def read_instances(path: Path, name: str, split: str, value: Any, names: Sequenc
 
 
 def compare_categories(name: str, categories: object, names: Sequence[str]) -> list[str]:
-    """Say whether the categories of a JSON of instances contradict the published ids."""
+    """Describe how the categories of a JSON of instances contradict the published ids."""
     rows = [row for row in categories if isinstance(row, dict)] if isinstance(categories, list) else []
     ours = {repr(number): one for number, one in enumerate(names)}
     other = [row for row in rows if ours.get(repr(row.get("id")), "") != row.get("name")]
@@ -155,66 +136,69 @@ def compare_categories(name: str, categories: object, names: Sequence[str]) -> l
     ]
 
 
-def find_scenes(file: CocoFile, pictures: Sequence[Picture]) -> tuple[list[Scene], list[Skipped]]:
-    """Give the images of a JSON of instances by stem, and what is wrong with the others."""
-    known = sort_annotations(file, lambda annotation: _meaning(file, annotation))
-    by_stem = {picture.labels.stem: picture for picture in pictures}
+def find_images(file: CocoFile, images: Sequence[RepackImage]) -> tuple[list[InstanceImage], list[Skipped]]:
+    """Return the images of a JSON of instances by stem, and the defects of the others."""
+
+    def read(annotation: Mapping[str, Any]) -> Meaning:
+        return Meaning(file.categories[annotation["category_id"]].name, None, annotation.get("id"))
+
+    known = sort_annotations(file, read)
+    by_stem = {image.labels.stem: image for image in images}
     ids = Counter(image["id"] for image in file.images if has_id(image))
-    scenes: dict[str, Scene] = {}
+    found: dict[str, InstanceImage] = {}
     skipped = known.skipped
     for place, image in enumerate(file.images):
         try:
             stem = _stem(image, has_id(image) and ids[image["id"]] > 1)
-            if stem in scenes:
-                raise InvalidAnnotationError(DOUBLE_PHOTO, stem)
+            if stem in found:
+                raise InvalidAnnotationError(DOUBLE_FILE, stem)
             if stem not in by_stem:
                 raise InvalidAnnotationError(NO_LABELS, f"{stem}.png")
-        except InvalidAnnotationError as defect:
-            item = item_name(file, "image", place, image)
-            skipped.append(Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
+        except InvalidAnnotationError as error:
+            skipped.append(Skipped.defect(item_name(file, "image", place, image), error))
         else:
-            scenes[stem] = Scene(
+            found[stem] = InstanceImage(
                 by_stem[stem], (image.get("width"), image.get("height")), tuple(known.by_image.get(image["id"], ()))
             )
     named = {_stem(image, False) for image in file.images if _is_whole(image)}
     skipped += [Skipped(by_stem[stem].name, UNLISTED, is_defect=False) for stem in by_stem if stem not in named]
-    return [scenes[stem] for stem in sorted(scenes)], skipped
+    return [found[stem] for stem in sorted(found)], skipped
 
 
-def convert_image(classes: Classes, scene: Scene) -> list[Outcome]:
-    """Give an outcome for each instance whose mask is broken, then that of the image.
+def convert_image(manifest: Manifest, content: InstanceImage) -> list[Outcome]:
+    """Return an outcome for each instance whose mask is broken, then that of the image.
 
     Raises:
-        DefectError: the label map is missing, broken, or of another size than the JSON says.
+        InvalidAnnotationError: The label map is missing, broken, or of another size than the JSON says.
     """
-    picture = scene.picture
-    pairs = read_labels(picture.labels, ADE.bits, len(classes.owners))
+    image = content.image
+    pairs = read_labels(image.labels, ADE.bits, len(manifest.pair_objects))
     height, width = pairs.shape
-    if scene.size not in ((width, height), (None, None)):
-        swapped = ", swapped" if scene.size == (height, width) else ""
+    if content.size not in ((width, height), (None, None)):
+        swapped = ", swapped" if content.size == (height, width) else ""
         raise InvalidAnnotationError(
-            MASKS_DIFFER, "label map {}x{}, JSON {}x{}{}".format(width, height, *scene.size, swapped)
+            MASKS_DIFFER, "label map {}x{}, JSON {}x{}{}".format(width, height, *content.size, swapped)
         )
     outcomes: list[Outcome] = []
     instances: list[Instance] = []
-    for shown in scene.instances:
+    for labelled in content.instances:
         try:
-            mask = mask_of(shown.segmentation, width, height)
-        except InvalidAnnotationError as defect:
-            outcomes.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
+            mask = build_mask(labelled.segmentation, width, height)
+        except InvalidAnnotationError as error:
+            outcomes.append(Skipped.defect(labelled.item, error))
         else:
-            instances.append(Instance(len(instances), classes.categories[shown.meaning.object], mask))
+            instances.append(Instance(len(instances), manifest.object_indices[labelled.meaning.object], mask))
     if not (pairs != NONE).any():
-        return [*outcomes, Skipped(picture.name, NO_PART, is_defect=False)]
-    rest, parts = share_out(pairs, instances, classes.owners)
-    record = Record(picture.id, picture.photo, width, height, picture.name, (*instances, *rest), parts)
-    return [*outcomes, Converted(picture.split, record)]
+        return [*outcomes, Skipped(image.name, NO_PART, is_defect=False)]
+    rest, parts = share_out(pairs, instances, manifest.pair_objects)
+    record = Record(image.id, image.file, width, height, image.name, (*instances, *rest), parts)
+    return [*outcomes, Converted(image.split, record)]
 
 
 def share_out(
     pairs: UInt16[np.ndarray, "H W"], instances: Sequence[Instance], owners: Sequence[int]
 ) -> tuple[list[Instance], tuple[Part, ...]]:
-    """Give each pixel of a pair to the smallest instance of its object that covers it, of equal ones to the last.
+    """Assign each pixel of a pair to the smallest instance of its object that covers it, of equal ones to the last.
 
     Args:
         pairs: ids of pairs, `rle.NONE` elsewhere.
@@ -241,10 +225,6 @@ def share_out(
     return rest, tuple(Part(key % NONE, key // NONE, str(key // NONE), 1, mask) for key, mask in masks_of(both).items())
 
 
-def _meaning(file: CocoFile, annotation: Mapping[str, Any]) -> Meaning:
-    return Meaning(file.categories[annotation["category_id"]].name, None, annotation.get("id"))
-
-
 def _is_whole(image: Any) -> bool:  # noqa: ANN401 - an element of a JSON list
     return has_id(image) and isinstance(image.get("file_name"), str)
 
@@ -253,7 +233,7 @@ def _stem(image: Any, is_doubtful: bool) -> str:  # noqa: ANN401 - an element of
     """Give the stem of an image record's photo, whatever folder it names.
 
     Raises:
-        DefectError: the record is malformed, or another one has its id.
+        InvalidAnnotationError: the record is malformed, or another one has its id.
     """
     if not _is_whole(image):
         raise InvalidAnnotationError(BROKEN_RECORD, "it must have an id and a file_name")

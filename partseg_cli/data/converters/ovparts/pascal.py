@@ -1,13 +1,12 @@
-"""Pascal-Part-116 from its OV-PARTS repack: a label map of pairs and one of object classes for each photo.
+"""Pascal-Part-116 from its OV-PARTS repack: for each image a label map of pairs and one of object classes.
 
-The maps tell no instances apart: an image has one synthetic instance of each class, and a part is all pixels of a pair.
-Both maps of the record equal the PNGs to the pixel. So a pair whose object the other map does not show belongs to an
-instance without a pixel, not to one that would paint over what that map says.
+The maps do not distinguish instances: an image has one synthetic instance per class, and a part is all pixels of a
+pair. Both maps of the record equal the PNGs to the pixel: a pair whose object is not in the other map belongs to an
+instance without a pixel, which covers nothing of that map.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +24,12 @@ from partseg_cli.data.converters.conversion import (
 )
 from partseg_cli.data.converters.ovparts.repack import (
     FEW_SHOT,
+    IMAGES,
     NO_PART,
     OBJECTS,
     PASCAL,
-    PHOTOS,
-    Picture,
     Repack,
+    RepackImage,
     object_order,
     read_labels,
 )
@@ -43,44 +42,22 @@ from partseg_cli.errors import format_list
 NAMES_SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Leads from the ids of the label maps to the indices of the store.
-
-    Attributes:
-        categories: id of an object -> index into the manifest's objects.
-        owners: id of a pair, which is its index too -> index of its object.
-    """
-
-    categories: tuple[int, ...]
-    owners: tuple[int, ...]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Classes:
-        """Give the classes of a data set."""
-        index = {name: place for place, name in enumerate(manifest.objects)}
-        return cls(
-            tuple(index[name] for name in object_order(manifest.objects)),
-            tuple(index[pair.object] for pair in manifest.vocabulary.pairs),
-        )
-
-
 def convert_pascal(source: Path, manifest: Manifest) -> Conversion:
-    """Convert the repack below `source`, lazily, one outcome for each label map; its folders are the splits.
+    """Convert the repack below `source`, lazily, with one outcome per label map; its folders are the splits.
 
     Raises:
         DataError: `source` is something else, or an incomplete repack.
     """
     repack = Repack.find(source, PASCAL)
-    pictures = repack.pictures()
-    few_shot, strange = repack.few_shot(pictures)
-    items = [SourceImage(picture.name, picture, (picture.labels, objects_of(picture))) for picture in pictures]
-    photos = repack.root / PHOTOS
+    images = repack.images()
+    few_shot, strange = repack.few_shot(images)
+    items = [SourceImage(image.name, image, (image.labels, objects_of(image))) for image in images]
+    folder = repack.root / IMAGES
     return Conversion(
-        photos,
+        folder,
         items,
-        partial(convert_image, Classes.of(manifest)),
-        image_root(photos),
+        partial(convert_image, manifest),
+        image_root(folder),
         left_out=(*repack.unlabelled(), *strange),
         lists=((FEW_SHOT, few_shot),) if few_shot else (),
         notes=compare_val(repack, manifest),
@@ -88,47 +65,48 @@ def convert_pascal(source: Path, manifest: Manifest) -> Conversion:
     )
 
 
-def convert_image(classes: Classes, picture: Picture) -> list[Outcome]:
-    """Give the outcome of one image.
+def convert_image(manifest: Manifest, image: RepackImage) -> list[Outcome]:
+    """Return the outcome of one image.
 
     Raises:
-        DefectError: a label map is missing, broken, or of another size than the other.
+        InvalidAnnotationError: A label map is missing, broken, or of another size than the other.
     """
-    pairs = read_labels(picture.labels, PASCAL.bits, len(classes.owners))
-    objects = read_labels(objects_of(picture), PASCAL.bits, len(classes.categories))
+    pairs = read_labels(image.labels, PASCAL.bits, len(manifest.pair_objects))
+    objects = read_labels(objects_of(image), PASCAL.bits, len(manifest.objects))
     if pairs.shape != objects.shape:
         sizes = "parts {1}x{0}, objects {3}x{2}".format(*pairs.shape, *objects.shape)
         raise InvalidAnnotationError(MASKS_DIFFER, sizes)
     found = masks_of(_signed(pairs))
     if not found:
-        return [Skipped(picture.name, NO_PART, is_defect=False)]
-    shown = {classes.categories[value]: mask for value, mask in masks_of(_signed(objects)).items()}
+        return [Skipped(image.name, NO_PART, is_defect=False)]
+    by_id = [manifest.object_indices[name] for name in object_order(manifest.objects)]
+    shown = {by_id[value]: mask for value, mask in masks_of(_signed(objects)).items()}
     nowhere = Mask.encode(np.zeros(pairs.shape, np.bool_))
-    categories = [*shown, *sorted({classes.owners[pair] for pair in found} - set(shown))]
+    categories = [*shown, *sorted({manifest.pair_objects[pair] for pair in found} - set(shown))]
     instances = tuple(
         Instance(number, category, shown.get(category, nowhere), synthetic=True)
         for number, category in enumerate(categories)
     )
     parts = tuple(
-        Part(categories.index(classes.owners[pair]), pair, str(pair), 1, mask) for pair, mask in found.items()
+        Part(categories.index(manifest.pair_objects[pair]), pair, str(pair), 1, mask) for pair, mask in found.items()
     )
     height, width = pairs.shape
-    record = Record(picture.id, picture.photo, width, height, picture.name, instances, parts)
-    return [Converted(picture.split, record)]
+    record = Record(image.id, image.file, width, height, image.name, instances, parts)
+    return [Converted(image.split, record)]
 
 
-def objects_of(picture: Picture) -> Path:
-    """Give the path of the label map of objects."""
-    folder = picture.labels.parent
-    return folder.parent.parent / OBJECTS / folder.name / picture.labels.name
+def objects_of(image: RepackImage) -> Path:
+    """Return the path of the label map of objects."""
+    folder = image.labels.parent
+    return folder.parent.parent / OBJECTS / folder.name / image.labels.name
 
 
 def compare_val(repack: Repack, manifest: Manifest) -> tuple[str, ...]:
-    """Say how the images of the folder val differ from the list that the manifest has."""
+    """Describe how the images of the folder val differ from the list of the manifest."""
     listed = manifest.val_stems()
     if not listed:
         return ()
-    found = {picture.labels.stem for picture in repack.pictures() if picture.split == "val"}
+    found = {image.labels.stem for image in repack.images() if image.split == "val"}
     if found == listed:
         return (f"The folder val holds exactly the images of {manifest.val_list} ({len(listed)}).",)
     sides = {"holds others than": found - listed, "lacks some of": listed - found}
@@ -141,5 +119,5 @@ def compare_val(repack: Repack, manifest: Manifest) -> tuple[str, ...]:
 
 
 def _signed(labels: UInt16[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
-    """Give a label map with -1 where there is none."""
+    """Return a label map with -1 for no label."""
     return np.where(labels == NONE, -1, labels.astype(np.int64))

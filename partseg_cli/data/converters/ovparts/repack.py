@@ -1,7 +1,7 @@
 """The repacks of OV-PARTS: photos and flat label maps in folders, as their code and PartCLIPSeg's read them.
 
 A repack holds `images/<folder>/X.jpg` and `annotations_detectron2_part/<folder>/X.png`, a grey PNG whose values are the
-published ids of the pairs, and the largest one where there is none. Where the objects are said differs; see `Layout`.
+published ids of the pairs, and the largest one where there is none. For objects see `RepackLayout`.
 Ids of objects are places in the sorted list of their names (`OBJ_CLASS_NAMES` of the published code, in both sets).
 """
 
@@ -21,14 +21,14 @@ from partseg_cli.errors import DataError, format_list, one_line
 from partseg_cli.io.files import describe_folder, folders_at, list_files
 from partseg_cli.io.label_maps import read_label_image
 
-PHOTOS = "images"
+IMAGES = "images"
 PARTS = "annotations_detectron2_part"
 OBJECTS = "annotations_detectron2_obj"
 FEW_SHOT = "train_16shot"
 """The published few-shot list, a `.json` file of `{"file_name": path}` beside the folders."""
 MODES = {8: ("L", "P"), 16: ("I;16", "I")}
 """Bits of a label map -> modes that Pillow gives it; of a palette the indices count, as in the published code."""
-SUFFIXES = {PHOTOS: (".jpg", ".jpeg", ".JPG", ".JPEG"), PARTS: (".png",), OBJECTS: (".png",)}
+SUFFIXES = {IMAGES: (".jpg", ".jpeg", ".JPG", ".JPEG"), PARTS: (".png",), OBJECTS: (".png",)}
 
 NO_PART = "no part of the list"
 UNLABELLED = "photo has no label map"
@@ -40,7 +40,7 @@ UNKNOWN_LABEL = "label map has a value outside of the list"
 
 
 @dataclass(frozen=True)
-class Layout:
+class RepackLayout:
     """How one of the two repacks is laid out.
 
     Attributes:
@@ -62,14 +62,14 @@ class Layout:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The folders that hold a file of each image."""
-        return (PHOTOS, PARTS) if self.instances else (PHOTOS, PARTS, OBJECTS)
+        return (IMAGES, PARTS) if self.instances else (IMAGES, PARTS, OBJECTS)
 
     def folder_of(self, split: str) -> str:
         """Give the folder of a split; one that was not published has its own name."""
         return next((folder for folder, name in self.folders.items() if name == split), split)
 
 
-PASCAL = Layout(
+PASCAL = RepackLayout(
     name="pascal-part-116",
     root="PascalPart116",
     folders={"train": "train", "val": "val"},
@@ -77,7 +77,7 @@ PASCAL = Layout(
     instances=None,
     advice="get PascalPart116.tar.gz again (before June 2024 it came without the label maps of val)",
 )
-ADE = Layout(
+ADE = RepackLayout(
     name="ade20k-part-234",
     root="ADE20KPart234",
     folders={"training": "train", "validation": "val"},
@@ -93,7 +93,7 @@ def object_order(names: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class RepackImage:
     """One image of a repack.
 
     Attributes:
@@ -101,14 +101,14 @@ class Picture:
         split: "train" or "val".
         name: of its label map of parts, below the source folder.
         labels: path of its label map of parts.
-        photo: path of its photo below the folder of photos.
+        file: Path of the image file below the folder of images.
     """
 
     id: str
     split: str
     name: str
     labels: Path
-    photo: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,11 @@ class Repack:
 
     source: Path
     root: Path
-    layout: Layout
+    layout: RepackLayout
     files: Mapping[tuple[str, str], Mapping[str, str]]
 
     @classmethod
-    def find(cls, source: Path, layout: Layout) -> Repack:
+    def find(cls, source: Path, layout: RepackLayout) -> Repack:
         """Find the repack of this layout in `source`, or one folder down, and prove that it is whole.
 
         Raises:
@@ -154,16 +154,16 @@ class Repack:
         Raises:
             DataError: it does not belong to this layout.
         """
-        for picture in self.pictures():
+        for image in self.images():
             try:
-                mode, _ = read_label_image(picture.labels)
+                mode, _ = read_label_image(image.labels)
             except DataError:  # reported when the image is converted
                 continue
             bits = next((bits for bits, modes in MODES.items() if mode in modes), self.layout.bits)
             if bits != self.layout.bits:
                 raise DataError(
                     f"{self.root}: label maps of {self.layout.name} must have {self.layout.bits} bits, got {bits} "
-                    f"in {picture.name}; name the folder of that data set"
+                    f"in {image.name}; name the folder of that data set"
                 )
             return
 
@@ -171,16 +171,16 @@ class Repack:
         """Give the name of a file below the source folder."""
         return path.relative_to(self.source).as_posix()
 
-    def pictures(self) -> list[Picture]:
+    def images(self) -> list[RepackImage]:
         """Give the images that have a label map of parts, by split and stem."""
         train, val = (self.files[PARTS, folder].keys() for folder in self.layout.folders)
         return [
-            Picture(
+            RepackImage(
                 id=stem if train.isdisjoint(val) else f"{split}/{stem}",
                 split=split,
                 name=self.name(self.root / PARTS / folder / labels),
                 labels=self.root / PARTS / folder / labels,
-                photo=f"{folder}/{self.files[PHOTOS, folder].get(stem, f'{stem}.jpg')}",
+                file=f"{folder}/{self.files[IMAGES, folder].get(stem, f'{stem}.jpg')}",
             )
             for folder, split in self.layout.folders.items()
             for stem, labels in self.files[PARTS, folder].items()
@@ -189,11 +189,11 @@ class Repack:
     def unlabelled(self) -> Iterator[Skipped]:
         """Tell of the photos that have no label map of parts."""
         for folder in self.layout.folders:
-            for stem, photo in self.files[PHOTOS, folder].items():
+            for stem, photo in self.files[IMAGES, folder].items():
                 if stem not in self.files[PARTS, folder]:
-                    yield Skipped(self.name(self.root / PHOTOS / folder / photo), UNLABELLED, is_defect=True)
+                    yield Skipped(self.name(self.root / IMAGES / folder / photo), UNLABELLED, is_defect=True)
 
-    def few_shot(self, pictures: Sequence[Picture]) -> tuple[tuple[str, ...], list[Skipped]]:
+    def few_shot(self, images: Sequence[RepackImage]) -> tuple[tuple[str, ...], list[Skipped]]:
         """Give the ids of the few-shot list, and what of it is not there.
 
         The list names whole paths of the machine that it was made on: only the names of files are compared here.
@@ -207,7 +207,7 @@ class Repack:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             why = f"{type(error).__name__}: {one_line(error)}"
             return (), [Skipped(self.name(path), BROKEN_LIST, is_defect=True, detail=why)]
-        ids = {PurePosixPath(picture.photo).name: picture.id for picture in pictures if picture.split == "train"}
+        ids = {PurePosixPath(image.file).name: image.id for image in images if image.split == "train"}
         names = list(dict.fromkeys(names))
         strange = [Skipped(self.name(path), NOT_LISTED, is_defect=False, detail=name) for name in names]
         return (
@@ -264,7 +264,7 @@ def _by_stem(source: Path, root: Path, kind: str, folder: str) -> dict[str, str]
     return {Path(name).stem: name for name in names if name.endswith(SUFFIXES[kind])}
 
 
-def _layout_of(root: Path) -> Layout | None:
+def _layout_of(root: Path) -> RepackLayout | None:
     """Tell the two repacks by the names of their folders."""
     for layout in (PASCAL, ADE):
         if any((root / PARTS / folder).is_dir() for folder in layout.folders):
@@ -272,7 +272,7 @@ def _layout_of(root: Path) -> Layout | None:
     return None
 
 
-def _wrong(source: Path, layout: Layout, roots: Sequence[Path], fitting: Sequence[Path]) -> DataError:
+def _wrong(source: Path, layout: RepackLayout, roots: Sequence[Path], fitting: Sequence[Path]) -> DataError:
     """Say what lies below `source` instead of one repack of this layout."""
     wanted = f"{PARTS}/{' and '.join(layout.folders)}"
     if fitting:

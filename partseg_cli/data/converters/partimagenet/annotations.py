@@ -13,20 +13,20 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from partseg_cli.data.converters.coco.categories import Meaning
-from partseg_cli.data.converters.coco.files import LISTS, Category, CocoFile
-from partseg_cli.data.converters.coco.records import (
-    DOUBLE_PHOTO,
-    Shown,
+from partseg_cli.data.converters.coco.annotations import (
+    DOUBLE_FILE,
+    LabelledAnnotation,
+    Meaning,
+    ambiguous_ids,
     check_image,
-    doubtful_ids,
     has_id,
     item_name,
     size_of,
     sort_annotations,
 )
+from partseg_cli.data.converters.coco.files import LISTS, Category, CocoFile
 from partseg_cli.data.converters.conversion import InvalidAnnotationError, Skipped, SourceImage
-from partseg_cli.data.converters.partimagenet.files import ARCHIVE, Release, SplitFiles, synset_of
+from partseg_cli.data.converters.partimagenet.files import ARCHIVE, PartImageNetFiles, SplitFiles, synset_of
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.files import read_json
@@ -55,46 +55,7 @@ UNKNOWN_PART = "category is none of PartImageNet's"
 
 
 @dataclass(frozen=True)
-class Words:
-    """Leads from the words of the annotation to objects and parts.
-
-    Attributes:
-        objects: synset -> object.
-        parts: object, name of a super-part -> part.
-        pairs: names of all pairs.
-    """
-
-    objects: dict[str, str]
-    parts: dict[tuple[str, str], str]
-    pairs: frozenset[str]
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Words:
-        """Give the words that the manifest holds."""
-        parts = {
-            (name, code): part
-            for name, words in manifest.raw_codes.items()
-            for part, codes in words.items()
-            for code in codes
-        }
-        return cls(manifest.aliases, parts, frozenset(pair.name for pair in manifest.vocabulary.pairs))
-
-    def meaning(self, name: str, super_part: str) -> Meaning:
-        """Give what a super-part is on the object called `name`.
-
-        Raises:
-            DefectError: it is unknown, or the object has no such part.
-        """
-        part = self.parts.get((name, super_part))
-        if part is not None:
-            return Meaning(name, part)
-        if super_part in SUPER_PARTS:
-            raise InvalidAnnotationError(OTHER_PART, f"{super_part} on {name}")
-        raise InvalidAnnotationError(UNKNOWN_PART, repr(super_part))
-
-
-@dataclass(frozen=True)
-class Picture:
+class PolygonImage:
     """An image of one of the 40 objects with polygons.
 
     Attributes:
@@ -103,7 +64,7 @@ class Picture:
         image: its name without suffix.
         photo: path of its photo below the root.
         size: width and height in pixels, which the polygons have.
-        annotations: those of known words.
+        annotations: those of known manifest.
     """
 
     item: str
@@ -111,11 +72,11 @@ class Picture:
     image: str
     photo: str
     size: tuple[int, int]
-    annotations: tuple[Shown, ...]
+    annotations: tuple[LabelledAnnotation, ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImageRecord:
     """An image record of a JSON file.
 
     Attributes:
@@ -134,11 +95,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listed:
+class SplitImages:
     """What a JSON file says of a split.
 
     Attributes:
-        items: (image, item) of each image record: the content is a `Picture`, or what is `Skipped`.
+        items: (image, item) of each image record: the content is a `PolygonImage`, or what is `Skipped`.
         left_out: annotations.
         notes: what is to be said of the file.
     """
@@ -148,63 +109,77 @@ class Listed:
     notes: tuple[str, ...] = ()
 
 
-def read_split(release: Release, files: SplitFiles, words: Words) -> Listed:
+def read_meaning(manifest: Manifest, name: str, super_part: str) -> Meaning:
+    """Return the meaning of a super-part of the object called `name`.
+
+    Raises:
+        InvalidAnnotationError: It is unknown, or the object has no such part.
+    """
+    pair = manifest.code_pairs.get((manifest.object_indices[name], super_part))
+    if pair is not None:
+        return Meaning(name, manifest.vocabulary.pairs[pair].part)
+    if super_part in SUPER_PARTS:
+        raise InvalidAnnotationError(OTHER_PART, f"{super_part} on {name}")
+    raise InvalidAnnotationError(UNKNOWN_PART, repr(super_part))
+
+
+def read_split(release: PartImageNetFiles, files: SplitFiles, manifest: Manifest) -> SplitImages:
     """Read the JSON file of a split, if it has one.
 
     Raises:
         DataError: it is something else, and no part maps are in its place; or a photo's name leads out of the source.
     """
     if files.json is None:
-        return Listed([])
+        return SplitImages([])
     name, value = release.item(files.json), read_json(files.json, f"unpack {ARCHIVE} again")
     missing = [key for key in LISTS if not isinstance(value, dict) or not isinstance(value.get(key), list)]
     if files.maps and (missing or not value["annotations"]):
-        return Listed([], notes=(f"{name} holds no annotations: part maps are read",))
+        return SplitImages([], notes=(f"{name} holds no annotations: part maps are read",))
     if missing:
         raise DataError(
             f"{files.json}: must be the COCO JSON of PartImageNet with the lists {', '.join(LISTS)}, got none called "
             f"{', '.join(missing)}; unpack {ARCHIVE} again"
         )
-    categories, notes = _categories(files.json, name, value["categories"], words)
+    categories, notes = _categories(files.json, name, value["categories"], manifest)
     file = CocoFile(files.json, name, files.split, value["images"], value["annotations"], categories)
-    entries = list(_entries(release, file, words))
-    names = {entry.id: words.objects[synset_of(entry.image)] for entry in entries if entry.skipped is None}
-    known = sort_annotations(_wanted(file, names), partial(_meaning, file, words, names))
+    entries = list(_entries(release, file, manifest))
+    names = {entry.id: manifest.aliases[synset_of(entry.image)] for entry in entries if entry.skipped is None}
+    known = sort_annotations(_wanted(file, names), partial(_meaning, file, manifest, names))
     items = []
     for entry in entries:
         shown, photo = tuple(known.by_image.get(entry.id, ())), release.photo(files, entry.image)
-        picture = Picture(entry.item, file.split, entry.image, photo, entry.size, shown)
+        picture = PolygonImage(entry.item, file.split, entry.image, photo, entry.size, shown)
         items.append((entry.image, SourceImage(entry.item, entry.skipped or picture, (file.path,))))
-    return Listed(items, tuple(known.skipped), notes)
+    return SplitImages(items, tuple(known.skipped), notes)
 
 
-def _entries(release: Release, file: CocoFile, words: Words) -> Iterator[Entry]:
+def _entries(release: PartImageNetFiles, file: CocoFile, manifest: Manifest) -> Iterator[ImageRecord]:
     """Read the image records of a file; broken ones, and those of other classes, are skipped."""
-    doubtful = doubtful_ids(file.images)
+    ambiguous = ambiguous_ids(file.images)
     listed: set[str] = set()
     for place, value in enumerate(file.images):
         item = item_name(file, "image", place, value)
         image = ""
         try:
             image = _image(release, file, value)
-            if synset_of(image) not in words.objects:
-                yield Entry(item, image, skipped=Skipped(item, OTHER_CLASS, is_defect=False, detail=image))
+            if synset_of(image) not in manifest.aliases:
+                yield ImageRecord(item, image, skipped=Skipped(item, OTHER_CLASS, is_defect=False, detail=image))
                 continue
-            check_image(value, doubtful)
+            check_image(value, ambiguous)
             if image in listed:
-                raise InvalidAnnotationError(DOUBLE_PHOTO, image)
+                raise InvalidAnnotationError(DOUBLE_FILE, image)
             size = size_of(value)
             listed.add(image)
-            yield Entry(item, image, value["id"], size)
-        except InvalidAnnotationError as defect:
-            yield Entry(item, image, skipped=Skipped(item, defect.reason, is_defect=True, detail=defect.detail))
+            yield ImageRecord(item, image, value["id"], size)
+        except InvalidAnnotationError as error:
+            yield ImageRecord(item, image, skipped=Skipped.defect(item, error))
 
 
-def _image(release: Release, file: CocoFile, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
+def _image(release: PartImageNetFiles, file: CocoFile, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
     """Give the name of an image without folder and suffix.
 
     Raises:
-        DefectError: it has none that begins with a synset.
+        InvalidAnnotationError: it has none that begins with a synset.
         DataError: it leads out of the source folder.
     """
     name = value.get("file_name") if isinstance(value, dict) else None
@@ -228,17 +203,17 @@ def _wanted(file: CocoFile, names: Mapping[Any, str]) -> CocoFile:
     return replace(file, annotations=[annotation for annotation in file.annotations if not is_other(annotation)])
 
 
-def _meaning(file: CocoFile, words: Words, names: Mapping[Any, str], annotation: Mapping[str, Any]) -> Meaning:
+def _meaning(file: CocoFile, manifest: Manifest, names: Mapping[Any, str], annotation: Mapping[str, Any]) -> Meaning:
     """Give what an annotation shows.
 
     Raises:
-        DefectError: its category is unknown, or none of the image's object.
+        InvalidAnnotationError: its category is unknown, or none of the image's object.
     """
-    return words.meaning(names[annotation["image_id"]], file.categories[annotation["category_id"]].name)
+    return read_meaning(manifest, names[annotation["image_id"]], file.categories[annotation["category_id"]].name)
 
 
 def _categories(
-    path: Path, name: str, values: list[Any], words: Words
+    path: Path, name: str, values: list[Any], manifest: Manifest
 ) -> tuple[dict[int | str, Category], tuple[str, ...]]:
     """Give the categories by number, and what is to be said of them.
 
@@ -246,7 +221,7 @@ def _categories(
         DataError: none is PartImageNet's, or two have one number.
     """
     known = dict(category for value in values if (category := _category(value)) is not None)
-    if known and words.pairs.issuperset(known.values()):
+    if known and {pair.name for pair in manifest.vocabulary.pairs}.issuperset(known.values()):
         note = f"the categories of {name} are {len(known)} pairs, as PartCLIPSeg's preprocessing leaves them"
         published = enumerate(SUPER_PARTS)
         return _named(published), (f"{note}: numbers of categories are read as published",)

@@ -1,9 +1,9 @@
-"""PartImageNet with 40 objects: photos of single objects whose parts are polygons of a COCO JSON, or pixels of a map.
+"""PartImageNet with 40 objects: images of single objects whose parts are polygons of a COCO JSON, or pixels of a map.
 
 Both are in the Seg archive. Polygons are read where there are some, because they keep what overlaps and a part that is
 split in two; the map (0..39 = super-part, 40 = background) is read for images that the JSON does not annotate. The
-synset in a photo's name tells its object, and the super-part, such as "Quadruped Head", one of its pairs. The object
-itself is the union of its parts.
+synset in an image's name identifies its object, and the super-part, such as "Quadruped Head", one of its pairs. The
+object itself is the union of its parts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from partseg_cli.data.converters.coco.converter import NO_PART, Index, assemble
-from partseg_cli.data.converters.coco.masks import FEW_POINTS, mask_of
-from partseg_cli.data.converters.coco.records import Shown
+from partseg_cli.data.converters.coco.annotations import LabelledAnnotation
+from partseg_cli.data.converters.coco.converter import NO_PART, assemble
+from partseg_cli.data.converters.coco.masks import FEW_POINTS, build_mask
 from partseg_cli.data.converters.conversion import (
     Conversion,
     Converted,
@@ -33,12 +33,19 @@ from partseg_cli.data.converters.conversion import (
 from partseg_cli.data.converters.partimagenet.annotations import (
     OTHER_CLASS,
     SUPER_PARTS,
-    Listed,
-    Picture,
-    Words,
+    PolygonImage,
+    SplitImages,
+    read_meaning,
     read_split,
 )
-from partseg_cli.data.converters.partimagenet.files import ARCHIVE, PHOTO_PLACES, SPLITS, Release, SplitFiles, synset_of
+from partseg_cli.data.converters.partimagenet.files import (
+    ARCHIVE,
+    IMAGE_PLACES,
+    SPLITS,
+    PartImageNetFiles,
+    SplitFiles,
+    synset_of,
+)
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import Mask
@@ -54,7 +61,7 @@ DOUBLE_PART = "annotation repeats another"
 
 
 @dataclass(frozen=True)
-class MapPicture:
+class MapImage:
     """An image of one of the 40 objects with a part map.
 
     Attributes:
@@ -74,8 +81,8 @@ class MapPicture:
     map: Path
 
 
-Content = Picture | MapPicture | Skipped
-Shapes = list[tuple[Shown, Mask]]
+Content = PolygonImage | MapImage | Skipped
+Shapes = list[tuple[LabelledAnnotation, Mask]]
 
 
 def convert(source: Path, manifest: Manifest) -> Conversion:
@@ -86,18 +93,17 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     Raises:
         DataError: `source` is something else, such as the OOD archive.
     """
-    release, words = Release.find(source), Words.of(manifest)
-    index = Index.of(manifest.objects, manifest.vocabulary)
-    listed = {split: _list_split(release, split, words) for split in SPLITS}
+    release = PartImageNetFiles.find(source)
+    listed = {split: _list_split(release, split, manifest) for split in SPLITS}
     items = [item for one in listed.values() for _, item in one.items]
     _check_classes(
         source, {split: {synset_of(image) for image, _ in one.items if image} for split, one in listed.items()}
     )
-    _check_photos(release, items)
+    _check_images(release, items)
     return Conversion(
         release.root,
         items,
-        partial(convert_image, words, index),
+        partial(convert_image, manifest),
         image_root(release.root),
         SPLITS,
         left_out=tuple(item for one in listed.values() for item in one.left_out),
@@ -105,22 +111,22 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     )
 
 
-def convert_image(words: Words, index: Index, content: Content) -> list[Outcome]:
+def convert_image(manifest: Manifest, content: Content) -> list[Outcome]:
     """Give an outcome for each part that is broken, then that of the image.
 
     Raises:
-        DefectError: the part map is broken.
+        InvalidAnnotationError: the part map is broken.
     """
     if isinstance(content, Skipped):
         return [content]
-    if isinstance(content, Picture):
+    if isinstance(content, PolygonImage):
         size = content.size
         shapes, skipped = _draw(content)
     else:
         values = read_map(content.map)
         size = (values.shape[1], values.shape[0])
-        shapes, skipped = _cut(content, values, words)
-    objects, parts = assemble(shapes, size, index)
+        shapes, skipped = _cut(content, values, manifest)
+    objects, parts = assemble(shapes, size, manifest.object_indices, manifest.pair_indices)
     if not parts:
         return [*skipped, Skipped(content.item, NO_PART, is_defect=False)]
     record = Record(content.image, content.photo, *size, content.item, objects, parts)
@@ -147,12 +153,12 @@ def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
     """Read a part map.
 
     Raises:
-        DefectError: it is not whole, or no 8-bit PNG of one channel.
+        InvalidAnnotationError: it is not whole, or no 8-bit PNG of one channel.
     """
     return read_pixels(path, ["L", "P"], "grey or palette of 8 bits (mode L or P)", BROKEN_MAP)
 
 
-def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
+def _draw(picture: PolygonImage) -> tuple[Shapes, list[Outcome]]:
     """Give the masks of an image's polygons, and what is wrong with others."""
     shapes: Shapes = []
     skipped: list[Outcome] = []
@@ -164,9 +170,9 @@ def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
         if lost and not segmentation:
             continue
         try:
-            mask = mask_of(segmentation, *picture.size)
-        except InvalidAnnotationError as defect:
-            skipped.append(Skipped(shown.item, defect.reason, is_defect=True, detail=defect.detail))
+            mask = build_mask(segmentation, *picture.size)
+        except InvalidAnnotationError as error:
+            skipped.append(Skipped.defect(shown.item, error))
             continue
         if (shown.category, mask.rle) in drawn:
             skipped.append(Skipped(shown.item, DOUBLE_PART, is_defect=True, detail=shown.category))
@@ -176,11 +182,11 @@ def _draw(picture: Picture) -> tuple[Shapes, list[Outcome]]:
     return shapes, skipped
 
 
-def _cut(picture: MapPicture, values: UInt8[np.ndarray, "H W"], words: Words) -> tuple[Shapes, list[Outcome]]:
+def _cut(picture: MapImage, values: UInt8[np.ndarray, "H W"], manifest: Manifest) -> tuple[Shapes, list[Outcome]]:
     """Give the masks of the parts of a map, and what is wrong with others.
 
     Raises:
-        DefectError: a value is no super-part.
+        InvalidAnnotationError: a value is no super-part.
     """
     numbers = [int(value) for value in np.unique(values) if value != BACKGROUND]
     if numbers and numbers[-1] > BACKGROUND:
@@ -192,35 +198,37 @@ def _cut(picture: MapPicture, values: UInt8[np.ndarray, "H W"], words: Words) ->
     for number in numbers:
         name = SUPER_PARTS[number]
         try:
-            shown = Shown(picture.item, words.meaning(picture.object, name), name, None)
-        except InvalidAnnotationError as defect:
-            skipped.append(Skipped(picture.item, defect.reason, is_defect=True, detail=defect.detail))
+            shown = LabelledAnnotation(picture.item, read_meaning(manifest, picture.object, name), name, None)
+        except InvalidAnnotationError as error:
+            skipped.append(Skipped.defect(picture.item, error))
             continue
         shapes.append((shown, Mask.encode(values == number)))
     return shapes, skipped
 
 
-def _list_split(release: Release, split: str, words: Words) -> Listed:
+def _list_split(release: PartImageNetFiles, split: str, manifest: Manifest) -> SplitImages:
     """List the images of a split, sorted: maps take the place of images that the JSON does not annotate."""
     files = release.files(split)
     if files is None:
-        return Listed([], notes=(f"the source has no annotations of {split}: that split of the store is empty",))
-    listed = read_split(release, files, words)
-    bare = {image for image, item in listed.items if isinstance(item.content, Picture) and not item.content.annotations}
+        return SplitImages([], notes=(f"the source has no annotations of {split}: that split of the store is empty",))
+    listed = read_split(release, files, manifest)
+    bare = {
+        image for image, item in listed.items if isinstance(item.content, PolygonImage) and not item.content.annotations
+    }
     annotated = {image for image, _ in listed.items} - bare
     chosen = {image: path for image, path in files.maps.items() if image not in annotated}
-    _check_background(release.source, [path for image, path in chosen.items() if synset_of(image) in words.objects])
+    _check_background(release.source, [path for image, path in chosen.items() if synset_of(image) in manifest.aliases])
     items = [(image, item) for image, item in listed.items if image not in chosen]
-    items += [(image, _map_item(release, files, image, words)) for image in chosen]
+    items += [(image, _map_item(release, files, image, manifest)) for image in chosen]
     return replace(listed, items=sorted(items, key=lambda pair: pair[0]))
 
 
-def _map_item(release: Release, files: SplitFiles, image: str, words: Words) -> SourceImage:
+def _map_item(release: PartImageNetFiles, files: SplitFiles, image: str, manifest: Manifest) -> SourceImage:
     path = files.maps[image]
-    name, thing = release.item(path), words.objects.get(synset_of(image))
+    name, thing = release.item(path), manifest.aliases.get(synset_of(image))
     if thing is None:
         return SourceImage(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
-    return SourceImage(name, MapPicture(name, files.split, image, release.photo(files, image), thing, path), (path,))
+    return SourceImage(name, MapImage(name, files.split, image, release.photo(files, image), thing, path), (path,))
 
 
 def _check_background(source: Path, maps: Sequence[Path]) -> None:
@@ -255,11 +263,11 @@ def _check_classes(source: Path, classes: dict[str, set[str]]) -> None:
         )
 
 
-def _check_photos(release: Release, items: Sequence[SourceImage]) -> None:
+def _check_images(release: PartImageNetFiles, items: Sequence[SourceImage]) -> None:
     """Raise a `DataError` if not a single photo is there."""
     photos: list[Any] = [item.content.photo for item in items if not isinstance(item.content, Skipped)]
     if photos and not any((release.root / photo).is_file() for photo in photos):
         raise DataError(
-            f"{release.source}: photos must lie in {PHOTO_PLACES[0].format('<split>')} or folders of a synset there, "
+            f"{release.source}: photos must lie in {IMAGE_PLACES[0].format('<split>')} or folders of a synset there, "
             f"got none of {len(photos)}, such as {photos[0]}; unpack {ARCHIVE} again"
         )

@@ -22,7 +22,7 @@ ROOTS = (".", "PartImageNet", "PartImageNet_Seg", "PartImageNet_Seg/PartImageNet
 JSON_PLACES = ("annotations/{0}/{0}.json", "annotations/{0}.json", "{0}.json")
 """The last one is where the preprocessing of PartCLIPSeg moves them, and where the OOD archive has them."""
 MAP_PLACES = ("annotations/{0}",)
-PHOTO_PLACES = ("images/{0}", "{0}")
+IMAGE_PLACES = ("images/{0}", "{0}")
 SYNSET = re.compile(r"n\d{8}")
 STEM = re.compile(r"(n\d{8})_\w+")
 """Name of an image without suffix: its synset, and a number."""
@@ -59,7 +59,7 @@ class SplitFiles:
 
 
 @dataclass(frozen=True)
-class Release:
+class PartImageNetFiles:
     """The data set on disk.
 
     Attributes:
@@ -71,7 +71,7 @@ class Release:
     root: Path
 
     @classmethod
-    def find(cls, source: Path) -> Release:
+    def find(cls, source: Path) -> PartImageNetFiles:
         """Find the data set below `source`.
 
         Raises:
@@ -92,7 +92,7 @@ class Release:
 
     def photo(self, files: SplitFiles, image: str) -> str:
         """Give the path of a photo below the root; where it is missing, the one that it should have."""
-        path = files.photos.get(image, self.root / PHOTO_PLACES[0].format(files.split) / f"{image}.JPEG")
+        path = files.photos.get(image, self.root / IMAGE_PLACES[0].format(files.split) / f"{image}.JPEG")
         return path.relative_to(self.root).as_posix()
 
     def files(self, split: str) -> SplitFiles | None:
@@ -109,12 +109,12 @@ class Release:
         if not jsons and not maps:
             return None
         return SplitFiles(
-            split, jsons[0] if jsons else None, maps, self._listed(PHOTO_PLACES, split, (".jpeg", ".jpg"))
+            split, jsons[0] if jsons else None, maps, self._listed(IMAGE_PLACES, split, (".jpeg", ".jpg"))
         )
 
     def check_inside(self, json: Path, split: str, file_name: str) -> None:
         """Raise a `DataError` if the name of a photo in a JSON file leads out of the source folder."""
-        folder = self.root / PHOTO_PLACES[0].format(split)
+        folder = self.root / IMAGE_PLACES[0].format(split)
         if not absolute(folder / file_name.replace("\\", "/")).is_relative_to(absolute(self.source)):
             raise DataError(f"{json}: a photo must be inside {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
 
@@ -148,7 +148,7 @@ def _is_root(source: Path, folder: Path) -> bool:
     def has(places: tuple[str, ...]) -> bool:
         return any(is_inside(source, folder / place.format(split)) for place in places for split in SPLITS)
 
-    return has(PHOTO_PLACES) and has((*JSON_PLACES, *MAP_PLACES))
+    return has(IMAGE_PLACES) and has((*JSON_PLACES, *MAP_PLACES))
 
 
 def _list_images(source: Path, folder: Path) -> Iterator[Path]:
