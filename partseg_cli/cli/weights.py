@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partseg_cli.cli import console as show
-from partseg_cli.errors import CheckpointError
+from partseg_cli.errors import CheckpointError, format_list
 
 if TYPE_CHECKING:
     from partseg_cli.models.checkpoints.importer import ImportResult
@@ -87,12 +87,15 @@ def _show_import(done: ImportResult) -> None:
     table.add_row("used", f"{match.used} tensors")
     for reason, count in record["ignored"].items():
         names = [name for name, why in match.ignored.items() if why == reason]
-        table.add_row("ignored", f"{count}, {reason}: {_few(names)}")
+        table.add_row("ignored", f"{count}, {reason}: {format_list(names, NAMES_SHOWN)}")
     if match.unknown:
-        table.add_row("ignored", f"{len(match.unknown)}, not known to this version: {_few(match.unknown)}")
+        table.add_row(
+            "ignored", f"{len(match.unknown)}, unknown to this version: {format_list(match.unknown, NAMES_SHOWN)}"
+        )
     for name, why in match.wrong.items():
         table.add_row("wrong", f"{name} {why}")
-    table.add_row("missing", f"{len(match.missing)} tensors" + _colon(_few(match.missing)))
+    missing = f": {format_list(match.missing, NAMES_SHOWN)}" if match.missing else ""
+    table.add_row("missing", f"{len(match.missing)} tensors{missing}")
     switches = ("background_embedding", "object_text_index", "visual_adapter")
     listed = ", ".join(f"{key} {str(model[key]).lower()}" for key in switches if key in model)
     table.add_row("model", f"{model['name']}, {model['backbone']}, {listed}")
@@ -102,17 +105,9 @@ def _show_import(done: ImportResult) -> None:
     table.add_row("", f"{done.sha256} (checkpoint)")
     show.table(table)
     if match.missing:
-        show.note("random weights stand in for what is missing: masks may mean nothing")
+        show.note("missing tensors are replaced by random ones: masks may be meaningless")
     show.note(f'next: partseg predict photo.jpg --vocab "cat\'s ear" --checkpoint {done.path}')
     typer.echo(str(done.path))
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-
-
-def _colon(text: str) -> str:
-    return f": {text}" if text else ""
 
 
 @app.command("list")

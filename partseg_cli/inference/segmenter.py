@@ -19,7 +19,7 @@ from partseg_cli.inference.protocols import pred_all
 from partseg_cli.inference.query import Query
 from partseg_cli.io.images import find_images, open_image
 from partseg_cli.models.builder import load_model
-from partseg_cli.models.checkpoints.checkpoint import Header
+from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader
 from partseg_cli.models.clip.model import check_words
 from partseg_cli.runtime.devices import InferenceConfig, memory_watch
 from partseg_cli.structures import Logits
@@ -84,7 +84,7 @@ class Segmenter:
             yield Segmentation(labels, scores)
 
 
-def load_segmenter(checkpoint: Path, compute: InferenceConfig) -> tuple[Segmenter, Header]:
+def load_segmenter(checkpoint: Path, compute: InferenceConfig) -> tuple[Segmenter, CheckpointHeader]:
     """Load the model of a checkpoint onto its device.
 
     Raises:

@@ -14,7 +14,7 @@ from partseg_cli.errors import CheckpointError, RecipeError
 from partseg_cli.io.paths import cache_dir
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.checkpoints.checkpoint import (
-    Header,
+    CheckpointHeader,
     check_finite,
     checkpoint_file,
     load_checkpoint,
@@ -103,7 +103,7 @@ def build_from_header(settings: Mapping[str, Any]) -> CLIPSeg:
     return build_model(**renamed)
 
 
-def load_model(checkpoint: Path) -> tuple[CLIPSeg, Header]:
+def load_model(checkpoint: Path) -> tuple[CLIPSeg, CheckpointHeader]:
     """Load a model in evaluation mode on the CPU, with the switches that its weights were trained with.
 
     Text embeddings are cached on disk between commands.

@@ -18,7 +18,7 @@ from partseg_cli.inference.segmenter import Segmentation, Segmenter, load_segmen
 from partseg_cli.io.atomic import write_json
 from partseg_cli.io.label_maps import palette, write_label_map, write_png
 from partseg_cli.io.paths import create_run_dir, packaged_weights
-from partseg_cli.models.checkpoints.checkpoint import Header, checkpoint_file
+from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader, checkpoint_file
 from partseg_cli.reports.overlay import add_legend, overlay_labels
 from partseg_cli.runtime.devices import build_inference_config
 from partseg_cli.vocabulary import Pair, QueryTerm, Vocabulary
@@ -38,7 +38,7 @@ class Predictor:
     segmenter: Segmenter
     query: Query
     checkpoint: Path
-    header: Header
+    header: CheckpointHeader
 
     @property
     def warning(self) -> str | None:

@@ -21,7 +21,7 @@ from partseg_cli.evaluation.evaluator import evaluate_images
 from partseg_cli.evaluation.samples import SampleConfig
 from partseg_cli.evaluation.spec import EvalSpec
 from partseg_cli.inference.segmenter import Segmenter
-from partseg_cli.models.checkpoints.checkpoint import Header, load_checkpoint, read_header, save_checkpoint
+from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader, load_checkpoint, read_header, save_checkpoint
 from partseg_cli.pipeline.evaluate import evaluate_model
 from partseg_cli.pipeline.train_setup import Training, build_training
 from partseg_cli.reports.training_page import write_training_page
@@ -298,7 +298,9 @@ def weights_format(recipe: AnyRecipe, vocabulary: Vocabulary, dataset: str) -> W
     """Return the functions that save and load the weights of a run as checkpoints."""
 
     def save(path: Path, model: nn.Module, step: int) -> str:
-        save_checkpoint(path, model, Header(model_to_header(recipe.model), vocabulary, dataset, recipe.name, step))
+        save_checkpoint(
+            path, model, CheckpointHeader(model_to_header(recipe.model), vocabulary, dataset, recipe.name, step)
+        )
         return read_header(path).digest
 
     def load(path: Path) -> tuple[str, dict[str, Tensor]]:

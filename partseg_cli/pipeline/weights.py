@@ -15,7 +15,7 @@ from partseg_cli.io.paths import weights_folders
 from partseg_cli.models.builder import load_model
 from partseg_cli.models.checkpoints import importer
 from partseg_cli.models.checkpoints.checkpoint import (
-    Header,
+    CheckpointHeader,
     checkpoint_file,
     load_checkpoint,
     read_header,
@@ -154,7 +154,7 @@ def _describe(path: Path) -> WeightsFile:
     return WeightsFile(path.name, kind, path.stat().st_size, file_digest(path), licence, path, is_checkpoint)
 
 
-def _format(header: Header) -> str:
+def _format(header: CheckpointHeader) -> str:
     return str(header.imported.get("format") or f"trained {header.model.get('name')}, step {header.step}")
 
 

@@ -43,9 +43,9 @@ def random_checkpoint(**model: object) -> Iterator[Path]:
 def _write(path: Path, model: dict[str, object]) -> None:
     from partseg_cli.data.manifest import load_manifest
     from partseg_cli.models.builder import build_from_header
-    from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
+    from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader, save_checkpoint
 
     section = {"backbone": "ViT-B-16-quickgelu", "init": "random", "image_size": 352, "trainable": "published", **model}
     words = load_manifest("pascal-part-116").vocabulary
-    header = Header(section, words, "pascal-part-116", "benchmark", 0)
+    header = CheckpointHeader(section, words, "pascal-part-116", "benchmark", 0)
     save_checkpoint(path, build_from_header(section), header)

@@ -1,4 +1,4 @@
-"""Checkpoints: weights as safetensors with a header that describes them."""
+"""Checkpoints: weights as safetensors, with a header that describes them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from partseg_cli.vocabulary import Vocabulary
 
 FORMAT = "partseg-checkpoint-2"
 PUBLISHED = (".pth", ".pt", ".bin")
-"""How files of published weights end that are no safetensors."""
+"""Suffixes of published weights that are no safetensors."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a checkpoint says of itself.
+class CheckpointHeader:
+    """Header of a checkpoint.
 
     Attributes:
-        model: the `model` section of its recipe, with the switches that its weights were trained with.
-        vocabulary: of its data set, with seen flags.
-        dataset: name of that data set.
-        recipe: name of the recipe.
-        step: after which it was written.
-        digest: SHA-256 of the tensors, see `weights_digest`; filled in when it is written.
-        imported: where imported weights come from: format, file, SHA-256, licence, notes; empty after training.
+        model: Settings of the model, with the switches that its weights were trained with.
+        vocabulary: Vocabulary of the training dataset, with seen flags.
+        dataset: Name of that dataset.
+        recipe: Name of the recipe.
+        step: Number of training steps.
+        digest: SHA-256 of the tensors, see `weights_digest`; `save_checkpoint` sets it.
+        imported: Origin of imported weights: format, file, SHA-256, licence, notes; empty after training.
     """
 
     model: dict[str, Any]
@@ -48,7 +48,7 @@ class Header:
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of names, shapes, types and values, whatever the order and the file around them."""
+    """Return the SHA-256 of names, shapes, types and values, which depends on neither their order nor the file."""
 
     def chunks() -> Iterator[str | memoryview]:
         for name in sorted(tensors):
@@ -59,54 +59,54 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return digest(chunks())
 
 
-def save_checkpoint(path: Path, model: nn.Module, header: Header, *, half: bool = False) -> None:
-    """Write weights and header, whole or not at all; the same weights and header give the same bytes.
+def save_checkpoint(path: Path, model: nn.Module, header: CheckpointHeader, *, half: bool = False) -> None:
+    """Write weights and header atomically; the same weights and header give the same bytes.
 
     Args:
-        path: of the file.
-        model: whose weights.
-        header: what it says of itself.
-        half: round the values to 16 bits, in half the space; they are read as 32 bits again.
+        path: Path of the checkpoint.
+        model: Model whose weights are written.
+        header: Header without a digest.
+        half: Round the values to 16 bits, in half the space; they are read as 32 bits again.
     """
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     if half:
         tensors = {name: value.half() for name, value in tensors.items()}
-    header = replace(header, digest=weights_digest({name: _whole(value) for name, value in tensors.items()}))
+    header = replace(header, digest=weights_digest({name: _to_float32(value) for name, value in tensors.items()}))
     about = {"format": FORMAT, **vars(header), "vocabulary": header.vocabulary.to_json()}
     with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, {"partseg": json.dumps(about, ensure_ascii=False)})
         except SafetensorError as error:
             raise write_error(path, error) from error
-        temporary.chmod(0o644)  # safetensors makes files that only their owner may read
+        temporary.chmod(0o644)  # safetensors writes files that only their owner may read
 
 
-def read_header(path: Path) -> Header:
-    """Read what a checkpoint says of itself, without its weights.
+def read_header(path: Path) -> CheckpointHeader:
+    """Read the header of a checkpoint without its weights.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: As `load_checkpoint`.
     """
     return _load(path, weights=False)[0]
 
 
-def load_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    """Read a file of `save_checkpoint`; a run folder stands for the checkpoint that it selected.
+def load_checkpoint(path: Path) -> tuple[CheckpointHeader, dict[str, Tensor]]:
+    """Read a file of `save_checkpoint`; a run directory stands for its selected checkpoint.
 
     Raises:
-        CheckpointError: no such file, not whole, or not a checkpoint of this tool.
+        CheckpointError: The file is missing, incomplete, or no checkpoint of this tool.
     """
     return _load(path, weights=True)
 
 
-def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
+def _load(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, Tensor]]:
     path = checkpoint_file(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a training run")
     try:
         with safe_open(path, framework="pt") as file:
             header = _header(path, file.metadata() or {})
-            return header, {name: _whole(file.get_tensor(name)) for name in (file.keys() if weights else ())}
+            return header, {name: _to_float32(file.get_tensor(name)) for name in (file.keys() if weights else ())}
     except (SafetensorError, OSError) as error:
         if path.suffix in PUBLISHED:
             raise CheckpointError(
@@ -116,23 +116,23 @@ def _load(path: Path, *, weights: bool) -> tuple[Header, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); copy or train it again") from error
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """Give values that were stored in 16 bits in 32."""
+def _to_float32(tensor: Tensor) -> Tensor:
+    """Return 16-bit values in 32 bits."""
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
 def checkpoint_file(path: Path) -> Path:
-    """Give `path`, or the checkpoint that the run in this folder selected.
+    """Return the path itself, or the selected checkpoint of a run directory.
 
     Raises:
-        CheckpointError: the folder has none.
+        CheckpointError: The folder has no checkpoint.
     """
     if not path.is_dir():
         return path
     folder = path
-    for place in (folder / "checkpoints", folder):
+    for parent in (folder / "checkpoints", folder):
         for name in ("selected.json", "last.safetensors"):
-            path = place / name
+            path = parent / name
             if path.is_file():
                 return _chosen(path) if path.suffix == ".json" else path
     raise CheckpointError(
@@ -151,7 +151,7 @@ def _chosen(path: Path) -> Path:
         ) from error
 
 
-def _header(path: Path, metadata: dict[str, str]) -> Header:
+def _header(path: Path, metadata: dict[str, str]) -> CheckpointHeader:
     try:
         about = json.loads(metadata.get("partseg", "{}"))
         given = about.pop("format", None) or metadata.get("format")
@@ -167,7 +167,7 @@ def _header(path: Path, metadata: dict[str, str]) -> Header:
         for key in ("model", "imported"):
             if not isinstance(about.get(key, {}), dict):
                 raise TypeError(f"{key} must be a record, got {about[key]!r}")
-        return Header(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
+        return CheckpointHeader(**{**about, "vocabulary": Vocabulary.from_json(about["vocabulary"])})
     except (KeyError, TypeError, ValueError, PartsegError) as error:
         raise _broken_header(path, error) from error
 

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from partseg_cli.errors import CheckpointError, UsageError
 from partseg_cli.io.hashing import file_digest
 from partseg_cli.models.builder import build_from_header
-from partseg_cli.models.checkpoints.checkpoint import Header, check_finite, load_checked, read_header, save_checkpoint
+from partseg_cli.models.checkpoints.checkpoint import (
+    CheckpointHeader,
+    check_finite,
+    load_checked,
+    read_header,
+    save_checkpoint,
+)
 from partseg_cli.models.checkpoints.hub import HUB_WEIGHTS, find_or_download
 from partseg_cli.models.checkpoints.layouts import LAYOUTS, PublishedLayout, TensorMatch, match_tensors, recognise
 from partseg_cli.models.checkpoints.readers import check_settings, read_published
@@ -49,7 +55,7 @@ class ImportResult:
 
     path: Path
     sha256: str
-    header: Header
+    header: CheckpointHeader
     match: TensorMatch
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +122,9 @@ def import_weights(
     golden = {"image_size": size, "words": [pair.name for pair in WORDS.pairs], "logits": reference_logits(model, size)}
     record = _origin(path, layout, match, clip) | {"golden": golden}
     recipe = f"import of {layout.name}"
-    save_checkpoint(out, model, Header(layout.model, vocabulary, dataset, recipe, published.step, imported=record))
+    save_checkpoint(
+        out, model, CheckpointHeader(layout.model, vocabulary, dataset, recipe, published.step, imported=record)
+    )
     return ImportResult(out, file_digest(out), read_header(out), match)
 
 

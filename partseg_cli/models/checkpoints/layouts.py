@@ -1,4 +1,4 @@
-"""Layouts of published weights: how a file is recognised, and what its tensors are called here."""
+"""Layouts of published weights: recognise a file, and rename its tensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from partseg_cli.errors import format_list
 
 RENAMES = [
     (r"^non_object_embedding$", "background"),
@@ -43,7 +45,7 @@ RENAMES = [
     (r"^visual_adapter\.fc\.0\.", "visual_adapter.down."),
     (r"^visual_adapter\.fc\.2\.", "visual_adapter.up."),
 ]
-"""Hugging Face's CLIPSeg and its descendants, applied in this order; `:q`, `:k`, `:v` mark thirds of a tensor."""
+"""Renames of Hugging Face's CLIPSeg and its descendants, in this order; `:q`, `:k`, `:v` mark thirds of a tensor."""
 
 TIMOJL_RENAMES = [
     (r"^film_(mul|add)\.", r"decoder.film.\1."),
@@ -54,7 +56,7 @@ TIMOJL_RENAMES = [
     (r"^blocks\.(\d)\.norm([12])\.", r"decoder.layers.\1.norm\2."),
     (r"^trans_conv\.(\d)\.", r"head.layers.\1."),
 ]
-"""timojl/clipseg, decoder only."""
+"""Renames of timojl/clipseg, decoder only."""
 
 UNUSED = {
     r"position_ids$": "consecutive numbers, not weights",
@@ -62,7 +64,7 @@ UNUSED = {
     r"^tunable_linear\.": "the published code never reads it",
     r"^reduce\.": "the published code never reads it",
 }
-"""Names that no model needs -> why."""
+"""Patterns of names that no model needs, with the reason."""
 
 TRANSPOSED = ("clip.text_projection.weight", "clip.visual_projection.weight")
 
@@ -165,15 +167,15 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class TensorMatch:
-    """How the tensors of a file fill a model.
+    """Match of the tensors of a file with those of a model.
 
     Attributes:
-        tensors: our name -> a whole tensor of the right shape, float32.
-        used: how many tensors of the file they are made of.
-        ignored: name in the file -> why it is not needed.
-        unknown: names in the file that mean nothing here.
-        wrong: name in the file -> what it must be, and what it is.
-        missing: our names that nothing fills.
+        tensors: Our names -> complete float32 tensors of the right shape.
+        used: Number of tensors of the file that they are made of.
+        ignored: Names in the file that are not needed, with the reason.
+        unknown: Names in the file that no layout has.
+        wrong: Names in the file whose shape or type is wrong, with the expected and the given one.
+        missing: Our names that the file does not fill.
     """
 
     tensors: dict[str, Tensor]
@@ -185,22 +187,18 @@ class TensorMatch:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything in the file is understood and nothing is missing."""
+        """Whether everything in the file is known and nothing is missing."""
         return not (self.unknown or self.wrong or self.missing)
 
     def complaint(self) -> str:
-        """Say what does not fit, a few names of each kind."""
+        """Describe what does not fit, with a few names of each kind."""
         wrong = [f"{name} {why}" for name, why in self.wrong.items()]
         kinds = ((wrong, "wrong"), (self.missing, "missing"), (self.unknown, "unknown"))
-        return "; ".join(f"{len(names)} {kind}: {_few(names)}" for names, kind in kinds if names)
-
-
-def _few(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+        return "; ".join(f"{len(names)} {kind}: {format_list(names, 3)}" for names, kind in kinds if names)
 
 
 def recognise(names: Iterable[str]) -> PublishedLayout | None:
-    """Give the layout of a file with these names: by their prefix, else by what only that layout has."""
+    """Return the layout of a file with these names: by their prefix, else by names that only that layout has."""
     names = list(names)
     for layout in LAYOUTS.values():
         if layout.prefix and any(name.startswith(layout.prefix) for name in names):
@@ -212,7 +210,7 @@ def recognise(names: Iterable[str]) -> PublishedLayout | None:
 
 
 def our_name(name: str, layout: PublishedLayout = LAYOUTS["partclipseg"]) -> str:
-    """Give our name of a published tensor; a third of a joined tensor ends in :q, :k or :v.
+    """Return our name of a published tensor; a third of a joined tensor ends in :q, :k or :v.
 
     >>> our_name("clip.vision_model.encoder.layers.3.self_attn.k_proj.bias")
     'clip.clip.visual.transformer.resblocks.3.attn.in_proj_bias:k'
@@ -225,7 +223,7 @@ def our_name(name: str, layout: PublishedLayout = LAYOUTS["partclipseg"]) -> str
 def from_published(
     tensors: Mapping[str, Tensor], layout: PublishedLayout = LAYOUTS["partclipseg"]
 ) -> dict[str, Tensor]:
-    """Give the tensors of a published state dict under our names; unused ones are left out."""
+    """Return the tensors of a published state dict under our names, without unused ones."""
     ours: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if _unused(name) is None:
@@ -236,12 +234,12 @@ def from_published(
 
 
 def match_tensors(layout: PublishedLayout, tensors: Mapping[str, Tensor], wanted: Mapping[str, Shape]) -> TensorMatch:
-    """Compare a published state dict with the tensors that a model wants.
+    """Match a published state dict with the tensors that a model needs.
 
     Args:
-        layout: of the file.
-        tensors: of the file, with or without the layout's prefix.
-        wanted: our names -> shapes.
+        layout: Layout of the file.
+        tensors: Tensors of the file, with or without the layout's prefix.
+        wanted: Our names -> shapes.
     """
     good: dict[str, Tensor] = {}
     ignored: dict[str, str] = {}
@@ -274,7 +272,7 @@ def _unused(name: str) -> str | None:
 
 
 def _shape_in_file(name: str, ours: str, wanted: Mapping[str, Shape]) -> Shape | None:
-    """Give the shape that a tensor of the file must have, None if no model wants it."""
+    """Return the shape that a tensor of the file must have, None if the model does not need it."""
     target, _, third = ours.partition(":")
     shape = wanted.get(target)
     if shape is None:
@@ -285,7 +283,7 @@ def _shape_in_file(name: str, ours: str, wanted: Mapping[str, Shape]) -> Shape |
 
 
 def _sources(target: str, ours: Mapping[str, str]) -> list[str]:
-    """Give the names in the file that make up one of our tensors; none if one of them is not there."""
+    """Return the names in the file that make up one of our tensors; empty if one of them is missing."""
     if target in ours:
         return [ours[target]]
     thirds = [f"{target}:{third}" for third in "qkv"]

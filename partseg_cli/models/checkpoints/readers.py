@@ -1,4 +1,4 @@
-"""Published files of weights -> tensors; nothing in them is ever run."""
+"""Readers of published weights; no code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from torch import Tensor
 from partseg_cli.errors import CheckpointError, one_line
 
 STATE_KEYS = ("model", "state_dict")
-"""Where training code puts the weights: detectron2, others."""
+"""Keys of the weights in a training state: of detectron2, of others."""
 
 _SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
-HARMLESS: list[Any] = [
+SAFE_GLOBALS: list[Any] = [
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *(np.dtype, np.ndarray),
     *{type(np.dtype(code)) for code in "?bhilqfd"},
 ]
-"""Numbers and arrays of numpy (1 and 2), which detectron2's hooks may leave beside the weights."""
+"""Numbers and arrays of numpy (1 and 2), which detectron2's hooks may store with the weights."""
 
-STRANGERS = {
+NOT_WEIGHTS = {
     b"version https://git-lfs": "is a pointer of Git LFS, not the weights; run `git lfs pull` where it comes from",
     b"<": "is a web page, not the weights; open its address in a browser and confirm the download",
-    b"\xff\xd8\xff": "is a JPEG photo, not weights; name a file of weights",
-    b"\x89PNG": "is a PNG picture, not weights; name a file of weights",
+    b"\xff\xd8\xff": "is a JPEG image, not weights; name a file of weights",
+    b"\x89PNG": "is a PNG image, not weights; name a file of weights",
 }
-"""First bytes of what is often saved in place of a download -> what to say."""
+"""First bytes of what is often saved in place of a download -> end of the error message."""
 
 
-class Published(NamedTuple):
-    """A published file.
+class PublishedFile(NamedTuple):
+    """Content of a published file.
 
     Attributes:
-        tensors: by the names in the file.
-        step: after which it was written, 0 if it does not say.
+        tensors: Tensors by their names in the file.
+        step: Number of training steps, 0 if unknown.
     """
 
     tensors: dict[str, Tensor]
     step: int
 
 
-def read_published(path: Path) -> Published:
+def read_published(path: Path) -> PublishedFile:
     """Read a .safetensors file, or one of `torch.save`: a state dict, or one under "model" or "state_dict".
 
-    Tensors of a file of `torch.save` stay on the disk until they are used.
+    Tensors of a file of `torch.save` stay on disk until they are used.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds something else.
+        CheckpointError: The file cannot be read, or holds something else.
     """
     try:
         with path.open("rb") as file:
             head = file.read(64)
-        for start, complaint in STRANGERS.items():
+        for start, complaint in NOT_WEIGHTS.items():
             if head.lstrip().startswith(start):
                 raise CheckpointError(f"{path}: {complaint}")
         if path.suffix == ".safetensors":
-            return Published(_safetensors(path), 0)
+            return PublishedFile(_safetensors(path), 0)
         return _pickled(path, _torch_load(path, head))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); name another file") from error
@@ -80,19 +80,19 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: is not a whole safetensors file ({error}); download it again") from error
 
 
-def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was saved
+def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - any saved object
     is_zip = head.startswith(b"PK")
     if is_zip and not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: is cut off at {path.stat().st_size:,} bytes; download it again")
     try:
-        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings(action="ignore"):  # of odd files
+        with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings(action="ignore"):  # of odd files
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         is_pickle = is_zip or head.startswith(pickle.PROTO)
         if not is_pickle or "unsupported" not in str(error).lower():
             raise _unreadable(path, error) from error
         raise CheckpointError(
-            f"{path}: holds code or objects beside tensors and is not loaded ({_objects(error)}); ask its authors for "
+            f"{path}: holds code or objects besides tensors and is not loaded ({_objects(error)}); ask its authors for "
             "the tensors alone"
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
@@ -100,7 +100,7 @@ def _torch_load(path: Path, head: bytes) -> Any:  # noqa: ANN401 - whatever was 
 
 
 def _objects(error: Exception) -> str:
-    """Give what torch's long message says of the object that it met."""
+    """Return the refused object or the reason from torch's long message."""
     text = one_line(error)
     if found := re.search(r"GLOBAL (\S+)", text):
         return found[1]
@@ -113,7 +113,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: is not a whole file of torch.save or safetensors ({reason}); download it again")
 
 
-def _pickled(path: Path, saved: Any) -> Published:  # noqa: ANN401 - whatever was saved
+def _pickled(path: Path, saved: Any) -> PublishedFile:  # noqa: ANN401 - any saved object
     step, state = 0, saved
     if isinstance(saved, abc.Mapping):
         step = _step(saved)
@@ -124,26 +124,26 @@ def _pickled(path: Path, saved: Any) -> Published:  # noqa: ANN401 - whatever wa
         if not isinstance(value, Tensor) or value.layout is not torch.strided:
             got = value.layout if isinstance(value, Tensor) else type(value).__name__
             raise CheckpointError(f"{path}: {name} must be a plain tensor, got {got}; name a file of weights")
-    return Published({str(name): value for name, value in state.items()}, step)
+    return PublishedFile({str(name): value for name, value in state.items()}, step)
 
 
 def _step(saved: abc.Mapping[str, Any]) -> int:
-    """Give how many steps were done; detectron2 counts the last one from 0, beside the weights or under "trainer"."""
+    """Return the number of steps; detectron2 stores the last one, from 0, next to the weights or under "trainer"."""
     trainer = saved.get("trainer")
-    for place in (saved, trainer if isinstance(trainer, abc.Mapping) else {}):
-        iteration = place.get("iteration")
+    for record in (saved, trainer if isinstance(trainer, abc.Mapping) else {}):
+        iteration = record.get("iteration")
         if isinstance(iteration, int) and not isinstance(iteration, bool) and iteration >= 0:
             return iteration + 1
     return 0
 
 
 def check_settings(path: Path) -> None:
-    """Compare what configuration files beside `path` say with what weights do not tell: the activation, taps, heads.
+    """Check configuration files next to `path` for what weights do not hold: the activation, layers and heads.
 
-    Without such a file nothing is known, and nothing is refused.
+    Without such a file nothing is refused.
 
     Raises:
-        CheckpointError: the weights were trained with something else.
+        CheckpointError: The weights were trained with other settings.
     """
     for name, read in (("config.json", _transformers_settings), ("open_clip_config.json", _open_clip_settings)):
         config = path.with_name(name)
@@ -162,11 +162,11 @@ def check_settings(path: Path) -> None:
 
 
 Setting = tuple[str, object, object]
-"""Its key, the value that our models have, the value in the file."""
+"""Key, value of our models, value in the file."""
 
 
 def _transformers_settings(config: dict[str, Any]) -> list[Setting]:
-    """Read a CLIPSegConfig; what is absent has the value that transformers gives it, which is ours."""
+    """Read a CLIPSegConfig; absent keys have the defaults of transformers, which are our values."""
     if "vision_config" not in config and "text_config" not in config:
         return []
     wanted = {"extract_layers": [3, 6, 9], "conditional_layer": 0, "decoder_num_attention_heads": 4}
@@ -180,5 +180,5 @@ def _transformers_settings(config: dict[str, Any]) -> list[Setting]:
 
 
 def _open_clip_settings(config: dict[str, Any]) -> list[Setting]:
-    """Read an open_clip configuration; it means the exact GELU unless it says quick_gelu."""
+    """Read an open_clip configuration, which means the exact GELU unless quick_gelu is set."""
     return [("model_cfg.quick_gelu", True, config.get("model_cfg", {}).get("quick_gelu", False))]

@@ -14,7 +14,7 @@ from torch import nn
 from partseg_cli.errors import CheckpointError, PartsegError
 from partseg_cli.models.checkpoints.checkpoint import (
     FORMAT,
-    Header,
+    CheckpointHeader,
     checkpoint_file,
     load_checked,
     load_checkpoint,
@@ -25,7 +25,7 @@ from partseg_cli.models.checkpoints.checkpoint import (
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 WORDS = Vocabulary((Pair("cat", "ear"), Pair("Köter", "head", is_seen=False)))
-HEADER = Header({"name": "partclipseg", "image_size": 96, "trained": "all"}, WORDS, "pets", "tiny", 40)
+HEADER = CheckpointHeader({"name": "partclipseg", "image_size": 96, "trained": "all"}, WORDS, "pets", "tiny", 40)
 
 ADVICE = "name one that `partseg train` or `partseg weights import` wrote"
 

@@ -67,7 +67,7 @@ def test_code_in_a_file_is_not_run(tmp_path, how):
     with pytest.raises(CheckpointError) as caught:
         read_published(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: holds code or objects beside tensors and is not loaded (")
+    assert message.startswith(f"{path}: holds code or objects besides tensors and is not loaded (")
     assert message.endswith("); ask its authors for the tensors alone")
     assert isinstance(how, int) or "io.open" in message
     assert "\n" not in message
@@ -183,7 +183,7 @@ def test_a_system_call_in_a_file_is_named_and_not_run(tmp_path):
     with pytest.raises(CheckpointError) as caught:
         read_published(tmp_path / "a.pth")
     assert str(caught.value) == (
-        f"{tmp_path / 'a.pth'}: holds code or objects beside tensors and is not loaded ({os.name}.system); ask its "
+        f"{tmp_path / 'a.pth'}: holds code or objects besides tensors and is not loaded ({os.name}.system); ask its "
         "authors for the tensors alone"
     )
     assert not (tmp_path / "proof").exists()
@@ -194,7 +194,7 @@ def test_arrays_of_numpy_beside_the_weights_do_no_harm(tmp_path):
     assert set(read_published(tmp_path / "a.pth").tensors) == set(STATE)
 
 
-@pytest.mark.parametrize(("suffix", "what"), [("jpg", "JPEG photo"), ("png", "PNG picture")])
+@pytest.mark.parametrize(("suffix", "what"), [("jpg", "JPEG image"), ("png", "PNG image")])
 def test_a_picture_is_told_from_weights(tmp_path, suffix, what):
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (9, 7)).save(path)

@@ -14,7 +14,7 @@ from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.inference.segmenter import load_segmenter
 from partseg_cli.models.backbones import BACKBONES, Backbone
 from partseg_cli.models.builder import build_from_header, init_model, load_model
-from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
+from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader, save_checkpoint
 from partseg_cli.models.checkpoints.layouts import from_published
 from partseg_cli.models.clipseg.model import CLIPSeg
 from partseg_cli.runtime.devices import build_inference_config
@@ -255,7 +255,7 @@ def checkpoint(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("clipseg") / "a.safetensors"
     vocabulary = Store.open(trained.data).info.vocabulary
     save_checkpoint(
-        path, init_model(**asdict(SECTION)), Header(asdict(SECTION), vocabulary, "cartoon-part", "drawn", 0)
+        path, init_model(**asdict(SECTION)), CheckpointHeader(asdict(SECTION), vocabulary, "cartoon-part", "drawn", 0)
     )
     return path
 
@@ -291,7 +291,7 @@ def test_clipseg_predicts_parts_objects_and_both(partseg, trained, checkpoint, t
 
 def test_a_checkpoint_of_partclipseg_cannot_pass_for_clipseg(trained, tmp_path):
     section = load_recipe("tiny").model
-    header = Header(asdict(SECTION), WORDS, "cartoon-part", "drawn", 0)
+    header = CheckpointHeader(asdict(SECTION), WORDS, "cartoon-part", "drawn", 0)
     save_checkpoint(tmp_path / "a.safetensors", build_from_header(asdict(section)), header)
     with pytest.raises(CheckpointError, match=r"background must be absent, got \(1, 64\); these weights belong"):
         load_model(tmp_path / "a.safetensors")

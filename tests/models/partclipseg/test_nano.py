@@ -12,7 +12,7 @@ from partseg_cli.data.manifest import load_manifest
 from partseg_cli.errors import CheckpointError, VocabularyError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import init_model
-from partseg_cli.models.checkpoints.checkpoint import Header, save_checkpoint
+from partseg_cli.models.checkpoints.checkpoint import CheckpointHeader, save_checkpoint
 from partseg_cli.models.clip.contrastive import ContrastiveClip
 from partseg_cli.models.clip.model import Clip, check_words, prompt_ids
 from partseg_cli.models.clipseg.model import CLIPSeg, Decoder
@@ -340,7 +340,7 @@ def test_a_recipe_starts_from_the_checkpoint_that_it_names(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random"]).model
     torch.manual_seed(10)
     first = init_model(**asdict(section))
-    header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
+    header = CheckpointHeader(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
     save_checkpoint(tmp_path / "last.safetensors", first, header)
     for init in (str(tmp_path / "last.safetensors"), f"{tmp_path}/"):
         model = init_model(**asdict(load_recipe("cartoon", [f"model.init={init}"]).model))
@@ -351,7 +351,7 @@ def test_a_recipe_starts_from_the_checkpoint_that_it_names(tmp_path):
 def test_a_recipe_refuses_a_checkpoint_of_another_backbone(tmp_path):
     section = load_any_recipe("nano_start", ["model.init=random", "model.backbone=tiny"]).model
     path = tmp_path / "last.safetensors"
-    header = Header(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
+    header = CheckpointHeader(asdict(section), CARTOON.vocabulary, "cartoon-part", "drawn", 0)
     save_checkpoint(path, init_model(**asdict(section)), header)
     message = f"model.init: {path} holds a model on tiny, got model.backbone nano; choose a start of the same backbone"
     with refused(CheckpointError, message):
