@@ -258,7 +258,7 @@ def test_a_split_of_another_data_set_exits_3(complaint, trained, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--val-fraction", "2"], "--val-fraction must lie between 0 and 1, got 2"),
+        (["--val-fraction", "2"], "--val-fraction must be between 0 and 1, got 2"),
         (["--shots", "0"], "--shots must be >= 1, got 0"),
         (["--unseen", "catt"], "unseen objects: must be in the vocabulary, got 'catt'; did you mean cat?"),
         (

@@ -55,7 +55,7 @@ def test_permuting_pairs_permutes_indices_and_leaves_the_lists():
     assert shuffled.object_of == tuple(ZOO.object_of[i] for i in order)
 
 
-def test_parts_of_an_object_stand_in_the_order_of_the_pairs():
+def test_parts_of_an_object_are_in_the_order_of_the_pairs():
     assert ZOO.parts_of("cat") == ("tail", "ear")
     assert ZOO.parts_of("fox") == ()
 
@@ -71,7 +71,7 @@ def test_seen_pairs_alone_have_their_own_shorter_lists():
     assert ZOO.unseen_objects == ("bus", "dog")
 
 
-def test_with_unseen_sets_every_flag_anew():
+def test_with_unseen_sets_every_flag_again():
     changed = ZOO.with_unseen(["cat"])
     assert changed.is_seen == (True, False, True, False, True)
     assert changed.unseen_objects == ("cat",)
@@ -93,7 +93,7 @@ def test_a_vocabulary_without_a_seen_pair_gives_nothing_to_train():
         ZOO.with_unseen(ZOO.objects).seen()
 
 
-def test_a_pair_stands_once_even_if_its_seen_flag_differs():
+def test_a_duplicate_pair_is_refused_even_if_its_seen_flag_differs():
     with refused('vocabulary: duplicate pair, got "cat\'s ear" twice; remove one'):
         Vocabulary((Pair("cat", "ear"), Pair("dog", "ear"), Pair("cat", "ear", is_seen=False)))
 
@@ -124,7 +124,7 @@ def test_an_entry_with_a_possessive_is_a_pair(text, name, part):
 
 
 @pytest.mark.parametrize("text", ["ear", "license plate", "class", "cats ear", "o'clock", "cat'sear", "cat' ear"])
-def test_an_entry_without_a_possessive_is_one_undecided_word(text):
+def test_an_entry_without_a_possessive_is_ambiguous(text):
     assert parse_term(text) == QueryTerm(text)
     assert parse_term(text).is_ambiguous
 

@@ -174,7 +174,7 @@ def _show_result(result: SplitResult) -> None:
 
 
 def _format_audit(audit: Audit) -> list[tuple[str, str]]:
-    """Return the rows of the checks, in the order in which a reviewer would ask."""
+    """Return the rows of the checks, the most important first."""
     fed = audit.leakage
     left_out = fed.unseen_pixels - fed.unseen_as_background
     unseen = (

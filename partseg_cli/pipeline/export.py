@@ -182,7 +182,7 @@ def _store_digest(store: Store) -> str:
 def _check_folder(folder: Path, store: Store, mark: dict[str, str]) -> None:
     """Check that nothing but the same export is overwritten."""
     if folder.resolve().is_relative_to(store.folder.resolve()):
-        raise UsageError(f"--out must lie outside of the data set {store.folder}, got {folder}; choose another")
+        raise UsageError(f"--out must be outside of the data set {store.folder}, got {folder}; choose another")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out must be a folder, got a file: {folder}; choose another")
     try:

@@ -84,11 +84,11 @@ def test_pascal_has_42_generalised_parts_and_only_the_beak_is_never_seen(pascal)
         (115, "tvmonitor's screen"),
     ],
 )
-def test_pascal_pairs_stand_at_their_published_ids(pascal, index, name):
+def test_pascal_pairs_have_their_published_ids(pascal, index, name):
     assert pascal.vocabulary.pairs[index].name == name
 
 
-def test_pascal_pairs_of_one_object_stand_together(pascal):
+def test_pascal_pairs_of_one_object_are_consecutive(pascal):
     objects = [pair.object for pair in pascal.vocabulary.pairs]
     changes = sum(before != after for before, after in pairwise(objects))
     assert changes == 15

@@ -98,7 +98,7 @@ def test_ignored_pixels_are_unsure():
     np.testing.assert_array_equal(record.unlabelled_mask(), ignored)
 
 
-def test_nothing_is_sure_where_more_objects_may_be_than_are_annotated():
+def test_all_pixels_are_unlabelled_where_more_objects_may_be_than_are_annotated():
     assert Record("a", "a.jpg", 4, 3, "a", (), (), not_exhaustive=(2,)).unlabelled_mask().all()
 
 

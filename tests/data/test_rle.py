@@ -75,13 +75,13 @@ def test_run_lengths_are_those_counted_pixel_by_pixel(masks):
         assert run_lengths(Mask.encode(pixels).rle).tolist() == plain_runs(pixels)
 
 
-def test_positions_are_places_in_an_image_stored_column_by_column(masks):
+def test_positions_count_the_pixels_of_an_image_column_by_column(masks):
     for pixels in masks:
         positions = Mask.encode(pixels).positions()
         np.testing.assert_array_equal(positions, np.flatnonzero(pixels.T))
 
 
-def test_a_mask_does_not_depend_on_how_its_pixels_lie_in_memory():
+def test_a_mask_does_not_depend_on_the_memory_layout_of_its_pixels():
     pixels = random_masks(1, seed=5)[0]
     assert Mask.encode(pixels) == Mask.encode(np.asfortranarray(pixels)) == Mask.encode(pixels.T.copy().T)
 

@@ -24,7 +24,7 @@ def refused(message: str, kind: type[PartsegError] = DataError):
 
 
 def record(number: int) -> Record:
-    """A photo of its own size with an overlap, a level, and letters beyond ASCII."""
+    """An image of its own size with an overlap, a level, and letters beyond ASCII."""
     height, width = 5 + number % 3, 9 + number % 4
     whole, part = np.zeros((2, height, width), bool)
     whole[1:, 2:] = True
@@ -81,7 +81,7 @@ def test_slices_are_lists_of_records(tmp_path):
 
 
 @pytest.mark.parametrize("index", [5, -6, 100])
-def test_a_place_beyond_the_end_is_an_index_error(tmp_path, index):
+def test_an_index_beyond_the_end_is_an_index_error(tmp_path, index):
     with pytest.raises(IndexError, match=f"^record {index} of 5$"):
         write(tmp_path).records("train")[index]
 
@@ -124,7 +124,7 @@ def test_flat_maps_hold_pairs_and_objects(tmp_path):
     assert objects[1].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_photos_lie_below_the_image_root(tmp_path):
+def test_images_are_below_the_image_root(tmp_path):
     store = write(tmp_path / "a")
     assert store.image_path(record(3)) == tmp_path / "a" / "images" / "süd" / "bild 3.jpg"
     elsewhere = DatasetInfo(**{**vars(INFO), "image_root": image_root(tmp_path / "b" / ".." / "photos")})
@@ -275,7 +275,7 @@ def test_a_description_without_a_key_is_refused(tmp_path, key):
 
 
 @pytest.mark.parametrize("pairs", [[], [{"object": "cat", "part": "ear"}] * 2])
-def test_a_description_without_a_proper_vocabulary_is_a_broken_store_not_a_users_wrong_words(tmp_path, pairs):
+def test_a_description_without_a_valid_vocabulary_is_a_broken_store_not_a_usage_error(tmp_path, pairs):
     write(tmp_path)
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "pairs": pairs}))

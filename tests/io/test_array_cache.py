@@ -33,7 +33,7 @@ def test_a_row_comes_back_in_this_process_and_in_others(tmp_path):
             reader.get(3)[0] = 0
 
 
-def test_each_row_has_a_place_of_its_own(tmp_path):
+def test_rows_do_not_overlap(tmp_path):
     file = opened(tmp_path)
     for number in range(COUNT):
         file.put(number, row(number))
@@ -58,7 +58,7 @@ def test_a_row_that_was_not_written_to_its_end_is_not_there(tmp_path, place):
     assert np.array_equal(file.get(2), row(2))
 
 
-def test_a_file_of_another_size_begins_anew(tmp_path):
+def test_a_file_of_another_size_is_replaced(tmp_path):
     (tmp_path / "a.rows").write_bytes(b"something else")
     assert opened(tmp_path).get(0) is None
 
@@ -68,7 +68,7 @@ def test_only_rows_of_the_shape_and_type_are_taken(tmp_path):
         opened(tmp_path).put(0, row(0).astype(np.int64))
 
 
-def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -83,7 +83,7 @@ def test_a_full_disk_is_told_with_what_to_do(tmp_path, monkeypatch):
     assert opened(tmp_path).get(0) is None
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PartsegError, match=r"a\.rows: cannot be written \(File exists\); free some space, set XDG"):
         opened(tmp_path / "file")

@@ -66,7 +66,7 @@ def test_an_exception_keeps_the_old_content_and_leaves_nothing_else(old, error):
         (errno.EIO, "Input/output error", "choose another --out"),
     ],
 )
-def test_a_disk_that_refuses_is_told_with_advice(old, number, reason, advice):
+def test_a_failed_write_is_an_error_with_a_remedy(old, number, reason, advice):
     message = f"{old}: cannot be written ({reason}); {advice}"
     with pytest.raises(PartsegError, match=f"^{re.escape(message)}$") as caught:
         fail_half_way(old, OSError(number, os.strerror(number)))
@@ -74,7 +74,7 @@ def test_a_disk_that_refuses_is_told_with_advice(old, number, reason, advice):
     assert (old.read_text(), names(old.parent)) == ("old", ["notes.txt"])
 
 
-def test_an_error_without_a_number_is_told_in_its_own_words(old):
+def test_an_error_without_a_number_keeps_its_own_text(old):
     message = f"{old}: cannot be written (12 requested and 0 written); choose another --out"
     with pytest.raises(PartsegError, match=f"^{re.escape(message)}$"):
         fail_half_way(old, OSError("12 requested and 0 written"))
@@ -105,7 +105,7 @@ def test_a_full_disk_for_real_keeps_the_old_content(old):
     assert (old.read_text(), names(old.parent)) == ("old", ["notes.txt"])
 
 
-def test_a_folder_that_is_a_file_is_told(old):
+def test_a_folder_that_is_a_file_is_an_error(old):
     message = f"{old / 'deep' / 'a.txt'}: cannot be written (Not a directory); choose another --out"
     with pytest.raises(PartsegError, match=f"^{re.escape(message)}$"):
         write_text(old / "deep" / "a.txt", "text")

@@ -1,4 +1,4 @@
-"""The command `export`: every format, where photos go, and every way to ask for the wrong thing."""
+"""Command `export`: all formats, image files, and refusals."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def test_only_the_splits_wanted_are_written(store, tmp_path):
     assert list(done.images) == ["train", "val"]
 
 
-def test_photos_are_linked_or_copied_below_images(store, tmp_path):
+def test_images_are_linked_or_copied_below_images(store, tmp_path):
     linked = export("small", "coco", out=tmp_path / "linked", copy=False)
     copied = export("small", "coco", out=tmp_path / "copied", copy=True)
     assert (linked.image_files, copied.image_files) == ("linked", "copied")
@@ -128,7 +128,7 @@ def test_where_hard_links_do_not_work_links_are_symbolic(store, tmp_path, monkey
         export("small", "png", out=tmp_path / "new", copy=False)
 
 
-def test_links_become_copies_and_back_and_never_touch_the_photos(store, tmp_path):
+def test_links_become_copies_and_back_and_never_touch_the_images(store, tmp_path):
     before = files(store.folder)
     for copy in (False, True, False, True):
         done = export("small", "labelme", out=tmp_path / "out", copy=copy)
@@ -137,7 +137,7 @@ def test_links_become_copies_and_back_and_never_touch_the_photos(store, tmp_path
     assert files(store.folder) == before
 
 
-def test_labelme_has_each_photo_beside_its_file(store):
+def test_labelme_has_each_image_in_the_folder_of_its_file(store):
     done = export("small", "labelme")
     for split in store.splits:
         for record in store.records(split):
@@ -146,7 +146,7 @@ def test_labelme_has_each_photo_beside_its_file(store):
                 assert photo.size == (document["imageWidth"], document["imageHeight"])
 
 
-def test_a_coco_export_with_photos_is_prepared_again_to_the_same_records(store, tmp_path):
+def test_a_coco_export_with_images_is_prepared_again_to_the_same_records(store, tmp_path):
     for copy in (True, False):
         done = export("small", "coco", out=tmp_path / f"out {copy}", copy=copy)
         found = coco.convert(done.folder)
@@ -166,7 +166,7 @@ def test_a_coco_export_goes_through_prepare(store, tmp_path, partseg):
         assert list(again.records(split)) == list(store.records(split))
 
 
-def test_the_real_photos_come_back_from_coco_and_parquet(samples, tmp_path, partseg):
+def test_the_real_images_come_back_from_coco_and_parquet(samples, tmp_path, partseg):
     source = samples / "pascal_part"
     assert partseg("prepare", "pascal-part-116", "--source", source, "--out", tmp_path / "pascal").code == 0
     store = Store.open(tmp_path / "pascal")
@@ -181,7 +181,7 @@ def test_the_real_photos_come_back_from_coco_and_parquet(samples, tmp_path, part
     assert read == wanted
 
 
-def test_progress_is_told_for_each_image(store):
+def test_progress_counts_each_image(store):
     told = []
 
     def track(items, what, total):
@@ -233,26 +233,26 @@ def test_a_mistake_is_one_line_and_its_exit_code(store, partseg):
 # wrong input
 
 
-def test_an_unknown_format_is_told(store):
+def test_an_unknown_format_is_refused(store):
     message = "--to must be one of coco, ovparts, parquet, labelme, png, got 'xml'; choose one of them"
     with refused(message, UsageError):
         export("small", "xml")
 
 
-def test_an_unknown_split_is_told(store):
+def test_an_unknown_split_is_refused(store):
     with refused("--split must be one of train, val, all, got 'trian'; did you mean train?", UsageError):
         export("small", "coco", splits=["val", "trian"])
 
 
 @pytest.mark.parametrize(("copy", "option"), [(True, "--copy"), (False, "--link")])
-def test_a_format_that_brings_its_photos_takes_no_option_for_them(store, copy, option):
+def test_a_format_that_includes_its_images_takes_no_option_for_them(store, copy, option):
     with refused(f"{option} does not go with ovparts, which includes the images itself; leave it out", UsageError):
         export("small", "ovparts", copy=copy)
 
 
-def test_the_target_must_lie_outside_of_the_store(store):
+def test_the_target_must_be_outside_of_the_store(store):
     for out in (store.folder, store.folder / "coco", store.folder / "images" / ".." / "coco"):
-        message = f"--out must lie outside of the data set {store.folder}, got {out}; choose another"
+        message = f"--out must be outside of the data set {store.folder}, got {out}; choose another"
         with refused(message, UsageError):
             export("small", "coco", out=out)
     assert {path.name for path in store.folder.iterdir()} == {
@@ -262,7 +262,7 @@ def test_the_target_must_lie_outside_of_the_store(store):
 
 def test_a_link_into_the_store_is_the_store(store, tmp_path):
     (tmp_path / "link").symlink_to(store.folder)
-    message = f"--out must lie outside of the data set {store.folder}, got {tmp_path}/link; choose another"
+    message = f"--out must be outside of the data set {store.folder}, got {tmp_path}/link; choose another"
     with refused(message, UsageError):
         export("small", "coco", out=tmp_path / "link")
 
@@ -332,7 +332,7 @@ def test_what_an_interrupted_export_left_is_written_over(store, tmp_path):
         ),
     ],
 )
-def test_a_broken_record_is_told_before_anything_is_written(store, tmp_path, change, message):
+def test_a_broken_record_is_refused_before_anything_is_written(store, tmp_path, change, message):
     change_record(store, "val", 0, change)
     for to in ("coco", "png", "labelme"):
         with refused(f"{store.folder}/val.jsonl: line 1: {message}; prepare again"):
@@ -340,7 +340,7 @@ def test_a_broken_record_is_told_before_anything_is_written(store, tmp_path, cha
     assert not (tmp_path / "out").exists()
 
 
-def test_a_line_that_is_no_record_is_told(store, tmp_path):
+def test_a_line_that_is_no_record_is_refused(store, tmp_path):
     change_record(store, "train", 2, lambda value: value.pop("width"))
     command = [sys.executable, "-m", "partseg_cli", "export", str(store.folder), "--to", "coco", "--out", "out"]
     # in a process of its own: the type checks of these tests would meet the broken line first, now and then
@@ -352,7 +352,7 @@ def test_a_line_that_is_no_record_is_told(store, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_photo_that_is_gone_is_told_before_anything_is_written(store, tmp_path):
+def test_a_missing_image_is_refused_before_anything_is_written(store, tmp_path):
     photo = store.folder / "images" / "photo_03.png"
     photo.unlink()
     message = (
@@ -410,7 +410,7 @@ def test_the_nearest_data_set_is_named(store, home):
         find_store(f"{home}/small/dataset.json")
 
 
-def test_data_sets_beside_and_below_a_wrong_folder_are_named_by_their_paths(home, tmp_path, small_data):
+def test_data_sets_next_to_and_below_a_wrong_folder_are_named_by_their_paths(home, tmp_path, small_data):
     rule = f"must be a folder that partseg prepare made, or the name of one in {home}"
     small_data.write(tmp_path / "sets" / "first")
     with refused(f"sets: {rule}, got a folder without dataset.json; prepared are sets/first"):

@@ -58,14 +58,14 @@ def test_every_class_is_on_a_sample_where_there_is_room(small_store, tmp_path):
     assert shown == {0, 1, 2, 3}
 
 
-def test_one_split_alone_is_looked_at(small_store, tmp_path):
+def test_one_split_alone_is_inspected(small_store, tmp_path):
     document = inspect(str(small_store.folder), split="val", out=tmp_path).document
     assert list(document["splits"]) == ["val"]
     assert {row["split"] for row in document["samples"]} == {"val"}
     assert list(document["pairs"][0]["splits"]) == ["val"]
 
 
-def test_a_split_that_is_not_there_is_told(small_store, tmp_path):
+def test_an_unknown_split_is_refused(small_store, tmp_path):
     with pytest.raises(DataError) as error:
         inspect(str(small_store.folder), split="test", out=tmp_path / "out")
     assert str(error.value) == f"{small_store.folder}: split must be one of train, val, got 'test'"
@@ -87,7 +87,7 @@ def test_an_empty_store_can_be_looked_at(small_data, tmp_path):
     assert names(done.folder) == ["figures.json", "index.html"]
 
 
-def test_missing_photos_are_told_and_drawn_grey(small_data, tmp_path):
+def test_missing_images_are_reported_and_drawn_grey(small_data, tmp_path):
     small_data.write(tmp_path / "store")
     shutil.rmtree(tmp_path / "store/images")
     done = inspect(str(tmp_path / "store"), out=tmp_path / "out")
@@ -192,7 +192,7 @@ def test_a_data_set_that_is_not_there_ends_with_its_own_code(tmp_path, partseg):
     assert "got nothing there" in done.err
 
 
-def test_real_pascal_photos_show_what_was_measured_on_them(samples, tmp_path):
+def test_real_pascal_images_show_what_was_measured_on_them(samples, tmp_path):
     prepare("pascal-part-116", source=samples / "pascal_part", out=tmp_path / "store")
     document = inspect(str(tmp_path / "store"), out=tmp_path / "out", samples=5).document
     assert Store.open(tmp_path / "store").splits == tuple(document["splits"])

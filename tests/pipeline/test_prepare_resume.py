@@ -191,7 +191,7 @@ def test_an_outcome_is_parsed_as_it_was_written(outcome):
 
 @pytest.fixture
 def source(tmp_path) -> Path:
-    """A COCO set of two images of which the second photo is missing."""
+    """A COCO set of two images of which the second image is missing."""
     folder = tmp_path / "source"
     folder.mkdir()
     Image.new("RGB", (6, 4)).save(folder / "1.png")

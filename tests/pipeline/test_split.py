@@ -1,4 +1,4 @@
-"""The command `split`: what it writes, what it tells, and what it refuses."""
+"""Command `split`: files, output and refusals."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ def data(small_data, tmp_path) -> Path:
 
 @pytest.fixture
 def split(partseg, data, tmp_path, monkeypatch):
-    """Give `split(*options)`: exit code, text on stdout without frames, stderr, and the file."""
+    """Return `split(*options)`: exit code, text on stdout without frames, stderr, and the file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
 
@@ -32,7 +32,7 @@ def split(partseg, data, tmp_path, monkeypatch):
     return run
 
 
-def test_the_published_split_is_told_with_all_that_was_checked(split, data):
+def test_the_published_split_is_shown_with_the_results_of_all_checks(split, data):
     code, text, err, file = split()
     assert code == 0
     assert text.startswith("small: seen objects published, seed 0 seen 4 pairs of cat, dog unseen 2 pairs of fox ")
@@ -170,7 +170,7 @@ def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
             "--unseen: at least one object must stay seen, got all of them; leave one out",
         ),
         (["--shots", "0"], 2, "--shots must be >= 1, got 0"),
-        (["--val-fraction", "1"], 2, "--val-fraction must lie between 0 and 1, got 1"),
+        (["--val-fraction", "1"], 2, "--val-fraction must be between 0 and 1, got 1"),
         (
             ["--trained-on", "small"],
             2,
@@ -194,7 +194,7 @@ def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
         ),
     ],
 )
-def test_a_wrong_wish_is_refused_and_nothing_is_written(split, options, code, message):
+def test_a_wrong_option_is_refused_and_nothing_is_written(split, options, code, message):
     assert split(*options) == (code, "", f"error: {message}\n", None)
 
 

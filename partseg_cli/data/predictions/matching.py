@@ -197,7 +197,7 @@ class PredictionClasses:
         dataset: Name of the store.
         names: Object and part of each class, in the order of the store.
         indices: Label that each class is read as, -1 = void.
-        ignored: Names that the store knows too, and that are skipped: of objects where pairs are read, and of pairs
+        ignored: Further names of the store, which are skipped: of objects where pairs are read, and of pairs
             where objects are.
     """
 

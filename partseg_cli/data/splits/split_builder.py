@@ -101,7 +101,7 @@ def build_split(
         UsageError: A value is outside its range.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
-        raise UsageError(f"--val-fraction must lie between 0 and 1, got {val_fraction:g}")
+        raise UsageError(f"--val-fraction must be between 0 and 1, got {val_fraction:g}")
     if shots is not None and shots < 1:
         raise UsageError(f"--shots must be >= 1, got {shots}")
     split = replace(

@@ -23,7 +23,7 @@ BOTH = {"train": 9, "val": 4}
 
 
 def write(folder: Path, seed: int = 0, images: dict[str, int] | None = None) -> tuple[Store, Path]:
-    """Write a random store, and its export into the folder of its photos."""
+    """Write a random store, and its export into the folder of its images."""
     store = write_random(folder, seed, images or BOTH)
     out = folder / "photos"
     out.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def test_the_set_of_tests_has_everything_that_a_record_can_hold(tmp_path):
     assert any([thing.id for thing in record.objects] != list(range(len(record.objects))) for record in records)
 
 
-def test_photos_may_lie_in_a_folder_called_images(tmp_path):
+def test_images_may_be_in_a_folder_called_images(tmp_path):
     store, photos = write(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
@@ -182,7 +182,7 @@ def test_an_object_names_itself_and_a_part_its_object(seen):
         assert [a["obj_ann_id"] for a in parts] == [by_id[part.object] for part in record.parts]
 
 
-def test_ids_are_numbers_of_their_own_and_photos_are_named_below_the_image_root(seen):
+def test_ids_are_numbers_of_their_own_and_images_are_named_below_the_image_root(seen):
     store, api = seen
     assert [image["id"] for image in api.dataset["images"]] == list(range(1, 13))
     numbers = [annotation["id"] for annotation in api.dataset["annotations"]]
@@ -192,7 +192,7 @@ def test_ids_are_numbers_of_their_own_and_photos_are_named_below_the_image_root(
         assert (image["width"], image["height"]) == (record.width, record.height)
 
 
-def test_usual_things_need_no_word_of_ours(small_store, tmp_path):
+def test_usual_values_need_no_extra_key(small_store, tmp_path):
     (path,) = export(small_store, tmp_path, ["val"])
     value = json.loads(path.read_text())
     extras = [annotation.get("partseg") for annotation in value["annotations"]]
@@ -205,7 +205,7 @@ def test_usual_things_need_no_word_of_ours(small_store, tmp_path):
 # what may be wrong
 
 
-def test_photos_that_are_not_there_are_asked_for(tmp_path):
+def test_missing_images_are_refused_with_advice(tmp_path):
     _, photos = write(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
@@ -218,7 +218,7 @@ def test_photos_that_are_not_there_are_asked_for(tmp_path):
         coco.convert(out)
 
 
-def test_one_photo_that_is_gone_is_skipped(tmp_path):
+def test_one_missing_image_is_skipped(tmp_path):
     store, out = write(tmp_path)
     first, second = store.records("train")[:2]
     (out / second.file_name).unlink()
@@ -230,7 +230,7 @@ def test_one_photo_that_is_gone_is_skipped(tmp_path):
     assert len(skips) == 12  # the first photo tells where all lie
 
 
-def test_a_photo_outside_of_the_folder_is_refused(tmp_path):
+def test_an_image_outside_of_the_folder_is_refused(tmp_path):
     _, out = write(tmp_path)
     edit(out / "val.json", lambda value: value["images"][1].update(file_name="../../x.jpg"))
     message = f"{out}/val.json: an image must be inside {out}, got '../../x.jpg'; name a folder that holds all"
@@ -318,7 +318,7 @@ def test_files_of_two_sets_are_refused(tmp_path):
         coco.convert(out)
 
 
-def test_an_export_beside_another_file_is_refused(tmp_path):
+def test_an_export_next_to_another_file_is_refused(tmp_path):
     _, out = write(tmp_path)
     edit(out / "train.json", lambda value: value["info"].pop("partseg"))
     message = (

@@ -1,4 +1,4 @@
-"""labelme files of a store, read by labelme's own rules, which are written down here again."""
+"""labelme files of a store, read by labelme's rules."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def exported(store, tmp_path) -> dict[str, dict]:
     return documents(store, tmp_path / "out")
 
 
-def test_each_photo_has_a_file_beside_it(store, exported):
+def test_each_image_has_a_file_of_its_name(store, exported):
     wanted = {f"{split}/{r.file_name.rsplit('.', 1)[0]}.json" for split, rs in records_of(store).items() for r in rs}
     assert set(exported) == wanted
     assert len(exported) == 15
@@ -79,7 +79,7 @@ def test_a_file_says_what_labelme_asks_for(store, exported):
     assert (document["imageHeight"], document["imageWidth"]) == (record.height, record.width)
 
 
-def test_objects_that_stand_for_a_class_are_flagged(store, exported):
+def test_objects_that_are_a_whole_class_are_flagged(store, exported):
     for record in store.records("train"):
         shapes = exported[f"train/{record.file_name.rsplit('.', 1)[0]}.json"]["shapes"]
         things = [thing for thing in record.objects if thing.mask.area]
@@ -88,7 +88,7 @@ def test_objects_that_stand_for_a_class_are_flagged(store, exported):
         ]
 
 
-def test_the_list_of_labels_has_all_words(store, exported, tmp_path):
+def test_the_list_of_labels_has_all_classes(store, exported, tmp_path):
     lines = (tmp_path / "out" / "labels.txt").read_text().splitlines()
     assert lines[:4] == ["__ignore__", "_background_", "lion's mane", "cat"]
     assert lines[-1] == "car_(automobile)'s wheel"
@@ -96,7 +96,7 @@ def test_the_list_of_labels_has_all_words(store, exported, tmp_path):
 
 
 def write_one(folder: Path, names: list[str], photo: Image.Image, orientation: int = 1) -> Store:
-    """Write a store of records of these photos, whose one object is the photo's left upper corner as stored."""
+    """Write a store of records of these images, whose one object is the image's left upper corner as stored."""
     info = DatasetInfo("one", "photos", ("cat",), Vocabulary((Pair("cat", "ear"),)))
     exif = Image.Exif()
     exif[274] = orientation
@@ -113,7 +113,7 @@ def write_one(folder: Path, names: list[str], photo: Image.Image, orientation: i
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_masks_of_a_photo_as_stored_are_turned_as_labelme_shows_it(tmp_path, orientation):
+def test_masks_of_an_image_as_stored_are_turned_as_labelme_shows_it(tmp_path, orientation):
     store = write_one(tmp_path, ["a.jpg"], Image.new("RGB", (30, 20)), orientation)
     path, _ = export(store, tmp_path / "out", ["train"])
     document = json.loads(path.read_text())
@@ -129,7 +129,7 @@ def test_masks_of_a_photo_as_stored_are_turned_as_labelme_shows_it(tmp_path, ori
 
 
 @pytest.mark.parametrize("content", [None, b"no photo", b"\x89PNG\r\n\x1a\n"])
-def test_a_photo_that_cannot_be_read_turns_nothing(tmp_path, content):
+def test_an_image_that_cannot_be_read_turns_nothing(tmp_path, content):
     store = write_one(tmp_path, ["a.jpg"], Image.new("RGB", (30, 20)), 6)
     photo = tmp_path / "store/photos/a.jpg"
     photo.unlink() if content is None else photo.write_bytes(content)
@@ -137,7 +137,7 @@ def test_a_photo_that_cannot_be_read_turns_nothing(tmp_path, content):
     assert json.loads(path.read_text())["imageWidth"] == 30
 
 
-def test_photos_of_the_same_stem_keep_files_of_their_own(tmp_path):
+def test_images_of_the_same_stem_keep_files_of_their_own(tmp_path):
     names = ["a.jpg", "A.png", "b/a.jpg", "c.jpg"]
     store = write_one(tmp_path, names, Image.new("RGB", (30, 20)))
     out = tmp_path / "out"

@@ -85,7 +85,7 @@ def contents(files: dict[str, Path]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_import_and_export_give_the_same_label_maps_and_photos(tmp_path, kind, seed):
+def test_import_and_export_give_the_same_label_maps_and_images(tmp_path, kind, seed):
     source = random_tree(tmp_path / "source", kind, seed)
     write_few_shot(source, ["image_3.jpg", "image_0.jpg"])
     files = exported(imported(tmp_path / "store", source, kind), tmp_path / "out")
@@ -187,7 +187,7 @@ def test_objects_of_each_label_map_are_counted_as_the_published_code_reads_them(
         assert [int(value) for value in np.unique(values) if value != 255] == objects
 
 
-def test_ids_of_objects_are_places_in_the_sorted_list_and_of_pairs_in_the_vocabulary(tmp_path):
+def test_ids_of_objects_are_indices_in_the_sorted_list_and_of_pairs_in_the_vocabulary(tmp_path):
     store, _ = random_store(tmp_path / "store", 0)
     classes = json.loads(exported(store, tmp_path / "out")["classes.json"].read_text())
     assert (classes["name"], classes["ignore"]) == ("any", 255)
@@ -221,7 +221,7 @@ def test_the_published_ids_of_pascal_are_those_of_voc(tmp_path):
         ("ade", "datasets/ADE20KPart234/images/training/ADE_train_00000001.jpg"),
     ],
 )
-def test_the_few_shot_list_names_photos_where_the_published_code_looks(tmp_path, kind, expected):
+def test_the_few_shot_list_names_images_where_the_published_code_looks(tmp_path, kind, expected):
     source = pascal_tree(tmp_path / "source") if kind == "pascal" else ade_tree(tmp_path / "source")
     write_few_shot(source, [Path(expected).name])
     store = imported(tmp_path / "store", source, kind)
@@ -259,7 +259,7 @@ def test_label_maps_have_16_bits_where_8_do_not_suffice(tmp_path, pairs, mode, i
     assert json.loads(files["classes.json"].read_text())["ignore"] == ignore
 
 
-def test_photos_of_one_name_in_several_folders_get_numbers(tmp_path):
+def test_images_of_one_name_in_several_folders_get_numbers(tmp_path):
     store = wide_store(tmp_path / "store", 2)
     (record,) = store.records("test")
     names = ["a.jpg", "x/a.jpg", "a_2.jpg", "y/a.jpg"]
@@ -294,7 +294,7 @@ def test_instances_without_a_pixel_are_not_written(tmp_path):
 
 
 def one_photo(folder: Path, photo: Image.Image, name: str, *, upright: bool = False, **options) -> Store:
-    """A store of one photo; the masks have its size as `upright` says."""
+    """A store of one image; the masks have its size as `upright` says."""
     store = wide_store(folder, 2)
     (record,) = store.records("test")
     photo.save(folder / "photos" / name, **options)
@@ -353,7 +353,7 @@ def test_a_jpeg_behind_a_link_is_the_file_itself(tmp_path):
         ("photo.png", False, {"exif": turned(6)}),
     ],
 )
-def test_a_photo_that_readers_would_turn_or_not_know_is_saved_anew_as_its_masks_lie(tmp_path, name, upright, options):
+def test_an_image_that_readers_would_rotate_or_not_read_is_saved_again(tmp_path, name, upright, options):
     store = one_photo(tmp_path / "store", noise(), name, upright=upright, **options)
     before = (store.folder / "photos" / name).read_bytes()
     files = exported(store, tmp_path / "out", ["test"])
@@ -380,7 +380,7 @@ def test_a_broken_exif_block_stays_too(tmp_path, block):
     assert path.samefile(store.folder / "photos/photo.jpg")
 
 
-def test_a_photo_that_is_gone_ends_the_export(tmp_path):
+def test_an_image_that_is_gone_ends_the_export(tmp_path):
     store = one_photo(tmp_path / "store", noise(), "photo.jpg")
     photo = store.folder / store.info.image_root / "photo.jpg"
     photo.unlink()
@@ -389,7 +389,7 @@ def test_a_photo_that_is_gone_ends_the_export(tmp_path):
     assert str(caught.value) == f"{photo}: must be a readable image, got No such file or directory; check the path"
 
 
-def test_a_photo_of_another_size_than_prepared_ends_the_export(tmp_path):
+def test_an_image_of_another_size_than_prepared_ends_the_export(tmp_path):
     store = one_photo(tmp_path / "store", noise(), "photo.jpg")
     Image.new("RGB", (7, 5)).save(store.folder / "photos/photo.jpg")
     with pytest.raises(DataError, match=r"^photo.jpg: must be 48x32 as prepared, got 7x5; prepare again$"):
@@ -412,7 +412,7 @@ def test_an_image_without_parts_is_exported_and_left_out_again(tmp_path, small_s
 # real photos
 
 
-def test_the_real_photos_of_pascal_come_back_from_their_repack_with_the_same_maps(tmp_path, samples):
+def test_the_real_images_of_pascal_come_back_from_their_repack_with_the_same_maps(tmp_path, samples):
     original = pascal_part.convert(samples / "pascal_part", PASCAL)
     records = [outcome.record for outcome in original.outcomes if isinstance(outcome, Converted)]
     info = DatasetInfo(PASCAL.name, original.image_root, PASCAL.objects, PASCAL.vocabulary)

@@ -49,7 +49,7 @@ def test_the_same_store_gives_the_same_bytes(store, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_pyarrow_alone_reads_columns_and_words(store, tmp_path):
+def test_pyarrow_alone_reads_columns_and_classes(store, tmp_path):
     (path,) = export(store, tmp_path / "out", ["train"])
     table = parquet.read_table(path, columns=["file_name", "parts"])
     record = next(record for record in store.records("train") if record.parts)

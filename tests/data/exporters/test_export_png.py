@@ -64,7 +64,7 @@ def test_names_that_would_overwrite_each_other_keep_their_suffix_or_get_a_number
     assert unique_names(named("x.jpg", "x.jpg", "x.jpg")) == ["x.jpg", "x.jpg-2", "x.jpg-3"]
 
 
-def test_no_name_is_given_twice_whatever_the_photos_are_called():
+def test_no_name_is_given_twice_whatever_the_images_are_called():
     rng = np.random.default_rng(0)
     for _ in range(300):
         photos = ["".join(rng.choice(list("aA.-2"), 3)) + ".x" for _ in range(6)]

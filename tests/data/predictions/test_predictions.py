@@ -165,7 +165,7 @@ def test_files_are_found_with_and_without_split_and_suffix(small_store, tmp_path
     check(open_predictions(write_pngs(small_store, tmp_path, name_of), small_store, VAL), small_store)
 
 
-def test_photos_in_folders_are_found_by_path_and_by_a_stem_of_their_own(tmp_path):
+def test_images_in_folders_are_found_by_path_and_by_a_stem_of_their_own(tmp_path):
     store = write_random(tmp_path, 0, {"val": 4})
     keys = [RecordKey("val", number) for number in range(4)]
     assert [record.file_name for record in records(store, keys)][::2] == [
@@ -186,7 +186,7 @@ def test_photos_in_folders_are_found_by_path_and_by_a_stem_of_their_own(tmp_path
     check(open_predictions(tmp_path / "out/val/0", store, keys[2:3]), store, keys[2:3])
 
 
-def test_a_stem_of_train_and_val_means_the_photo_that_is_wanted(small_data, tmp_path):
+def test_a_stem_of_train_and_val_means_the_image_that_is_wanted(small_data, tmp_path):
     record, other = small_data.records["train"][0], small_data.records["val"][0]
     with StoreWriter(tmp_path / "store", small_data.info, ["train", "val"]) as writer:
         writer.add("train", Record("t", "train/1.png", record.width, record.height, "", record.objects, record.parts))
@@ -236,7 +236,7 @@ def test_scores_are_enlarged_as_logits_are(small_store, tmp_path, size):
     assert set(np.unique(labels)) == set(range(-1, 6))
 
 
-def test_a_large_photo_takes_planes_in_groups(tmp_path, monkeypatch, small_store):
+def test_a_large_image_takes_planes_in_groups(tmp_path, monkeypatch, small_store):
     record = records(small_store)[0]
     np.save(tmp_path / f"{stem(record)}.npy", np.random.default_rng(0).normal(size=(7, 9, 4)))
     predictions = open_predictions(tmp_path, small_store, VAL[:1])
@@ -306,7 +306,7 @@ def test_objects_whose_names_hold_apostrophes_and_colons_are_found(tmp_path):
         lambda record: {"file_name": f"../000000000008.d/{stem(record)}"},
     ],
 )
-def test_results_name_photos_by_id_number_or_path(small_data, tmp_path, name_of):
+def test_results_name_images_by_id_number_or_path(small_data, tmp_path, name_of):
     with StoreWriter(tmp_path / "store", small_data.info, ["val"]) as writer:
         for record in small_data.records["val"]:
             name = record.file_name.removeprefix("photo_")
@@ -376,7 +376,7 @@ def test_an_export_is_read_by_name_whatever_the_order_of_its_pairs(small_store, 
     check(maps, small_store, labels_of=lambda record: np.array([-1, 0, 1, 2, -1])[objects(record)])
 
 
-def test_photos_that_share_a_name_are_found_in_an_export(tmp_path):
+def test_images_that_share_a_name_are_found_in_an_export(tmp_path):
     info = DatasetInfo("twins", "photos", ("cat",), Vocabulary((Pair("cat", "ear"), Pair("cat", "head"))))
     masks = [Mask.encode(np.eye(4, 3, offset, dtype=bool)) for offset in (0, 1, -1)]
     names = ["a.jpg", "a.png", "a.jpg"]
@@ -389,14 +389,14 @@ def test_photos_that_share_a_name_are_found_in_an_export(tmp_path):
     check(open_predictions(tmp_path / "out", store, VAL[:3]), store, VAL[:3])
 
 
-def test_a_predict_folder_is_read_by_its_words(small_store, tmp_path):
+def test_a_predict_folder_is_read_by_its_classes(small_store, tmp_path):
     words = ["fox's tail", "cat's ear", "dog's tail", "dog's head", "fox's ear", "cat's head"]
     predictions = open_predictions(write_predicted(small_store, tmp_path, words), small_store, VAL)
     check(predictions, small_store)
     assert (predictions.kind, predictions.extra) == ("label PNGs of partseg predict", ())
 
 
-def test_predictions_of_photos_that_are_not_wanted_are_named(small_store, tmp_path):
+def test_predictions_of_images_that_are_not_wanted_are_named(small_store, tmp_path):
     write_pngs(small_store, tmp_path)
     predictions = open_predictions(tmp_path, small_store, VAL[:1])
     assert (predictions.read, predictions.extra) == (1, ("photo_09.png", "photo_10.png", "photo_11.png"))
@@ -488,7 +488,7 @@ def test_missing_predictions_are_counted_and_named(small_store, tmp_path):
     )
 
 
-def test_a_list_of_results_says_nothing_of_a_photo_without_masks(small_store, tmp_path):
+def test_a_list_of_results_must_mention_every_image(small_store, tmp_path):
     content = [row for row in rows(small_store) if row["file_name"] != "photo_09.png"]
     path = write_rows(tmp_path / "p.json", content)
     assert refusal(path, small_store) == (
@@ -497,7 +497,7 @@ def test_a_list_of_results_says_nothing_of_a_photo_without_masks(small_store, tm
     )
 
 
-def test_a_second_prediction_of_a_photo_is_refused(small_store, tmp_path):
+def test_a_second_prediction_of_an_image_is_refused(small_store, tmp_path):
     write_pngs(small_store, tmp_path)
     write_pngs(small_store, tmp_path, lambda record: f"val/{stem(record)}")
     assert refusal(tmp_path, small_store) == (
@@ -512,7 +512,7 @@ def test_two_forms_in_a_folder_are_refused(small_store, tmp_path):
     )
 
 
-def test_pictures_beside_scores_and_run_lengths_do_not_matter(small_store, tmp_path):
+def test_images_next_to_scores_and_run_lengths_do_not_matter(small_store, tmp_path):
     write_stacks(small_store, tmp_path / "out")
     (tmp_path / "out/plot.png").write_bytes(b"a picture")
     (tmp_path / "out/log.json").write_text("{}")
@@ -549,7 +549,7 @@ def test_several_json_files_are_refused(small_store, tmp_path):
 @pytest.mark.parametrize(
     ("shape", "got"), [((25, 38), "38x25, swapped"), ((38, 26), "26x38"), ((1, 1), "1x1"), ((40, 40), "40x40")]
 )
-def test_another_size_than_the_photo_is_refused(small_store, tmp_path, shape, got):
+def test_another_size_than_the_image_is_refused(small_store, tmp_path, shape, got):
     write_pngs(small_store, tmp_path)
     Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / PHOTO)
     assert refusal(tmp_path, small_store) == (
@@ -575,7 +575,7 @@ def test_a_png_of_another_mode_is_refused(small_store, tmp_path, mode, got):
     )
 
 
-def test_a_picture_of_another_format_is_refused(small_store, tmp_path):
+def test_an_image_of_another_format_is_refused(small_store, tmp_path):
     write_pngs(small_store, tmp_path)
     advice = "save labels as a grey PNG of 8 or 16 bits"
     Image.new("F", (25, 38)).save(tmp_path / PHOTO, format="TIFF")
@@ -651,7 +651,7 @@ def test_scores_are_refused_in_another_order_or_turned(small_store, tmp_path):
     )
 
 
-def test_scores_larger_than_any_photo_are_refused_by_their_head(small_store, tmp_path):
+def test_scores_larger_than_any_image_are_refused_by_their_head(small_store, tmp_path):
     path = tmp_path / "photo_08.npy"
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (7, 10**5, 10**4)})
@@ -820,7 +820,7 @@ def test_an_element_of_a_coco_set_that_breaks_a_rule_is_named(small_store, tmp_p
     assert refusal(path, small_store).startswith(f"{path}: {message}")
 
 
-def test_a_photo_listed_without_masks_has_a_prediction_of_nothing(small_store, tmp_path):
+def test_an_image_listed_without_masks_has_a_prediction_of_nothing(small_store, tmp_path):
     (path,) = export_coco.export(small_store, tmp_path, ["val"])
     value = json.loads(path.read_text())
     value["annotations"] = [row for row in value["annotations"] if row["image_id"] != 1]
@@ -879,7 +879,7 @@ def test_an_export_without_its_maps_is_refused(small_store, tmp_path):
     )
 
 
-def test_a_predict_folder_with_other_words_is_refused(small_store, tmp_path):
+def test_a_predict_folder_with_other_classes_is_refused(small_store, tmp_path):
     write_predicted(small_store, tmp_path)
     path = tmp_path / "photo_09.json"
     value = json.loads(path.read_text())

@@ -54,7 +54,7 @@ def test_every_line_is_whole_plain_and_says_why():
             assert name == " ".join(name.casefold().replace("_", " ").split())
 
 
-def test_no_two_words_are_related_twice():
+def test_no_two_names_are_related_twice():
     pairs = [(line["what"], frozenset((line["name"], line["other"]))) for line in lines()]
     assert [pair for pair, count in Counter(pairs).items() if count > 1] == []
     assert all(len(names) == 2 for _, names in pairs)
@@ -82,7 +82,7 @@ def test_no_two_words_are_related_twice():
         ("cat", "tiger", "object", ABSENT),
     ],
 )
-def test_names_stand_to_each_other_as_the_list_says_and_no_further(target, source, what, how):
+def test_relations_follow_the_list_and_are_not_chained(target, source, what, how):
     assert find_relation(target, source, what) == how
 
 
@@ -105,7 +105,7 @@ def test_the_nearest_counterpart_is_taken_whatever_the_order(source):
     assert told(match_classes(words("car wheel"), words(*source))) == {"car's wheel": ("car's tier", SYNONYM)}
 
 
-def test_a_kind_is_nearer_where_the_other_word_is():
+def test_a_kind_is_nearer_if_the_other_name_is():
     source = words("jeep tier", "jeep wheel", "van wheel")
     assert told(match_classes(words("car wheel"), source)) == {"car's wheel": ("jeep's wheel", KIND)}
 
@@ -119,7 +119,7 @@ def test_of_equals_the_first_of_the_source_is_taken():
         )
 
 
-def test_the_farther_of_object_and_part_is_told():
+def test_the_relation_is_the_more_distant_of_object_and_part():
     matches = match_classes(words("airliner engine", "bus mirror"), words("airplane turbine engine", "bus side mirror"))
     assert [m.relation for m in matches] == [WIDER, KIND]
 
@@ -130,7 +130,7 @@ def test_seen_flags_play_no_part():
     assert told(match_classes(target.with_unseen(["cat"]), source.with_unseen(["car"]))) == plain
 
 
-def test_objects_without_a_counterpart_are_told_even_where_a_part_would_do():
+def test_objects_without_a_counterpart_are_named_even_where_a_part_matches():
     target, source = words("cat ear", "dog ear", "airplane door"), words("dog tail", "airliner wing")
     assert unmatched_objects(match_classes(target, source), source) == ("cat",)
 

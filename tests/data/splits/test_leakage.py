@@ -166,7 +166,7 @@ def test_an_image_in_both_lists_is_named(small_store):
 # ---- the same photo twice
 
 
-def test_the_same_photo_under_several_ids_is_found(small_data, tmp_path):
+def test_the_same_image_under_several_ids_is_found(small_data, tmp_path):
     store = small_data.write(tmp_path)
     for copy, original in ((9, 1), (4, 3), (5, 3)):
         shutil.copy(tmp_path / f"images/photo_{original:02}.png", tmp_path / f"images/photo_{copy:02}.png")
@@ -176,12 +176,12 @@ def test_the_same_photo_under_several_ids_is_found(small_data, tmp_path):
     assert (result.across, result.missing) == (1, 1)
 
 
-def test_different_photos_are_not_the_same(small_store):
+def test_different_images_are_not_the_same(small_store):
     result = audited(small_store, published_split(small_store))
     assert (result.same_photo, result.across, result.missing) == ((), 0, 0)
 
 
-def test_photos_of_the_same_size_are_told_apart_by_their_content(tmp_path):
+def test_images_of_the_same_size_are_distinguished_by_their_content(tmp_path):
     photos = {name: tmp_path / name for name in "abcdef"}
     for name, content in zip("abcde", (b"1234", b"1243", b"1234", b"12345", b""), strict=True):
         photos[name].write_bytes(content)

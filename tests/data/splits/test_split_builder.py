@@ -24,7 +24,7 @@ def drawn(store, unseen=None, parts=(), **choices) -> Split:
 
 
 def shown(store) -> dict[str, set[str]]:
-    """Give the objects of which an image shows a part."""
+    """Return the objects of which an image shows a part."""
     pairs = store.info.vocabulary.pairs
     return {r.image_id: {pairs[part.pair].object for part in r.parts} for _, r in iterate(store)}
 
@@ -89,8 +89,8 @@ def test_the_same_seed_gives_the_same_split_and_another_one_another(small_store)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_fraction_lies_between_0_and_1(small_store, fraction):
-    with refused(f"--val-fraction must lie between 0 and 1, got {fraction:g}", UsageError):
+def test_a_fraction_is_between_0_and_1(small_store, fraction):
+    with refused(f"--val-fraction must be between 0 and 1, got {fraction:g}", UsageError):
         drawn(small_store, val_fraction=fraction)
 
 
@@ -236,7 +236,7 @@ def test_an_object_of_which_a_part_is_seen_is_not_taken_from_train(as_ade):
     assert (split.val_unseen, split.rule) == ((), "unseen parts ear")
 
 
-def test_further_pairs_are_unseen_as_told(as_ade):
+def test_further_pairs_are_unseen_as_requested(as_ade):
     split = build_split(as_ade, UnseenClasses("seen by luck", ("dog",), pairs=(("fox", "ear"),), test=VAL))
     assert split.vocabulary(as_ade).is_seen == (True, True, False, False, False, True)
     assert (split.rule, split.val_unseen) == ("seen by luck", ())

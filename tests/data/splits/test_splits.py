@@ -92,7 +92,7 @@ def test_the_file_of_a_plain_split_has_the_keys_that_it_always_had(small_store, 
     assert [line.split(":")[0] for line in lines if not line.startswith("- ")] == keys
 
 
-def test_what_is_unseen_stands_before_the_images(tmp_path):
+def test_unseen_classes_are_written_before_the_images(tmp_path):
     write_split(tmp_path / "split.yaml", CHOSEN)
     value = yaml.safe_load((tmp_path / "split.yaml").read_text(encoding="utf-8"))
     assert list(value)[4:] == ["unseen_objects", "unseen_parts", "unseen_pairs", "train", "val", "val_unseen"]
