@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partseg_cli.cli import console as show
+from partseg_cli.cli import console
 from partseg_cli.errors import CheckpointError, format_list
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def import_(
         source, out, layout=layout.value if layout else None, dataset=dataset, allow_partial=allow_partial
     )
     if as_json:
-        show.document(done.to_json())
+        console.document(done.to_json())
     else:
         _show_import(done)
 
@@ -103,10 +103,10 @@ def _show_import(done: ImportResult) -> None:
     table.add_row("licence", record["licence"])
     table.add_row("SHA-256", f"{record['file_sha256']} (source)")
     table.add_row("", f"{done.sha256} (checkpoint)")
-    show.table(table)
+    console.table(table)
     if match.missing:
-        show.note("missing tensors are replaced by random ones: masks may be meaningless")
-    show.note(f'next: partseg predict photo.jpg --vocab "cat\'s ear" --checkpoint {done.path}')
+        console.note("missing tensors are replaced by random ones: masks may be meaningless")
+    console.note(f'next: partseg predict photo.jpg --vocab "cat\'s ear" --checkpoint {done.path}')
     typer.echo(str(done.path))
 
 
@@ -122,11 +122,11 @@ def list_(as_json: AsJson = False) -> None:
 
     files = list_weights()
     if as_json:
-        show.document({"weights": [file.to_json() for file in files]})
+        console.document({"weights": [file.to_json() for file in files]})
     elif files:
         _show_list(files)
     else:
-        show.note(
+        console.note(
             "no weights in $PARTSEG_WEIGHTS, the user's cache or the Hugging Face cache; get some with `hf download "
             "CIDAS/clipseg-rd64-refined`, or `partseg weights import FILE --out NEW.safetensors`"
         )
@@ -140,7 +140,7 @@ def _show_list(files: list[WeightsFile]) -> None:
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for file in files:
         table.add_row(file.name, file.format, f"{file.bytes / 1e6:,.1f}", file.sha256[:DIGEST_SHOWN])
-    show.table(table)
+    console.table(table)
     for file in files:
         typer.echo(f"{file.path}: {file.licence}")
 
@@ -163,13 +163,13 @@ def verify(
 
     done = verify_weights(files or [])
     if as_json:
-        show.document({"verified": [one.to_json() for one in done]})
+        console.document({"verified": [one.to_json() for one in done]})
     else:
         _show_verified(done)
     problems = [one.problem for one in done if one.problem]
     if len(problems) > 1:
         for problem in problems:
-            show.note(problem)
+            console.note(problem)
         raise CheckpointError(f"{len(problems)} of {len(done)} checkpoints fail; get or import them again")
     if problems:
         raise CheckpointError(problems[0])
@@ -188,7 +188,7 @@ def _show_verified(done: list[VerifyResult]) -> None:
         verdict = f"good, but {one.random} tensors are random (--allow-partial)" if one.random else "good"
         whole = (one.format, str(one.tensors), logits, verdict)
         table.add_row(one.path.name, *(("-", "-", "-", "fails") if one.problem else whole))
-    show.table(table)
+    console.table(table)
 
 
 @app.command()
@@ -206,5 +206,5 @@ def pack(
     from partseg_cli.pipeline.weights import pack_weights
 
     path = pack_weights(checkpoint, out)
-    show.note(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    console.note(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     typer.echo(str(path))

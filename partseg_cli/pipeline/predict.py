@@ -43,9 +43,8 @@ class Predictor:
     @property
     def warning(self) -> str | None:
         """Warning about the weights, None if there is none."""
-        return (
-            "this model, nano, knows cartoon pictures, not photos" if self.header.model["backbone"] == BUNDLED else None
-        )
+        is_bundled = self.header.model["backbone"] == BUNDLED
+        return "this model, nano, knows cartoon pictures, not photos" if is_bundled else None
 
 
 @dataclass(frozen=True)
