@@ -517,7 +517,7 @@ def test_an_out_that_is_a_file_exits_1_and_stays_as_it_is(complaint, trained, ph
 def test_label_maps_and_a_model_are_not_scored_at_once(complaint, trained, option):
     assert complaint("evaluate", "tiny", *tiny(trained.data), "--predictions", "maps", option, "voc") == (
         2,
-        "--predictions and a model: give one of them, got maps and voc; leave out what is not to be scored",
+        "--predictions and a model: give one of them, got maps and voc; leave out the other",
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ProtocolName(StrEnum):
-    """What the model is told."""
+    """Evaluation protocols."""
 
     PRED_ALL = "pred-all"
     ORACLE_OBJ = "oracle-obj"
@@ -35,7 +35,7 @@ class ProtocolName(StrEnum):
 
 
 class SplitName(StrEnum):
-    """Which images to score."""
+    """Splits of a dataset."""
 
     TRAIN = "train"
     VAL = "val"
@@ -43,7 +43,7 @@ class SplitName(StrEnum):
 
 
 class SampleName(StrEnum):
-    """What a test sample is."""
+    """Units of a test sample."""
 
     OBJECT = "object"
     IMAGE = "image"
@@ -53,7 +53,7 @@ class SampleName(StrEnum):
 def evaluate(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe file, or the name of a packaged one: its data are used.", show_default=False),
+        typer.Argument(help="Recipe file or name of a packaged recipe, whose data are scored.", show_default=False),
     ] = None,
     overrides: Overrides = None,
     checkpoint: Checkpoint = None,
@@ -62,7 +62,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Score label maps of any model instead: label PNGs, .npz or .npy scores, or a COCO JSON of RLE masks.",
+            help="Label maps of any model to score instead: label PNGs, .npz or .npy scores, or COCO JSON of RLEs.",
             show_default=False,
         ),
     ] = None,
@@ -70,7 +70,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="DATASET",
-            help="A prepared folder, or its name: in place of the recipe's data, also another data set.",
+            help="Folder or name of a prepared dataset, in place of the recipe's data.",
             show_default=False,
         ),
     ] = None,
@@ -78,65 +78,71 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="A file of partseg split. [default: the recipe's, with --dataset published]",
+            help="File of partseg split. [default: the recipe's; with --dataset the published split]",
             show_default=False,
         ),
     ] = None,
     protocol: Annotated[
         ProtocolName,
         typer.Option(
-            help="pred-all: told nothing. oracle-obj: told which object is there. pred-obj: told the --objects."
+            help="pred-all: no hint. oracle-obj: the labelled object is given. pred-obj: --objects are given."
         ),
     ] = ProtocolName.PRED_ALL,
     objects: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="pred-obj: label PNGs of objects from another model, as partseg export --to png writes them.",
+            help="Object label PNGs of another model for pred-obj, as partseg export --to png writes them.",
             show_default=False,
         ),
     ] = None,
     rule: Annotated[
         str,
         typer.Option(
-            help="How pixels and classes count: ref-v2, full, partclipseg, ovparts, partcatseg; or ref-bug, "
-            "partclipseg on targets that are scaled and back, as published."
+            help="Counting rule: ref-v2, full, partclipseg, ovparts or partcatseg; ref-bug is partclipseg on targets "
+            "that are scaled and back, as published."
         ),
     ] = "ref-v2",
     samples: Annotated[
         SampleName | None,
-        typer.Option(help="What a test sample is. [default: as published for the data set]", show_default=False),
+        typer.Option(help="Unit of a test sample. [default: as published for the dataset]", show_default=False),
     ] = None,
     split: Annotated[
-        SplitName, typer.Option(help="Which images to score; test: the data set's own, where it has one.")
+        SplitName, typer.Option(help="Split to score; test needs a dataset that has one.")
     ] = SplitName.VAL,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Score the first N photos alone.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", help="Number of images, the first ones. [default: all]", show_default=False),
     ] = None,
-    boundary_ratio: Annotated[float, typer.Option(help="Width of the boundary, as a share of the diagonal.")] = 0.02,
+    boundary_ratio: Annotated[
+        float, typer.Option(help="Width of the boundary band as a fraction of the image diagonal.")
+    ] = 0.02,
     bootstrap_samples: Annotated[
-        int, typer.Option(min=0, help="Bootstrap resamples for the 95 % intervals of the means; 0: none.")
+        int,
+        typer.Option(min=0, help="Number of bootstrap resamples for the 95 % confidence intervals; 0 computes none."),
     ] = 1000,
     against: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Show published scores beside: partclipseg, clipseg, catseg, vlpart or zsseg.",
+            help="Published system to compare with: partclipseg, clipseg, catseg, vlpart or zsseg.",
             show_default=False,
         ),
     ] = None,
     fail_under: Annotated[
         str | None,
-        typer.Option(metavar="BOUNDS", help='Exit 6 where a mean is below: "seen=40,harmonic=30".', show_default=False),
+        typer.Option(
+            metavar="THRESHOLDS",
+            help='Least means in percent, such as "seen=40,harmonic=30"; exit 6 if one is missed.',
+            show_default=False,
+        ),
     ] = None,
     save_predictions: Annotated[
-        bool, typer.Option("--save-predictions", help="Write the predicted label maps too.")
+        bool, typer.Option("--save-predictions", help="Write the predicted label maps.")
     ] = False,
-    pictures: Annotated[
-        int, typer.Option(min=0, help="The page shows so many of the worst photos, and of the best, predicted anew.")
-    ] = 4,
+    pictures: Annotated[int, typer.Option(min=0, help="Number of best and worst images in the HTML report.")] = 4,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results. [default: runs/evaluate/RECIPE-N]", show_default=False)
+        Path | None, typer.Option(help="Folder of the results. [default: runs/evaluate/RECIPE-N]", show_default=False)
     ] = None,
     device: Device = "auto",
     gpus: Gpus = None,
@@ -144,7 +150,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Count each N-th group of photos alone, from the I-th; partseg merge puts the shards together.",
+            help="Score every N-th batch from the I-th; partseg merge joins the shards.",
             show_default=False,
         ),
     ] = None,
@@ -162,7 +168,7 @@ def evaluate(
 
     Any model: **partseg evaluate --predictions maps --dataset pascal-part-116**
 
-    An evaluation that was stopped goes on with the same --out. Any number of processes gives the same bits.
+    An interrupted evaluation resumes with the same --out. Any number of processes gives the same bits.
     """
     from partseg_cli.config.recipe import load_recipe
     from partseg_cli.pipeline import evaluate as pipeline
@@ -210,7 +216,7 @@ def evaluate(
 def merge(
     shards: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of all shards, in any order.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results. [default: runs/merge/DATASET-N]", show_default=False)
+        Path | None, typer.Option(help="Folder of the results. [default: runs/merge/DATASET-N]", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
@@ -232,12 +238,12 @@ def _show_result(result: EvaluateResult, as_json: bool) -> None:
     from partseg_cli.reports.results import FILES, result_json
 
     if as_json:
-        document = result_json(result.result, result.about, result.bounds)
+        document = result_json(result.result, result.about, result.intervals)
         show.document(document if result.against is None else {**document, "against": result.against})
     else:
         title = f"{result.about['dataset']}, {result.about['split']}"
         show.table(tables.class_table(result.result))
-        show.table(tables.summary_table(result.result, title, result.bounds))
+        show.table(tables.summary_table(result.result, title, result.intervals))
         if result.result.rules:
             show.table(tables.rules_table(result.result))
         if result.against is not None:

@@ -68,7 +68,7 @@ def refuse_other_shard(folder: Path, shard: Shard) -> None:
 def write_shard(result: ShardResult) -> None:
     """Write `counts.npz` and `results.json`."""
     folder, counts = result.folder, result.counts
-    (folder / RESULTS_FILE).unlink(missing_ok=True)  # of a former run: it must not stand beside other counts
+    (folder / RESULTS_FILE).unlink(missing_ok=True)  # of a former run, which had other counts
     with atomic_write(folder / COUNTS_FILE) as temporary, temporary.open("wb") as file:
         numbers, photos = np.array(counts.positions, np.int64), np.array(counts.images)
         np.savez_compressed(file, allow_pickle=False, **counts.table.to_arrays(), numbers=numbers, photos=photos)

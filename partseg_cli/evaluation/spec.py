@@ -158,7 +158,7 @@ class EvalSpec:
         ids = tuple(record.image_id for record in self.store.records(TEST)) if TEST in splits else ()
         if not ids:
             raise DataError(
-                f"{name}: --split {TEST} needs a store with photos in it, got {', '.join(splits)}; choose train or val"
+                f"{name}: --split {TEST} needs a store with such images, got {', '.join(splits)}; choose train or val"
             )
         if both := sorted({*self.split.train, *self.split.val_unseen} & set(ids)):
             raise DataError(

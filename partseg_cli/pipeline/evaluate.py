@@ -66,7 +66,7 @@ class EvaluateResult:
         result: Scores.
         about: What was evaluated, for reports.
         table: Counts of every sample.
-        bounds: 95 % confidence intervals of the means; None without resampling.
+        intervals: 95 % confidence intervals of the means; None without resampling.
         against: Comparison with published rows; None if not requested.
         thresholds: Least means, by metric and group.
     """
@@ -75,7 +75,7 @@ class EvaluateResult:
     result: EvalResult
     about: dict[str, Any]
     table: ConfusionTable
-    bounds: ConfidenceIntervals | None
+    intervals: ConfidenceIntervals | None
     against: list[dict[str, Any]] | None = None
     thresholds: Thresholds | None = None
 
@@ -289,7 +289,7 @@ def build_eval_spec(
         data = recipe.data
         store, split = open_data(data.dataset, root=data.root, split=data_split or data.split)
     else:
-        raise UsageError("evaluate needs a recipe or --dataset, got neither; name the data that are to be scored")
+        raise UsageError("evaluate needs a recipe or --dataset, got neither; name the data to score")
     if rule == ROUND_TRIP and store.info.sample == "image":
         raise DataError(
             f"{store.info.name}: {ROUND_TRIP} is for sets whose published targets are scaled, got one without"
@@ -451,12 +451,11 @@ def _check_exclusive(
     """Refuse options that contradict each other."""
     if spec.shard != WHOLE and needs_means:
         raise UsageError(
-            f"--against and --fail-under need means, which shard {spec.shard} does not have; ask for them of the whole"
+            f"--against and --fail-under need means, which shard {spec.shard} does not have; use them without --shard"
         )
     if predictions and model:
         raise UsageError(
-            f"--predictions and a model: give one of them, got {predictions} and {model}; "
-            "leave out what is not to be scored"
+            f"--predictions and a model: give one of them, got {predictions} and {model}; leave out the other"
         )
 
 

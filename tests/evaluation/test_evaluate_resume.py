@@ -11,8 +11,8 @@ from command_line import tiny
 from forked import start_command
 
 from partseg_cli.errors import PartsegError
-from partseg_cli.evaluation import evaluator
 from partseg_cli.io.journal import Journal
+from partseg_cli.pipeline import evaluate as pipeline
 
 PHOTOS = 7
 BATCH = 2
@@ -36,12 +36,12 @@ def die_in_the_middle() -> None:
 
 def die_in_the_middle_of_a_share() -> None:
     """Do so in the processes that this one starts, too."""
-    launch = evaluator.launch
+    launch = pipeline.launch
 
     def launch_those_that_die(function: Callable, *arguments: object, **named: object) -> object:
         return launch(partial(share_or_die, function), *arguments, **named)
 
-    evaluator.launch = launch_those_that_die
+    pipeline.launch = launch_those_that_die
 
 
 def share_or_die(function: Callable, *arguments: object) -> object:

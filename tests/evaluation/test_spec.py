@@ -73,7 +73,7 @@ def test_a_store_without_a_test_split_says_which_it_has(small_store):
     with pytest.raises(DataError) as caught:
         perfect(small_store, published_split(small_store), "test")
     assert (
-        str(caught.value) == "small: --split test needs a store with photos in it, got train, val; choose train or val"
+        str(caught.value) == "small: --split test needs a store with such images, got train, val; choose train or val"
     )
 
 

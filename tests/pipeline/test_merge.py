@@ -70,7 +70,7 @@ def test_a_shard_is_held_against_nothing(partseg, trained, words):
     assert ended == (
         2,
         "",
-        "error: --against and --fail-under need means, which shard 1/2 does not have; ask for them of the whole\n",
+        "error: --against and --fail-under need means, which shard 1/2 does not have; use them without --shard\n",
     )
 
 
