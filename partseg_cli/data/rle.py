@@ -41,10 +41,10 @@ class Mask:
         >>> Mask.encode(np.eye(3, dtype=bool)[:2]).bbox
         (0, 0, 2, 2)
         """
-        return cls.of_code(coco.encode(np.asfortranarray(pixels, dtype=np.uint8)))
+        return cls.from_coco(coco.encode(np.asfortranarray(pixels, dtype=np.uint8)))
 
     @classmethod
-    def of_code(cls, code: Mapping[str, Any]) -> Mask:
+    def from_coco(cls, code: Mapping[str, Any]) -> Mask:
         """Return the mask of a COCO code: a size and compressed counts, which must fit each other."""
         x, y, width, height = (int(value) for value in coco.toBbox(code))
         return cls(code["counts"].decode("ascii"), (x, y, width, height), int(coco.area(code)))
@@ -57,7 +57,7 @@ class Mask:
 
     def resized(self, before: tuple[int, int], after: tuple[int, int]) -> Mask:
         """Return the mask in an image resized from one (height, width) to another, by the nearest pixel."""
-        rows, columns = (rows_under(old, new) for old, new in zip(before, after, strict=True))
+        rows, columns = (source_rows(old, new) for old, new in zip(before, after, strict=True))
         return Mask.encode(self.decode(*before)[np.ix_(rows, columns)])
 
     def positions(self) -> Int[np.ndarray, "area"]:
@@ -74,13 +74,13 @@ class Mask:
         runs = run_lengths(self.rle)
         if (runs < 0).any() or runs.sum() != width * height:
             return False
-        return Mask.of_code({"size": [height, width], "counts": self.rle.encode("ascii")}) == self
+        return Mask.from_coco({"size": [height, width], "counts": self.rle.encode("ascii")}) == self
 
 
-def rows_under(before: int, after: int) -> Int[np.ndarray, "{after}"]:
+def source_rows(before: int, after: int) -> Int[np.ndarray, "{after}"]:
     """Return, for each row after a resize, the source row at its centre (training has a rule of its own).
 
-    >>> rows_under(6, 3).tolist(), rows_under(2, 4).tolist()
+    >>> source_rows(6, 3).tolist(), source_rows(2, 4).tolist()
     ([1, 3, 5], [0, 0, 1, 1])
     """
     rows: Int[np.ndarray, "{after}"] = ((np.arange(after) + 0.5) * before / after).astype(np.int64)
@@ -119,12 +119,12 @@ def paint(layers: Iterable[tuple[int, int, Mask]], height: int, width: int) -> U
     return columns.reshape(width, height).T
 
 
-def masks_of(labels: Integer[np.ndarray, "H W"]) -> dict[int, Mask]:
+def masks_by_label(labels: Integer[np.ndarray, "H W"]) -> dict[int, Mask]:
     """Encode the mask of each label of a signed map, ascending; negative pixels have no label.
 
     The time does not grow with the number of labels.
 
-    >>> {label: mask.area for label, mask in masks_of(np.array([[7, 7, -1], [2, 7, -1]])).items()}
+    >>> {label: mask.area for label, mask in masks_by_label(np.array([[7, 7, -1], [2, 7, -1]])).items()}
     {2: 1, 7: 3}
     """
     columns = labels.T.ravel()
@@ -146,4 +146,4 @@ def _mask_at(positions: Int[np.ndarray, "area"], height: int, width: int) -> Mas
     starts, ends = positions[np.append(0, breaks + 1)], positions[np.append(breaks, -1)] + 1
     runs = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=height * width)
     counts = runs if runs[-1] else runs[:-1]
-    return Mask.of_code(coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+    return Mask.from_coco(coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))

@@ -268,7 +268,7 @@ class StoreWriter:
     """Writer of a store, whose files appear, `dataset.json` last, when the `with` block ends without an error."""
 
     def __init__(self, folder: Path, info: DatasetInfo, splits: Sequence[str]) -> None:
-        refuse_other(folder, info.name)
+        check_store_name(folder, info.name)
         self.folder, self.info = folder, info
         self.offsets: dict[str, list[int]] = {split: [0] for split in splits}
         self._files: dict[str, BinaryIO] = {}
@@ -315,7 +315,7 @@ class StoreWriter:
                 raise disk_error(self.folder / f"{split}.jsonl", error) from error
 
 
-def refuse_other(folder: Path, name: str) -> None:
+def check_store_name(folder: Path, name: str) -> None:
     """Check that no store of another name is overwritten; a broken one, or one of an older format, may be replaced.
 
     Raises:
@@ -329,13 +329,13 @@ def refuse_other(folder: Path, name: str) -> None:
         raise DataError(f"{folder}: must be empty or hold {name}, got a store of {other}; choose another --out")
 
 
-def refuse_foreign(folder: Path, name: str) -> None:
+def check_store_folder(folder: Path, name: str) -> None:
     """Check that a folder holds nothing but a store of this name, or what an interrupted conversion has left.
 
     Raises:
         DataError: `folder` holds other files, or a store of another name.
     """
-    refuse_other(folder, name)
+    check_store_name(folder, name)
     if folder.is_dir() and not (folder / "dataset.json").exists():
         foreign = sorted(file.name for file in folder.iterdir() if not OWN_FILE.fullmatch(file.name))
         if foreign:

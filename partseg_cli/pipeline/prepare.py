@@ -32,7 +32,7 @@ from partseg_cli.data.manifest import Manifest, load_manifest
 from partseg_cli.data.manifest import load_manifests as load_manifests
 from partseg_cli.data.quality.conversion_report import ConversionStats, CountCheck, audit, to_json
 from partseg_cli.data.record import Record
-from partseg_cli.data.store import Store, StoreWriter, refuse_foreign
+from partseg_cli.data.store import Store, StoreWriter, check_store_folder
 from partseg_cli.errors import DataError, UsageError
 from partseg_cli.io.atomic import atomic_write, write_json
 from partseg_cli.io.journal import Journal, clear_journals
@@ -182,7 +182,7 @@ def _make_room(plan: ConversionPlan, overwrite: bool) -> None:
         DataError: the folder holds something else.
         UsageError: a whole set is there, and is not to be replaced.
     """
-    refuse_foreign(plan.folder, plan.info.name)
+    check_store_folder(plan.folder, plan.info.name)
     whole = plan.folder / "dataset.json"
     if whole.exists() and not overwrite:
         raise UsageError(
@@ -199,7 +199,7 @@ def _run(
 ) -> PrepareResult:
     """Convert what is not done yet into the journal, then write the store from it."""
     conversion = plan.conversion
-    refuse_foreign(plan.folder, plan.info.name)
+    check_store_folder(plan.folder, plan.info.name)
     with Journal(plan.folder, _about(plan, work)) as journal:
         stamps = [item.stamp for item in conversion.items]
         done = {number for number, (stamp, _) in journal.items() if [stamp] == stamps[number : number + 1]}

@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8, UInt16
 from PIL import Image
 
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE, rows_under
+from partseg_cli.data.rle import NONE, source_rows
 from partseg_cli.data.store import Store
 from partseg_cli.errors import DataError
 from partseg_cli.io.label_maps import palette
@@ -294,7 +294,7 @@ def _shrink(image: Image.Image, edge: int) -> Image.Image:
 
 def _resize_labels(labels: Int[np.ndarray, "H W"], size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
     """Return the nearest label at each pixel of a figure of `size` (width, height)."""
-    chosen = np.ix_(rows_under(labels.shape[0], size[1]), rows_under(labels.shape[1], size[0]))
+    chosen = np.ix_(source_rows(labels.shape[0], size[1]), source_rows(labels.shape[1], size[0]))
     nearest: Int[np.ndarray, "h w"] = labels[chosen]
     return nearest
 

@@ -126,4 +126,4 @@ def test_the_masks_of_real_annotators_decode_as_pycocotools_decodes_them(samples
     for annotation in annotations:
         height, width = sizes[annotation["image_id"]]
         code = coco.merge(coco.frPyObjects(annotation["segmentation"], height, width))
-        np.testing.assert_array_equal(Mask.of_code(code).decode(height, width), coco.decode(code).astype(bool))
+        np.testing.assert_array_equal(Mask.from_coco(code).decode(height, width), coco.decode(code).astype(bool))

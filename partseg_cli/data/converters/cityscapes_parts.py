@@ -111,7 +111,7 @@ class IdRuns:
         changes = np.flatnonzero(np.diff(chosen, prepend=False))
         bounds = np.concatenate([[0], self.starts[changes], self.starts[-1:]])
         code = {"size": list(self.size), "counts": np.diff(bounds).tolist()}
-        return Mask.of_code(coco.frPyObjects(code, *self.size))
+        return Mask.from_coco(coco.frPyObjects(code, *self.size))
 
     def pixels(self, chosen: Bool[np.ndarray, "runs"]) -> int:
         """Count the pixels of the chosen runs."""

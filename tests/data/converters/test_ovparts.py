@@ -54,7 +54,7 @@ from partseg_cli.data.converters.conversion import Skipped
 from partseg_cli.data.converters.ovparts.pascal import convert_pascal
 from partseg_cli.data.converters.ovparts.repack import is_repack, val_stems
 from partseg_cli.data.record import Record
-from partseg_cli.data.rle import NONE, Mask, masks_of
+from partseg_cli.data.rle import NONE, Mask, masks_by_label
 from partseg_cli.errors import DataError
 from partseg_cli.pipeline.prepare import prepare
 
@@ -91,11 +91,11 @@ def test_masks_of_a_label_map_are_those_of_each_label_alone(seed):
     for _ in range(20):
         labels = rng.integers(-1, 4, rng.integers(1, 9, 2))
         expected = {int(value): Mask.encode(labels == value) for value in np.unique(labels) if value >= 0}
-        assert masks_of(labels) == expected
+        assert masks_by_label(labels) == expected
 
 
 def test_a_map_without_labels_has_no_mask():
-    assert masks_of(np.full((3, 4), -1)) == {}
+    assert masks_by_label(np.full((3, 4), -1)) == {}
 
 
 # Pascal-Part-116

@@ -35,7 +35,7 @@ def build_mask(segmentation: object, width: int, height: int) -> Mask:
         code = _checked_rle(segmentation, width, height)
     else:
         raise InvalidAnnotationError(NO_MASK, f"segmentation is {_shown(segmentation)}")
-    mask = Mask.of_code(code)
+    mask = Mask.from_coco(code)
     if mask.area == 0:
         raise InvalidAnnotationError(NO_PIXEL, _shown(segmentation))
     return mask
@@ -45,7 +45,7 @@ def union(masks: Sequence[Mask], width: int, height: int) -> Mask:
     """Build the union of all masks of an image."""
     if len(masks) == 1:
         return masks[0]
-    return Mask.of_code(coco.merge([{"size": [height, width], "counts": mask.rle.encode()} for mask in masks]))
+    return Mask.from_coco(coco.merge([{"size": [height, width], "counts": mask.rle.encode()} for mask in masks]))
 
 
 def check_polygon(polygon: object, width: int, height: int) -> None:

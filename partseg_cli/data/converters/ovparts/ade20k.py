@@ -52,7 +52,7 @@ from partseg_cli.data.converters.ovparts.repack import (
 )
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.rle import NONE, Mask, masks_of, paint
+from partseg_cli.data.rle import NONE, Mask, masks_by_label, paint
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import DataError
 from partseg_cli.io.files import read_json
@@ -222,7 +222,9 @@ def share_out(
             rest.append(Instance(len(instances) + len(rest), category, nowhere, synthetic=True))
             holders[alone] = rest[-1].id
     both = np.where(pairs == NONE, -1, pairs.astype(np.int64) * NONE + holders)
-    return rest, tuple(Part(key % NONE, key // NONE, str(key // NONE), 1, mask) for key, mask in masks_of(both).items())
+    return rest, tuple(
+        Part(key % NONE, key // NONE, str(key // NONE), 1, mask) for key, mask in masks_by_label(both).items()
+    )
 
 
 def _is_whole(image: Any) -> bool:  # noqa: ANN401 - an element of a JSON list

@@ -35,7 +35,7 @@ from partseg_cli.data.converters.ovparts.repack import (
 )
 from partseg_cli.data.manifest import Manifest
 from partseg_cli.data.record import Instance, Part, Record
-from partseg_cli.data.rle import NONE, Mask, masks_of
+from partseg_cli.data.rle import NONE, Mask, masks_by_label
 from partseg_cli.data.store import image_root
 from partseg_cli.errors import format_list
 
@@ -76,11 +76,11 @@ def convert_image(manifest: Manifest, image: RepackImage) -> list[Outcome]:
     if pairs.shape != objects.shape:
         sizes = "parts {1}x{0}, objects {3}x{2}".format(*pairs.shape, *objects.shape)
         raise InvalidAnnotationError(MASKS_DIFFER, sizes)
-    found = masks_of(_signed(pairs))
+    found = masks_by_label(_signed(pairs))
     if not found:
         return [Skipped(image.name, NO_PART, is_defect=False)]
     by_id = [manifest.object_indices[name] for name in object_order(manifest.objects)]
-    shown = {by_id[value]: mask for value, mask in masks_of(_signed(objects)).items()}
+    shown = {by_id[value]: mask for value, mask in masks_by_label(_signed(objects)).items()}
     nowhere = Mask.encode(np.zeros(pairs.shape, np.bool_))
     categories = [*shown, *sorted({manifest.pair_objects[pair] for pair in found} - set(shown))]
     instances = tuple(
