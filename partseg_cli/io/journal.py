@@ -1,4 +1,4 @@
-"""Journal of an unfinished job: finished items survive any stop, however sudden."""
+"""JSON Lines files: the journal of an unfinished job, whose items survive any interruption, and logs of training runs."""
 
 from __future__ import annotations
 
@@ -108,3 +108,24 @@ def _parse(line: bytes) -> tuple[int, Any] | None:
         if line.endswith(b"\n") and isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int):
             return entry[0], entry[1]
     return None
+
+
+METRICS_FILE, SCORES_FILE = "metrics.jsonl", "val.jsonl"
+"""Training logs in the run directory: one line per step, one line per validation."""
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the complete lines that have a step; a missing file has none.
+
+    A line that was cut off, such as by a kill, is skipped.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict) and type(value.get("step")) is int:
+                yield value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from partseg_cli.io.training_log import METRICS_FILE, SCORES_FILE, read_log
+from partseg_cli.io.journal import METRICS_FILE, SCORES_FILE, read_log
 
 NO_LOSS_TERMS = {"step", "lr", "grad_norm", "seconds"}
 """Keys of a line of metrics that are no term of the loss."""

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from partseg_cli.errors import CheckpointError
 from partseg_cli.io.atomic import atomic_write, disk_error, remove_leftovers, write_json, write_text
+from partseg_cli.io.journal import METRICS_FILE, SCORES_FILE, read_log
 from partseg_cli.io.paths import create_run_dir
-from partseg_cli.io.training_log import METRICS_FILE, SCORES_FILE, read_log
 from partseg_cli.io.versions import package_versions
 from partseg_cli.training.loggers import Step, Validation
 from partseg_cli.training.resume import RunSignature, latest_state, load_state, save_state

@@ -45,7 +45,8 @@ def run(words: list[str]) -> set[CodeType]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return {code for code in called if code.co_filename.startswith(PACKAGE) and code.co_flags & 0x2}
+    names = ((code, code.co_filename) for code in called if code.co_flags & 0x2)
+    return {code for code, name in names if name.startswith(PACKAGE) and name.endswith(".py")}
 
 
 def report(name: str) -> None:

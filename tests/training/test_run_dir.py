@@ -8,7 +8,7 @@ import torch
 from command_line import tiny
 
 from partseg_cli.config.recipe import load_recipe
-from partseg_cli.io.training_log import read_log
+from partseg_cli.io.journal import read_log
 from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.runtime.process_group import SINGLE_PROCESS, Layout
 from partseg_cli.training.loggers import Validation
