@@ -1,4 +1,4 @@
-"""JSON Lines files: the journal of an unfinished job, whose items survive any interruption, and logs of training runs."""
+"""JSON Lines files: the journal of an unfinished job, which survives any interruption, and logs of training runs."""
 
 from __future__ import annotations
 
