@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from partseg_cli.cli.app import app
 from partseg_cli.config.recipe import find_recipe, load_recipe
+from partseg_cli.data.manifest import load_manifests
 from partseg_cli.pipeline.recipes import packaged_recipes
 
 PROJECT = Path(__file__).parent.parent
@@ -104,3 +105,21 @@ def test_every_key_that_is_set_in_the_text_exists():
     values = load_recipe("pascal_zeroshot").to_dict()
     for section, key in re.findall(r"\b(data|model|loss|train)\.(\w+)=", README):
         assert key in values[section]
+
+
+def test_the_dataset_table_has_the_counts_of_the_manifests_as_the_list_shows_them(partseg):
+    listed = partseg("prepare", "--list").out
+    counted = 0
+    for manifest in load_manifests():
+        found = re.search(rf"^\| `{manifest.name}` \|.*$", README, re.MULTILINE)
+        words = manifest.vocabulary
+        counts = {"objects": len(words.objects), "pairs": len(words.pairs)}
+        row = re.sub(r"[^\w,-]+", " ", re.search(rf"{manifest.name}.*", listed)[0]).split()
+        assert row[1:3] == [str(counts["objects"]), str(counts["pairs"])]
+        for number, what in re.findall(r"(\d+) (objects|pairs)", found[0] if found else ""):
+            assert int(number) == counts[what], f"{manifest.name}: {what}"
+            counted += 1
+        for number in re.findall(r"\((\d+) in all\)", found[0] if found else ""):
+            assert int(number) == len(manifest.objects)
+            counted += 1
+    assert counted == 5
