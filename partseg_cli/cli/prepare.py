@@ -1,4 +1,4 @@
-"""Commands about data: prepare."""
+"""`partseg prepare`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prepare(
         typer.Option(
             "--as",
             metavar="train|val",
-            help="coco: the split that a file is; in the order of --annotations. [default: train, of a single file]",
+            help="coco: the split of each file, in the order of --annotations. [default: train, of a single file]",
             show_default=False,
         ),
     ] = None,
@@ -62,22 +62,22 @@ def prepare(
             "--object",
             metavar="NAME",
             help="coco: the object that all categories are parts of. [default: categories such as cat:ear or "
-            "cat's ear, or obj_ann_id in the annotations, tell it]",
+            "cat's ear, or obj_ann_id in the annotations, name it]",
             show_default=False,
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail (exit 3) where a file is broken, not skip it.")
+        bool, typer.Option("--strict", help="Fail (exit 3) at a broken file instead of skipping it.")
     ] = False,
-    copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the store.")] = False,
+    copy_images: Annotated[bool, typer.Option("--copy-images", help="Copy the images into the store.")] = False,
     allow_resize: Annotated[
-        bool, typer.Option("--allow-resize", help="Scale masks of another size to their photo, not skip the image.")
+        bool, typer.Option("--allow-resize", help="Scale masks of another size to their image instead of skipping it.")
     ] = False,
     split_list: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="pascal-part-116: names of the val images, or an OV-PARTS repack that tells them. [default: packaged]",
+            help="pascal-part-116: names of the val images, or an OV-PARTS repack. [default: packaged]",
             show_default=False,
         ),
     ] = None,
@@ -85,21 +85,19 @@ def prepare(
         int | None, typer.Option(metavar="N", help="Processes. [default: all cores]", show_default=False)
     ] = None,
     preview: Annotated[int, typer.Option(min=0, help="Images on the contact sheet preview.png; 0: none.")] = 8,
-    images: Annotated[int, typer.Option(help="cartoon-part: how many scenes to draw.")] = 200,
-    seed: Annotated[int, typer.Option(help="cartoon-part: the same seed draws the same scenes.")] = 0,
-    size: Annotated[int, typer.Option(help="cartoon-part: pixels of a scene's edge.")] = 128,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="cartoon-part: replace a set that is there already.")
-    ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Show the data sets, and convert nothing.")] = False,
+    images: Annotated[int, typer.Option(help="cartoon-part: number of scenes.")] = 200,
+    seed: Annotated[int, typer.Option(help="cartoon-part: random seed; the same seed draws the same scenes.")] = 0,
+    size: Annotated[int, typer.Option(help="cartoon-part: edge of a scene, in pixels.")] = 128,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="cartoon-part: replace an existing dataset.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the datasets and exit.")] = False,
     explained: Annotated[
-        bool, typer.Option("--explain", help="Tell where to get the data set and what it holds, and convert nothing.")
+        bool, typer.Option("--explain", help="Show source, contents and licence of the dataset and exit.")
     ] = False,
 ) -> None:
     """Convert a data set from its original files to the part-mask store.
 
-    Broken files and annotations are listed and skipped. A rerun gives the same bytes; one that was stopped, even by
-    kill -9, goes on where it was.
+    Broken files and annotations are listed and skipped. The command resumes after any interruption, even kill -9,
+    and is byte-for-byte reproducible.
 
     Example: **partseg prepare pascal-part-116 --source VOCdevkit/VOC2010 --out data/pascal-part-116**
 
@@ -191,7 +189,7 @@ def _show_prepared(prepared: PrepareResult, preview: int, seconds: float) -> Non
 
 
 def _rows(prepared: PrepareResult) -> Iterator[tuple[str, str, str, str, str]]:
-    """Give what, expected, found, difference and why of each row."""
+    """Yield what, expected, found, difference and why of each row."""
     for line in prepared.lines:
         expected = "-" if line.expected is None else f"{line.expected:,}"
         difference = "-" if line.difference is None else f"{line.difference:+,}" if line.difference else "0"

@@ -1,4 +1,4 @@
-"""`partseg prepare`: original annotations -> a store, with a report and a picture."""
+"""`partseg prepare`: original annotations to a store, with a report and a preview."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ SAME_NAME = "another image has the same name"
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What a conversion did.
+    """Result of a conversion.
 
     Attributes:
-        folder: of the store.
-        name: of the data set.
-        found: annotated images in the source.
-        converted: images of each split.
-        expected: images of each split of a whole copy; empty where there is no such number.
-        turned: images read upright, as their EXIF data ask, because only so their masks fit.
-        lines: what was found against what was expected.
-        notes: oddities that explain differences.
-        skipped: what did not come into the store.
-        resumed: images that a former run, which was stopped, had done already.
+        folder: Folder of the store.
+        name: Name of the dataset.
+        found: Number of annotated images in the source.
+        converted: Number of images of each split.
+        expected: Number of images of each split of a complete copy; empty if unknown.
+        turned: Number of images rotated by EXIF orientation to match their masks.
+        lines: Counts compared with the expected ones.
+        notes: Oddities that explain differences.
+        skipped: Images and annotations that are not in the store.
+        resumed: Number of images that an interrupted run had converted.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class PrepareResult:
         return Counter(item.reason for item in self.skipped)
 
     def to_json(self) -> dict[str, Any]:
-        """Give the content of `report.json`: the same for the same source, however the run went."""
+        """Return the content of `report.json`, the same for the same source after any interruption."""
         return {
             "name": self.name,
             "found": self.found,
@@ -97,14 +97,14 @@ class PrepareResult:
 
 @dataclass(frozen=True)
 class ConvertTask:
-    """What a process does with one item: convert it, and copy its photo if that is wanted."""
+    """Work of a process on one item: conversion, and a copy of the image if requested."""
 
     conversion: Conversion
     allow_resize: bool
     copy_to: Path | None
 
     def __call__(self, item: SourceImage) -> list[Outcome]:
-        """Give the outcomes of the item."""
+        """Return the outcomes of the item."""
         outcomes = self.conversion.outcomes_of(item, allow_resize=self.allow_resize)
         if self.copy_to is not None:
             for outcome in outcomes:
@@ -130,28 +130,28 @@ def prepare(
     track: Track = silent,
     log: Callable[[str], None] = lambda line: None,
 ) -> PrepareResult:
-    """Convert the data set `name` into a store; a run that was stopped goes on where it was.
+    """Convert a dataset into a store; a run that was stopped resumes.
 
     Args:
-        name: of a packaged manifest, or "coco".
-        source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`; "coco" needs one.
-        out: folder of the store; default `$PARTSEG_DATA/<name>`.
-        strict: whether one broken file fails the whole conversion.
-        copy_images: whether photos are copied into the store, instead of being read where they are.
-        allow_resize: whether masks of another size than their photo are scaled to it, not refused.
-        split_list: a list of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
-        preview: number of converted images on `preview.png`; 0 = no picture.
+        name: Name of a packaged manifest, or "coco".
+        source: Folder of the original files; default `$PARTSEG_DATA/raw/<name>`; required for "coco".
+        out: Folder of the store; default `$PARTSEG_DATA/<name>`.
+        strict: Whether one broken file fails the whole conversion.
+        copy_images: Whether images are copied into the store; otherwise they are read from the source.
+        allow_resize: Whether masks of another size than their image are scaled to it; otherwise it is skipped.
+        split_list: List of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
+        preview: Number of converted images in `preview.png`; 0 for no preview.
         workers: Largest number of processes, None for one per core. More than one needs a guarded main module, see
             `multiprocessing`.
-        drawing: for a data set that is drawn.
-        overwrite: whether such a set may take the place of one that is there.
-        own: for "coco".
-        track: shows progress.
+        drawing: Options of a drawn dataset.
+        overwrite: Whether a drawn dataset may replace another one.
+        own: Options of "coco".
+        track: Progress display.
         log: Callback for one-line status messages.
 
     Raises:
-        UsageError: an option belongs to another data set, or does not fit the source.
-        DataError: the source is missing or of another kind, nothing could be converted, or `strict` found a defect.
+        UsageError: An option belongs to another dataset, or does not fit the source.
+        DataError: The source is missing or of another kind, nothing could be converted, or `strict` found a defect.
     """
     workers = usable_cores() if workers is None else workers
     if workers < 1:
@@ -164,7 +164,7 @@ def prepare(
         raise UsageError(f"--annotations, --as and --object belong to partseg prepare coco, got {name}; leave them out")
     else:
         plan = plan_published_conversion(name, source, out, drawing=drawing or CartoonOptions(), split_list=split_list)
-    if isinstance(plan.asked, CartoonOptions):
+    if isinstance(plan.options, CartoonOptions):
         _make_room(plan, overwrite)
     copy_to = plan.folder / COPIED if copy_images else None
     prepared = _run(plan, ConvertTask(_light(plan.conversion), allow_resize, copy_to), strict, workers, track, log)
@@ -176,11 +176,11 @@ def prepare(
 
 
 def _make_room(plan: ConversionPlan, overwrite: bool) -> None:
-    """Remove a drawn set that is to be replaced; one that is not whole is gone on with.
+    """Remove a drawn dataset that is replaced; an incomplete one is resumed.
 
     Raises:
-        DataError: the folder holds something else.
-        UsageError: a whole set is there, and is not to be replaced.
+        DataError: The folder holds something else.
+        UsageError: A complete dataset is there, and `overwrite` is not set.
     """
     check_store_folder(plan.folder, plan.info.name)
     whole = plan.folder / "dataset.json"
@@ -197,7 +197,7 @@ def _make_room(plan: ConversionPlan, overwrite: bool) -> None:
 def _run(
     plan: ConversionPlan, work: ConvertTask, strict: bool, workers: int, track: Track, log: Callable[[str], None]
 ) -> PrepareResult:
-    """Convert what is not done yet into the journal, then write the store from it."""
+    """Convert the remaining items into the journal, then write the store from it."""
     conversion = plan.conversion
     check_store_folder(plan.folder, plan.info.name)
     with Journal(plan.folder, _about(plan, work)) as journal:
@@ -209,7 +209,7 @@ def _run(
         items = [conversion.items[number] for number in numbers]
         results = track(in_order(work, items, workers), f"prepare {plan.info.name}", len(items))
         for number, outcomes in zip(numbers, results, strict=True):
-            # The user may fix a defect outside the stamped files, such as in the photo: it is tried again.
+            # The user may fix a defect outside the stamped files, such as in the image: it is tried again.
             is_final = not any(isinstance(outcome, Skipped) and outcome.is_defect for outcome in outcomes)
             values = [outcome_to_json(outcome) for outcome in outcomes]
             journal.add(number, [stamps[number] if is_final else None, values], is_final=is_final)
@@ -219,7 +219,7 @@ def _run(
 
 
 def _write(plan: ConversionPlan, work: ConvertTask, journal: Journal, strict: bool, resumed: int) -> PrepareResult:
-    """Write the store."""
+    """Write the store from the journal."""
     conversion, manifest = plan.conversion, plan.manifest
     info = replace(plan.info, image_root=COPIED) if work.copy_to else plan.info
     tally = ConversionStats(Counter(dict.fromkeys(conversion.splits, 0)), skipped=list(conversion.left_out))
@@ -249,32 +249,32 @@ def _write(plan: ConversionPlan, work: ConvertTask, journal: Journal, strict: bo
 
 
 def _light(conversion: Conversion) -> Conversion:
-    """Give what converts items, without the items."""
+    """Return a conversion without its items, for other processes."""
     return replace(conversion, items=(), left_out=(), lists=(), notes=())
 
 
 def _about(plan: ConversionPlan, work: ConvertTask) -> dict[str, Any]:
-    """Give all that decides the outcome of an item besides its files."""
+    """Return everything that decides the outcome of an item besides its files."""
     return {
         "version": __version__,
         "info": plan.info.to_json(),
         "photos": os.path.abspath(plan.conversion.image_folder),  # noqa: PTH100 - resolve() would follow links
         "manifest": asdict(plan.manifest) if plan.manifest else None,
-        "asked": repr(plan.asked),
+        "asked": repr(plan.options),
         "allow_resize": work.allow_resize,
         "copied": work.copy_to is not None,
     }
 
 
 def _unique(item: SourceImage, outcome: Outcome, names: dict[str, str]) -> Outcome:
-    """Let pass what has a name of its own, and remember it."""
+    """Return the outcome, or a defect if another image has the same id."""
     if isinstance(outcome, Skipped) or names.setdefault(outcome.record.image_id, item.name) == item.name:
         return outcome
     return Skipped(item.name, SAME_NAME, is_defect=True, detail=names[outcome.record.image_id])
 
 
 def _copy(before: Path, after: Path, record: Record) -> None:
-    """Copy one photo into the store; a drawn one is there already."""
+    """Copy one image into the store, unless it was drawn there."""
     if before == after:
         return
     with atomic_write(after / record.file_name) as temporary:
@@ -287,7 +287,7 @@ def _check(name: str, found: int, tally: ConversionStats, strict: bool) -> None:
         first = defects[0]
         raise DataError(
             f"{name}: --strict allows no broken file, got {len(defects)}, first {first.item}: {first.reason} "
-            f"({first.detail}); mend the source, or leave --strict out to skip them: what is converted is kept"
+            f"({first.detail}); fix the source, or leave --strict out to skip them: what is converted is kept"
         )
     if not tally.images.total():
         reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(s.reason for s in tally.skipped).items())
@@ -330,7 +330,7 @@ def _describe_disk(manifest: Manifest) -> str:
 
 
 def draw_preview(store: Store, count: int) -> Path:
-    """Draw `preview.png` into the store: photos, evenly chosen, with their parts in colour."""
+    """Write `preview.png` into the store: evenly chosen images with coloured parts."""
     keys = store.record_keys()
     chosen = [keys[i * len(keys) // min(count, len(keys))] for i in range(min(count, len(keys)))]
     path = store.folder / PREVIEW

@@ -147,7 +147,7 @@ def test_the_real_photos_give_the_known_counts(samples, tmp_path):
 def test_strict_refuses_a_broken_release_and_leaves_no_store(broken_release, tmp_path):
     message = (
         r"^pascal-part-116: --strict allows no broken file, got 3, first Annotations_Part/2008_000652\.mat: "
-        r"annotation is no \.mat file \(an HTML page\); mend the source, or leave --strict out to skip them: what is "
+        r"annotation is no \.mat file \(an HTML page\); fix the source, or leave --strict out to skip them: what is "
         r"converted is kept$"
     )
     with pytest.raises(DataError, match=message):
@@ -356,7 +356,7 @@ def test_a_copied_set_of_ones_own_needs_no_source(own_set, tmp_path):
 def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_path):
     message = (
         r"^my cars: --strict allows no broken file, got 1, first val\.json: annotation 4: polygon has fewer than 3 "
-        r"points \(got 2\); mend the source, or leave --strict out to skip them: what is converted is kept$"
+        r"points \(got 2\); fix the source, or leave --strict out to skip them: what is converted is kept$"
     )
     with pytest.raises(DataError, match=message):
         prepare("coco", source=own_set, out=tmp_path / "store", own=OWN, strict=True)
@@ -366,7 +366,7 @@ def test_strict_refuses_a_broken_annotation_and_leaves_no_store(own_set, tmp_pat
 def test_a_photo_that_escapes_leaves_no_store(own_set, tmp_path):
     path = own_set / "val.json"
     path.write_text(path.read_text().replace('"9.png"', '"../9.png"'))
-    with pytest.raises(DataError, match=r"a photo must be inside .*, got '\.\./9\.png'; "):
+    with pytest.raises(DataError, match=r"an image must be inside .*, got '\.\./9\.png'; "):
         prepare("coco", source=own_set, out=tmp_path / "store", own=OWN)
     assert contents(tmp_path / "store") == {}
 

@@ -1,4 +1,4 @@
-"""From a data set's name and a folder of original files to a conversion that is about to run."""
+"""Plan of a conversion: from a dataset's name and a folder of original files to a store."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from partseg_cli.errors import DataError, UsageError
 from partseg_cli.io.paths import data_dir
 
 OWN = "coco"
-"""Stands where the name of a published data set does, for a user's own set."""
+"""Name of a user's own set in place of that of a published dataset."""
 
 
 @dataclass(frozen=True)
 class CartoonOptions:
-    """How a drawn data set is to be: number of images, seed and size in pixels."""
+    """Options of the drawn dataset: number of images, seed and size in pixels."""
 
     images: int = 200
     seed: int = 0
@@ -34,7 +34,7 @@ class CartoonOptions:
 
 @dataclass(frozen=True)
 class CocoOptions:
-    """What is to be known of a user's own set; see `coco.convert`."""
+    """Options of a user's own set, see `coco.convert`."""
 
     annotations: tuple[Path, ...] = ()
     splits: tuple[str, ...] = ()
@@ -43,28 +43,28 @@ class CocoOptions:
 
 @dataclass(frozen=True)
 class ConversionPlan:
-    """A conversion about to run.
+    """Conversion that is ready to run, and its store.
 
     Attributes:
-        folder: of the store to be.
-        info: what the store says of itself.
-        conversion: gives its records.
-        manifest: of a published data set.
-        asked: what the user says besides, of a set that is drawn or their own; None for a published one.
+        folder: Folder of the store.
+        info: Description of the store.
+        conversion: Conversion of the records.
+        manifest: Manifest of a published dataset.
+        options: Options of a drawn dataset or the user's own; None for other ones.
     """
 
     folder: Path
     info: DatasetInfo
     conversion: Conversion
     manifest: Manifest | None = None
-    asked: CartoonOptions | CocoOptions | None = None
+    options: CartoonOptions | CocoOptions | None = None
 
 
 Convert = Callable[[Path, Manifest], Conversion]
 
 
 def _one_of(is_original: Callable[[Path], bool], original: Convert, repack: Convert) -> Convert:
-    """Give what converts either form of a data set, and refuses a folder that holds both."""
+    """Return a converter of both forms of a dataset, which refuses a folder that holds both."""
 
     def convert(source: Path, manifest: Manifest) -> Conversion:
         if not ovparts.is_repack(source):
@@ -86,24 +86,24 @@ CONVERTERS: dict[str, Convert] = {
     "partimagenet": partimagenet.convert,
     "pascal-part-116": _one_of(pascal_part.is_release, pascal_part.convert, convert_pascal),
 }
-"""What reads the sources of the data set of a manifest."""
+"""Name of a dataset -> its converter."""
 
 
 def plan_published_conversion(
     name: str, source: Path | None, out: Path | None, *, drawing: CartoonOptions, split_list: Path | None = None
 ) -> ConversionPlan:
-    """Start the converter of a published or drawn data set.
+    """Plan the conversion of a published or drawn dataset.
 
     Args:
-        name: of a packaged manifest.
-        source: folder of the original files; default `$PARTSEG_DATA/raw/<name>`.
-        out: folder of the store; default `$PARTSEG_DATA/<name>`.
-        drawing: for a data set that is drawn.
-        split_list: a list of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
+        name: Name of a packaged manifest.
+        source: Folder of the original files; default `$PARTSEG_DATA/raw/<name>`.
+        out: Folder of the store; default `$PARTSEG_DATA/<name>`.
+        drawing: Options of a drawn dataset.
+        split_list: List of the images of val in place of the manifest's: a text file, or an OV-PARTS repack.
 
     Raises:
         UsageError: `drawing` is outside its rules, or `split_list` is given for a set without such a list.
-        DataError: there is no such data set, or the source is missing or of another kind.
+        DataError: There is no such dataset, or the source is missing or of another kind.
     """
     manifest = load_manifest(name)
     if split_list is not None:
@@ -128,18 +128,18 @@ def plan_published_conversion(
 
 
 def plan_coco_conversion(source: Path | None, out: Path | None, own: CocoOptions) -> ConversionPlan:
-    """Start to convert a user's own set; it is called as its folder, or as in the store that it is an export of.
+    """Plan the conversion of a user's own set, named as its folder, or as the store that it is an export of.
 
     Raises:
-        UsageError: there is no folder, or `own` does not fit it.
-        DataError: it has the name of a published set, or is no COCO set.
+        UsageError: There is no folder, or `own` does not fit it.
+        DataError: It has the name of a published set, or is no COCO set.
     """
     if source is None:
         raise UsageError("prepare coco needs the folder of your set, got none; write partseg prepare coco DIR")
     found = coco.convert(source, annotations=own.annotations, splits=own.splits, object_name=own.object_name)
     if found.info is not None:
         info = replace(found.info, image_root=found.conversion.image_root, images=())
-        return ConversionPlan(out or data_dir() / info.name, info, found.conversion, asked=own)
+        return ConversionPlan(out or data_dir() / info.name, info, found.conversion, options=own)
     name = Path(image_root(source)).name
     if name in manifest_names() or not name:
         raise DataError(
@@ -147,7 +147,7 @@ def plan_coco_conversion(source: Path | None, out: Path | None, own: CocoOptions
             "rename the folder"
         )
     info = DatasetInfo(name, found.conversion.image_root, found.objects, found.vocabulary, "the user's own")
-    return ConversionPlan(out or data_dir() / name, info, found.conversion, asked=own)
+    return ConversionPlan(out or data_dir() / name, info, found.conversion, options=own)
 
 
 def _with_list(manifest: Manifest, split_list: Path) -> Manifest:

@@ -366,7 +366,7 @@ FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
     ("spoil", "item", "reason", "detail"),
     [
         (photo_gone, PASCAL_LABELS, "image is missing", f"{TRAIN}.jpg"),
-        (labels_gone, f"images/train/{TRAIN}.jpg", "photo has no label map", ""),
+        (labels_gone, f"images/train/{TRAIN}.jpg", "image has no label map", ""),
         (objects_gone, PASCAL_LABELS, "label map is missing", f"{TRAIN}.png"),
         (
             pointer,

@@ -771,7 +771,7 @@ def test_maps_with_another_background_are_refused(maps, shift, highest):
 
 def wrong(source: Path, got: str) -> str:
     return (
-        f"{source}: must hold PartImageNet: photos in images/<split>, and annotations/<split>/<split>.json or part "
+        f"{source}: must hold PartImageNet: images in images/<split>, and annotations/<split>/<split>.json or part "
         "maps annotations/<split>/*.png, split being train, val, test (looked for there and in PartImageNet, "
         f"PartImageNet_Seg, PartImageNet_Seg/PartImageNet, *, */PartImageNet), got {got}; {UNPACK} there"
     )
@@ -786,11 +786,11 @@ def wrong(source: Path, got: str) -> str:
         (["PartImageNet_Seg.zip"], "PartImageNet_Seg.zip, still packed"),
         (["PartImageNet_OOD.zip"], "PartImageNet_OOD.zip, whose splits share no class"),
         (["PartImageNet_OOD/train.zip"], "the zip files inside PartImageNet_OOD.zip, whose splits share no class"),
-        (["PIN/json/n01440764.json"], "PartImageNet++ (a JSON of all photos of a class)"),
+        (["PIN/json/n01440764.json"], "PartImageNet++ (a JSON of all images of a class)"),
         (["n01440764/n01440764_1.JPEG"], "folders of ImageNet classes without annotations"),
         (["ILSVRC/train/n01440764/x.JPEG"], "folders of ImageNet classes without annotations"),
-        (["PartImageNet/images/train/x.JPEG"], "photos without annotations"),
-        (["PartImageNet/annotations/train/train.json"], "annotations without photos"),
+        (["PartImageNet/images/train/x.JPEG"], "images without annotations"),
+        (["PartImageNet/annotations/train/train.json"], "annotations without images"),
         (["VOC/annotations_detectron2_part/train/x.png"], "an OV-PARTS repack"),
     ],
 )
@@ -820,7 +820,7 @@ def test_annotations_without_a_single_photo_are_refused(tmp_path):
     for photo in (CAT, CAR):
         photo_path(tmp_path, photo).unlink()
     assert refused(tmp_path) == (
-        f"{tmp_path}: photos must lie in images/<split> or folders of a synset there, got none of 2, such as "
+        f"{tmp_path}: images must be in images/<split> or folders of a synset there, got none of 2, such as "
         f"images/train/{CAT.file}; {UNPACK} again"
     )
 
@@ -874,7 +874,7 @@ def test_a_name_that_leads_out_of_the_source_is_refused(tmp_path, name):
     write_split(tmp_path / "source", [CAT])
     change_json(tmp_path / "source", lambda value: value["images"][0].update(file_name=name))
     assert refused(tmp_path / "source") == (
-        f"{json_path(tmp_path / 'source')}: a photo must be inside {tmp_path / 'source'}, got {name!r}; {UNPACK} again"
+        f"{json_path(tmp_path / 'source')}: an image must be inside {tmp_path / 'source'}, got {name!r}; {UNPACK} again"
     )
 
 

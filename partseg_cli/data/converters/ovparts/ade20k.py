@@ -201,12 +201,12 @@ def share_out(
     """Assign each pixel of a pair to the smallest instance of its object that covers it, of equal ones to the last.
 
     Args:
-        pairs: ids of pairs, `rle.NONE` elsewhere.
-        instances: with ids from 0 on.
-        owners: id of a pair -> index of its object.
+        pairs: Ids of pairs, `rle.NONE` elsewhere.
+        instances: Instances whose ids are 0, 1, ...
+        owners: Id of a pair -> index of its object.
 
     Returns:
-        One synthetic instance without a pixel for each object of which a part lies in none, and all parts, by pair.
+        One synthetic instance without a pixel for each object with a part outside of all instances; all parts, by pair.
     """
     table = np.append(np.asarray(owners, np.int64), np.full(NONE + 1 - len(owners), -1))
     objects = np.take(table, pairs)
@@ -231,14 +231,14 @@ def _is_whole(image: Any) -> bool:  # noqa: ANN401 - an element of a JSON list
     return has_id(image) and isinstance(image.get("file_name"), str)
 
 
-def _stem(image: Any, is_doubtful: bool) -> str:  # noqa: ANN401 - an element of a JSON list
-    """Give the stem of an image record's photo, whatever folder it names.
+def _stem(image: Any, is_ambiguous: bool) -> str:  # noqa: ANN401 - an element of a JSON list
+    """Return the stem of the file of an image record, whatever folder it names.
 
     Raises:
-        InvalidAnnotationError: the record is malformed, or another one has its id.
+        InvalidAnnotationError: The record is malformed, or another one has its id.
     """
     if not _is_whole(image):
         raise InvalidAnnotationError(BROKEN_RECORD, "it must have an id and a file_name")
-    if is_doubtful:
+    if is_ambiguous:
         raise InvalidAnnotationError(DOUBLE_IMAGE, repr(image["id"]))
     return PurePosixPath(image["file_name"].replace("\\", "/")).stem

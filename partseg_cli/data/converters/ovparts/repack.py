@@ -1,4 +1,4 @@
-"""The repacks of OV-PARTS: photos and flat label maps in folders, as their code and PartCLIPSeg's read them.
+"""Repacks of OV-PARTS: images and flat label maps in folders, as read by their code and PartCLIPSeg's.
 
 A repack holds `images/<folder>/X.jpg` and `annotations_detectron2_part/<folder>/X.png`, a grey PNG whose values are the
 published ids of the pairs, and the largest one where there is none. For objects see `RepackLayout`.
@@ -31,7 +31,7 @@ MODES = {8: ("L", "P"), 16: ("I;16", "I")}
 SUFFIXES = {IMAGES: (".jpg", ".jpeg", ".JPG", ".JPEG"), PARTS: (".png",), OBJECTS: (".png",)}
 
 NO_PART = "no part of the list"
-UNLABELLED = "photo has no label map"
+UNLABELLED = "image has no label map"
 NOT_LISTED = "few-shot list names an image that is not there"
 BROKEN_LIST = "few-shot list cannot be read"
 NO_LABELS = "label map is missing"
@@ -41,15 +41,15 @@ UNKNOWN_LABEL = "label map has a value outside of the list"
 
 @dataclass(frozen=True)
 class RepackLayout:
-    """How one of the two repacks is laid out.
+    """Layout of one of the two repacks.
 
     Attributes:
-        name: of the data set, as in `partseg prepare NAME`.
-        root: the folder that the published code looks for.
-        folders: name of a folder -> split.
-        bits: of the label maps.
-        instances: name of the JSON of object instances of a {split}; None where `OBJECTS` holds maps of objects.
-        advice: what to do about an incomplete copy.
+        name: Name of the dataset, as in `partseg prepare NAME`.
+        root: Folder that the published code reads.
+        folders: Name of a folder -> split.
+        bits: Bits of the label maps.
+        instances: Name of the JSON of object instances of a {split}; None if `OBJECTS` holds maps of objects.
+        advice: Advice on an incomplete copy.
     """
 
     name: str
@@ -65,7 +65,7 @@ class RepackLayout:
         return (IMAGES, PARTS) if self.instances else (IMAGES, PARTS, OBJECTS)
 
     def folder_of(self, split: str) -> str:
-        """Give the folder of a split; one that was not published has its own name."""
+        """Return the folder of a split; an unpublished split has a folder of its own name."""
         return next((folder for folder, name in self.folders.items() if name == split), split)
 
 
@@ -88,19 +88,19 @@ ADE = RepackLayout(
 
 
 def object_order(names: Sequence[str]) -> list[str]:
-    """Give names of objects in the order of their published ids."""
+    """Return names of objects in the order of their published ids."""
     return sorted(names)
 
 
 @dataclass(frozen=True)
 class RepackImage:
-    """One image of a repack.
+    """Image of a repack.
 
     Attributes:
-        id: unique in the repack: the stem, after its split where train and val have one in common.
+        id: Unique id: the stem, after its split if train and val share a stem.
         split: "train" or "val".
-        name: of its label map of parts, below the source folder.
-        labels: path of its label map of parts.
+        name: Name of its label map of parts, below the source folder.
+        labels: Path of its label map of parts.
         file: Path of the image file below the folder of images.
     """
 
@@ -113,13 +113,13 @@ class RepackImage:
 
 @dataclass(frozen=True)
 class Repack:
-    """A repack on disk.
+    """Repack on disk.
 
     Attributes:
-        source: the folder that the user named.
-        root: the repack's own folder, `source` or one in it.
-        layout: which of the two it is.
-        files: names of the files by stem, sorted, of each kind and folder.
+        source: Folder that the user named.
+        root: Folder of the repack, `source` or one in it.
+        layout: Layout of the repack.
+        files: Names of the files by stem, sorted, of each kind and folder.
     """
 
     source: Path
@@ -129,10 +129,10 @@ class Repack:
 
     @classmethod
     def find(cls, source: Path, layout: RepackLayout) -> Repack:
-        """Find the repack of this layout in `source`, or one folder down, and prove that it is whole.
+        """Find the repack of this layout in `source`, or one folder down, and check that it is complete.
 
         Raises:
-            DataError: there is none, more than one, another one or an incomplete one, or a link leads out of `source`.
+            DataError: There is none, more than one, another one or an incomplete one, or a link leads out of `source`.
         """
         roots = find_roots(source)
         fitting = [root for root in roots if _layout_of(root) is layout]
@@ -149,10 +149,10 @@ class Repack:
         return repack
 
     def check_bits(self) -> None:
-        """Look at the first label map that is whole: those of the other repack have other bits.
+        """Check the bits of the first whole label map; those of the other repack have other bits.
 
         Raises:
-            DataError: it does not belong to this layout.
+            DataError: It does not belong to this layout.
         """
         for image in self.images():
             try:
@@ -168,11 +168,11 @@ class Repack:
             return
 
     def name(self, path: Path) -> str:
-        """Give the name of a file below the source folder."""
+        """Return the name of a file below the source folder."""
         return path.relative_to(self.source).as_posix()
 
     def images(self) -> list[RepackImage]:
-        """Give the images that have a label map of parts, by split and stem."""
+        """Return the images that have a label map of parts, by split and stem."""
         train, val = (self.files[PARTS, folder].keys() for folder in self.layout.folders)
         return [
             RepackImage(
@@ -187,16 +187,16 @@ class Repack:
         ]
 
     def unlabelled(self) -> Iterator[Skipped]:
-        """Tell of the photos that have no label map of parts."""
+        """Yield the images that have no label map of parts."""
         for folder in self.layout.folders:
-            for stem, photo in self.files[IMAGES, folder].items():
+            for stem, image in self.files[IMAGES, folder].items():
                 if stem not in self.files[PARTS, folder]:
-                    yield Skipped(self.name(self.root / IMAGES / folder / photo), UNLABELLED, is_defect=True)
+                    yield Skipped(self.name(self.root / IMAGES / folder / image), UNLABELLED, is_defect=True)
 
     def few_shot(self, images: Sequence[RepackImage]) -> tuple[tuple[str, ...], list[Skipped]]:
-        """Give the ids of the few-shot list, and what of it is not there.
+        """Read the ids of the few-shot list, and its names without an image.
 
-        The list names whole paths of the machine that it was made on: only the names of files are compared here.
+        The list holds absolute paths of the machine that it was made on: only the names of files are compared.
         """
         path = self.root / f"{FEW_SHOT}.json"
         if not path.is_file():
@@ -220,7 +220,7 @@ def read_labels(path: Path, bits: int, count: int) -> UInt16[np.ndarray, "H W"]:
     """Read a label map: ids below `count`, `rle.NONE` where the map has its largest value, which is none.
 
     Raises:
-        InvalidAnnotationError: it is missing, broken, no grey PNG of this many bits, or has another value.
+        InvalidAnnotationError: It is missing, broken, no grey PNG of this many bits, or has another value.
     """
     if not path.is_file():
         raise InvalidAnnotationError(NO_LABELS, path.name)
@@ -236,22 +236,22 @@ def read_labels(path: Path, bits: int, count: int) -> UInt16[np.ndarray, "H W"]:
 
 
 def is_repack(source: Path) -> bool:
-    """Tell whether a repack of OV-PARTS lies in `source`, or one folder down."""
+    """Return whether a repack of OV-PARTS is in `source`, or one folder down."""
     return bool(find_roots(source))
 
 
 def find_roots(source: Path) -> list[Path]:
-    """Give the folders of repacks: `source` itself, else those in it."""
+    """Return the folders of repacks: `source` itself, else those in it."""
     if (source / PARTS).is_dir():
         return [source]
     return [folder.parent for folder in folders_at(source, [f"*/{PARTS}"])]
 
 
 def val_stems(source: Path) -> list[str]:
-    """Give the stems of the val images of the repack below `source`, sorted: a list for `--split-list`.
+    """Return the stems of the val images of the repack below `source`, sorted: a list for `--split-list`.
 
     Raises:
-        DataError: there is no repack, more than one of a kind, or an incomplete one.
+        DataError: There is no repack, more than one of a kind, or an incomplete one.
     """
     layouts = [_layout_of(root) for root in find_roots(source)]
     repack = Repack.find(source, ADE if layouts == [ADE] else PASCAL)
@@ -259,13 +259,13 @@ def val_stems(source: Path) -> list[str]:
 
 
 def _by_stem(source: Path, root: Path, kind: str, folder: str) -> dict[str, str]:
-    """Give the files of one folder of a repack, by stem."""
+    """List the files of one folder of a repack, by stem."""
     names = list_files(source, root / kind / folder)
     return {Path(name).stem: name for name in names if name.endswith(SUFFIXES[kind])}
 
 
 def _layout_of(root: Path) -> RepackLayout | None:
-    """Tell the two repacks by the names of their folders."""
+    """Return the layout by the names of the folders; None if it is neither."""
     for layout in (PASCAL, ADE):
         if any((root / PARTS / folder).is_dir() for folder in layout.folders):
             return layout
@@ -273,7 +273,7 @@ def _layout_of(root: Path) -> RepackLayout | None:
 
 
 def _wrong(source: Path, layout: RepackLayout, roots: Sequence[Path], fitting: Sequence[Path]) -> DataError:
-    """Say what lies below `source` instead of one repack of this layout."""
+    """Return the error for a source that is not one repack of this layout."""
     wanted = f"{PARTS}/{' and '.join(layout.folders)}"
     if fitting:
         names = ", ".join(root.name for root in fitting)

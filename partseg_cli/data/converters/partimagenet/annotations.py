@@ -1,6 +1,6 @@
 """PartImageNet's COCO JSON: images of single objects, and polygons whose categories are parts of super-classes.
 
-An object is told by the synset in its photo's name, a part by the category's name. PartCLIPSeg's preprocessing puts a
+An object is known by the synset in its image's name, a part by the category's name. PartCLIPSeg's preprocessing puts a
 list of pairs of object and part in place of the categories, which fits no annotation: these keep the published numbers
 of the super-parts, by which they are read then.
 """
@@ -62,7 +62,7 @@ class PolygonImage:
         item: its name in the report.
         split: its split.
         image: its name without suffix.
-        photo: path of its photo below the root.
+        file: Path of the image file below the root.
         size: width and height in pixels, which the polygons have.
         annotations: those of known manifest.
     """
@@ -70,7 +70,7 @@ class PolygonImage:
     item: str
     split: str
     image: str
-    photo: str
+    file: str
     size: tuple[int, int]
     annotations: tuple[LabelledAnnotation, ...]
 
@@ -96,7 +96,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class SplitImages:
-    """What a JSON file says of a split.
+    """Content of the JSON file of a split.
 
     Attributes:
         items: (image, item) of each image record: the content is a `PolygonImage`, or what is `Skipped`.
@@ -127,7 +127,7 @@ def read_split(release: PartImageNetFiles, files: SplitFiles, manifest: Manifest
     """Read the JSON file of a split, if it has one.
 
     Raises:
-        DataError: it is something else, and no part maps are in its place; or a photo's name leads out of the source.
+        DataError: It is something else, and there are no part maps; or an image's name leads out of the source.
     """
     if files.json is None:
         return SplitImages([])
@@ -147,9 +147,9 @@ def read_split(release: PartImageNetFiles, files: SplitFiles, manifest: Manifest
     known = sort_annotations(_wanted(file, names), partial(_meaning, file, manifest, names))
     items = []
     for entry in entries:
-        shown, photo = tuple(known.by_image.get(entry.id, ())), release.photo(files, entry.image)
-        picture = PolygonImage(entry.item, file.split, entry.image, photo, entry.size, shown)
-        items.append((entry.image, SourceImage(entry.item, entry.skipped or picture, (file.path,))))
+        shown, path = tuple(known.by_image.get(entry.id, ())), release.image_path(files, entry.image)
+        polygons = PolygonImage(entry.item, file.split, entry.image, path, entry.size, shown)
+        items.append((entry.image, SourceImage(entry.item, entry.skipped or polygons, (file.path,))))
     return SplitImages(items, tuple(known.skipped), notes)
 
 
@@ -176,7 +176,7 @@ def _entries(release: PartImageNetFiles, file: CocoFile, manifest: Manifest) -> 
 
 
 def _image(release: PartImageNetFiles, file: CocoFile, value: Any) -> str:  # noqa: ANN401 - an element of a JSON list
-    """Give the name of an image without folder and suffix.
+    """Return the name of an image without folder and suffix.
 
     Raises:
         InvalidAnnotationError: it has none that begins with a synset.
@@ -204,7 +204,7 @@ def _wanted(file: CocoFile, names: Mapping[Any, str]) -> CocoFile:
 
 
 def _meaning(file: CocoFile, manifest: Manifest, names: Mapping[Any, str], annotation: Mapping[str, Any]) -> Meaning:
-    """Give what an annotation shows.
+    """Return the meaning of an annotation.
 
     Raises:
         InvalidAnnotationError: its category is unknown, or none of the image's object.
@@ -215,7 +215,7 @@ def _meaning(file: CocoFile, manifest: Manifest, names: Mapping[Any, str], annot
 def _categories(
     path: Path, name: str, values: list[Any], manifest: Manifest
 ) -> tuple[dict[int | str, Category], tuple[str, ...]]:
-    """Give the categories by number, and what is to be said of them.
+    """Return the categories by number, and notes on them.
 
     Raises:
         DataError: none is PartImageNet's, or two have one number.
@@ -235,7 +235,7 @@ def _categories(
 
 
 def _category(value: Any) -> tuple[int | str, str] | None:  # noqa: ANN401 - an element of a JSON list
-    """Give number and name of a category, None if it has not both."""
+    """Return number and name of a category, None if it lacks one."""
     number, name = (value.get("id"), value.get("name")) if isinstance(value, dict) else (None, None)
     if isinstance(number, bool) or not isinstance(number, int | str) or not isinstance(name, str):
         return None

@@ -65,10 +65,10 @@ class MapImage:
     """An image of one of the 40 objects with a part map.
 
     Attributes:
-        item: its name in the report.
+        item: Name in the report.
         split: its split.
         image: its name without suffix.
-        photo: path of its photo below the root.
+        file: Path of the image file below the root.
         object: its object.
         map: path of its part map.
     """
@@ -76,7 +76,7 @@ class MapImage:
     item: str
     split: str
     image: str
-    photo: str
+    file: str
     object: str
     map: Path
 
@@ -86,7 +86,7 @@ Shapes = list[tuple[LabelledAnnotation, Mask]]
 
 
 def convert(source: Path, manifest: Manifest) -> Conversion:
-    """Convert the Seg archive below `source`, lazily, one outcome for each image and each broken annotation.
+    """Convert the Seg archive below `source`, lazily, with one outcome per image and broken annotation.
 
     Train, val and test stay as they are, with all 40 objects in each of them; images of other classes are left out.
 
@@ -112,32 +112,32 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
 
 
 def convert_image(manifest: Manifest, content: Content) -> list[Outcome]:
-    """Give an outcome for each part that is broken, then that of the image.
+    """Return an outcome for each part that is broken, then that of the image.
 
     Raises:
-        InvalidAnnotationError: the part map is broken.
+        InvalidAnnotationError: The part map is broken.
     """
     if isinstance(content, Skipped):
         return [content]
     if isinstance(content, PolygonImage):
         size = content.size
-        shapes, skipped = _draw(content)
+        shapes, skipped = build_masks(content)
     else:
         values = read_map(content.map)
         size = (values.shape[1], values.shape[0])
-        shapes, skipped = _cut(content, values, manifest)
+        shapes, skipped = split_map(content, values, manifest)
     objects, parts = assemble(shapes, size, manifest.object_indices, manifest.pair_indices)
     if not parts:
         return [*skipped, Skipped(content.item, NO_PART, is_defect=False)]
-    record = Record(content.image, content.photo, *size, content.item, objects, parts)
+    record = Record(content.image, content.file, *size, content.item, objects, parts)
     return [*skipped, Converted(content.split, record)]
 
 
 def close_polygons(segmentation: object) -> tuple[object, int]:
-    """Give polygons of two points a third, the first again, and leave out those of fewer; say how many these are.
+    """Repeat the first point of polygons of two points, and leave out those of fewer; also return their number.
 
-    VLPart's reader of this archive guards against both. A closed line has no pixel, but does no harm to the other
-    polygons of its part; pycocotools would take the four numbers for a box.
+    VLPart's reader of this archive handles both. A closed line has no pixel, and does no harm to the other polygons of
+    its part; pycocotools would read the four numbers as a box.
 
     >>> close_polygons([[1, 1, 5, 1, 5, 5], [2, 2, 3, 3], [4, 4]])
     ([[1, 1, 5, 1, 5, 5], [2, 2, 3, 3, 2, 2]], 1)
@@ -158,19 +158,19 @@ def read_map(path: Path) -> UInt8[np.ndarray, "H W"]:
     return read_pixels(path, ["L", "P"], "grey or palette of 8 bits (mode L or P)", BROKEN_MAP)
 
 
-def _draw(picture: PolygonImage) -> tuple[Shapes, list[Outcome]]:
-    """Give the masks of an image's polygons, and what is wrong with others."""
+def build_masks(image: PolygonImage) -> tuple[Shapes, list[Outcome]]:
+    """Build the masks of an image's polygons, and return the defects of others."""
     shapes: Shapes = []
     skipped: list[Outcome] = []
     drawn: set[tuple[str, str]] = set()
-    for shown in picture.annotations:
+    for shown in image.annotations:
         segmentation, lost = close_polygons(shown.segmentation)
         if lost:
             skipped.append(Skipped(shown.item, FEW_POINTS, is_defect=True, detail=f"{lost} left out"))
         if lost and not segmentation:
             continue
         try:
-            mask = build_mask(segmentation, *picture.size)
+            mask = build_mask(segmentation, *image.size)
         except InvalidAnnotationError as error:
             skipped.append(Skipped.defect(shown.item, error))
             continue
@@ -182,25 +182,25 @@ def _draw(picture: PolygonImage) -> tuple[Shapes, list[Outcome]]:
     return shapes, skipped
 
 
-def _cut(picture: MapImage, values: UInt8[np.ndarray, "H W"], manifest: Manifest) -> tuple[Shapes, list[Outcome]]:
-    """Give the masks of the parts of a map, and what is wrong with others.
+def split_map(image: MapImage, values: UInt8[np.ndarray, "H W"], manifest: Manifest) -> tuple[Shapes, list[Outcome]]:
+    """Build the masks of the parts of a map, and return the defects of others.
 
     Raises:
-        InvalidAnnotationError: a value is no super-part.
+        InvalidAnnotationError: A value is no super-part.
     """
     numbers = [int(value) for value in np.unique(values) if value != BACKGROUND]
     if numbers and numbers[-1] > BACKGROUND:
         raise InvalidAnnotationError(
-            BROKEN_MAP, f"{picture.map.name}: values must be 0 to {BACKGROUND}, got {numbers[-1]}"
+            BROKEN_MAP, f"{image.map.name}: values must be 0 to {BACKGROUND}, got {numbers[-1]}"
         )
     shapes: Shapes = []
     skipped: list[Outcome] = []
     for number in numbers:
         name = SUPER_PARTS[number]
         try:
-            shown = LabelledAnnotation(picture.item, read_meaning(manifest, picture.object, name), name, None)
+            shown = LabelledAnnotation(image.item, read_meaning(manifest, image.object, name), name, None)
         except InvalidAnnotationError as error:
-            skipped.append(Skipped.defect(picture.item, error))
+            skipped.append(Skipped.defect(image.item, error))
             continue
         shapes.append((shown, Mask.encode(values == number)))
     return shapes, skipped
@@ -225,16 +225,19 @@ def _list_split(release: PartImageNetFiles, split: str, manifest: Manifest) -> S
 
 def _map_item(release: PartImageNetFiles, files: SplitFiles, image: str, manifest: Manifest) -> SourceImage:
     path = files.maps[image]
-    name, thing = release.item(path), manifest.aliases.get(synset_of(image))
-    if thing is None:
+    name, obj = release.item(path), manifest.aliases.get(synset_of(image))
+    if obj is None:
         return SourceImage(name, Skipped(name, OTHER_CLASS, is_defect=False, detail=image), (path,))
-    return SourceImage(name, MapImage(name, files.split, image, release.photo(files, image), thing, path), (path,))
+    return SourceImage(name, MapImage(name, files.split, image, release.image_path(files, image), obj, path), (path,))
 
 
 def _check_background(source: Path, maps: Sequence[Path]) -> None:
-    """Raise a `DataError` if the first maps tell that these are none of parts: their highest value is the background.
+    """Check that the first maps are maps of parts: their highest value is the background.
 
-    Broken maps tell nothing here; each becomes a defect later.
+    Broken maps are ignored here, and become a defect each.
+
+    Raises:
+        DataError: They are none.
     """
     highest = list(islice(_highest_values(maps), MAPS_PROBED))
     if highest and BACKGROUND not in highest:
@@ -264,10 +267,10 @@ def _check_classes(source: Path, classes: dict[str, set[str]]) -> None:
 
 
 def _check_images(release: PartImageNetFiles, items: Sequence[SourceImage]) -> None:
-    """Raise a `DataError` if not a single photo is there."""
-    photos: list[Any] = [item.content.photo for item in items if not isinstance(item.content, Skipped)]
-    if photos and not any((release.root / photo).is_file() for photo in photos):
+    """Raise a `DataError` if all images are missing."""
+    images: list[Any] = [item.content.file for item in items if not isinstance(item.content, Skipped)]
+    if images and not any((release.root / image).is_file() for image in images):
         raise DataError(
-            f"{release.source}: photos must lie in {IMAGE_PLACES[0].format('<split>')} or folders of a synset there, "
-            f"got none of {len(photos)}, such as {photos[0]}; unpack {ARCHIVE} again"
+            f"{release.source}: images must be in {IMAGE_PLACES[0].format('<split>')} or folders of a synset there, "
+            f"got none of {len(images)}, such as {images[0]}; unpack {ARCHIVE} again"
         )

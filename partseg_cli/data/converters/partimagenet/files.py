@@ -1,8 +1,8 @@
-"""PartImageNet on disk: where photos, COCO JSON and part maps of each split lie.
+"""PartImageNet on disk: images, COCO JSON and part maps of each split.
 
 The Seg archive holds images/<split>/nXXXXXXXX_N.JPEG (the number is the ImageNet class, its *synset*), and beside it
-annotations/<split>/ with <split>.json and a part map nXXXXXXXX_N.png for each photo. The JSON files of single photos
-there, and the maps of whole objects in annotations/<split>_whole/, say nothing more and are not read.
+annotations/<split>/ with <split>.json and a part map nXXXXXXXX_N.png for each image. The JSON files of single images
+there, and the maps of whole objects in annotations/<split>_whole/, hold nothing more and are not read.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ OTHER_CONTENT = {
     "PartImageNet_Seg.zip": "PartImageNet_Seg.zip, still packed",
     "PartImageNet_OOD.zip": "PartImageNet_OOD.zip, whose splits share no class",
     "train.zip": "the zip files inside PartImageNet_OOD.zip, whose splits share no class",
-    "json/n[0-9]*.json": "PartImageNet++ (a JSON of all photos of a class)",
+    "json/n[0-9]*.json": "PartImageNet++ (a JSON of all images of a class)",
     "annotations_detectron2_part": "an OV-PARTS repack",
     "n[0-9]*": "folders of ImageNet classes without annotations",
     "train/n[0-9]*": "folders of ImageNet classes without annotations",
-    "images": "photos without annotations",
-    "annotations": "annotations without photos",
+    "images": "images without annotations",
+    "annotations": "annotations without images",
 }
-"""What is found in a source, or in a folder of it -> what it is; the first that fits."""
+"""Pattern in a source, or in a folder of it -> what it is; the first match counts."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class SplitFiles:
         split: its name.
         json: path of its COCO JSON, if there is one.
         maps: image -> path of its part map.
-        photos: image -> path of its photo.
+        images: Image -> path of its file.
     """
 
     split: str
     json: Path | None
     maps: dict[str, Path]
-    photos: dict[str, Path]
+    images: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class PartImageNetFiles:
             if _is_root(source, folder):
                 return cls(source, folder)
         raise DataError(
-            f"{source}: must hold PartImageNet: photos in images/<split>, and annotations/<split>/<split>.json or part "
+            f"{source}: must hold PartImageNet: images in images/<split>, and annotations/<split>/<split>.json or part "
             f"maps annotations/<split>/*.png, split being {', '.join(SPLITS)} (looked for there and in "
             f"{', '.join(ROOTS[1:])}), got {_content(source)}; unpack {ARCHIVE} there"
         )
 
     def item(self, path: Path) -> str:
-        """Give the name of a file below the source folder."""
+        """Return the name of a file below the source folder."""
         return path.relative_to(self.source).as_posix()
 
-    def photo(self, files: SplitFiles, image: str) -> str:
-        """Give the path of a photo below the root; where it is missing, the one that it should have."""
-        path = files.photos.get(image, self.root / IMAGE_PLACES[0].format(files.split) / f"{image}.JPEG")
+    def image_path(self, files: SplitFiles, image: str) -> str:
+        """Return the path of an image below the root; the expected one if it is missing."""
+        path = files.images.get(image, self.root / IMAGE_PLACES[0].format(files.split) / f"{image}.JPEG")
         return path.relative_to(self.root).as_posix()
 
     def files(self, split: str) -> SplitFiles | None:
@@ -113,17 +113,17 @@ class PartImageNetFiles:
         )
 
     def check_inside(self, json: Path, split: str, file_name: str) -> None:
-        """Raise a `DataError` if the name of a photo in a JSON file leads out of the source folder."""
+        """Raise a `DataError` if the name of an image in a JSON file leads out of the source folder."""
         folder = self.root / IMAGE_PLACES[0].format(split)
         if not absolute(folder / file_name.replace("\\", "/")).is_relative_to(absolute(self.source)):
-            raise DataError(f"{json}: a photo must be inside {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
+            raise DataError(f"{json}: an image must be inside {self.source}, got {file_name!r}; unpack {ARCHIVE} again")
 
     def _places(self, places: tuple[str, ...], split: str) -> list[Path]:
         paths = [self.root / place.format(split) for place in places]
         return [path for path in paths if is_inside(self.source, path)]
 
     def _listed(self, places: tuple[str, ...], split: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-        """Give image -> path of the files of a split: those right in its folder, then those in folders of a synset."""
+        """Return image -> path of the files of a split: those in its folder, then those in folders of a synset."""
         found: dict[str, Path] = {}
         for folder in self._places(places, split):
             for path in _list_images(self.source, folder):
@@ -133,7 +133,7 @@ class PartImageNetFiles:
 
 
 def synset_of(image: str) -> str:
-    """Give the synset in an image's name, empty where there is none.
+    """Return the synset in an image's name, empty if there is none.
 
     >>> synset_of("n01440764_36")
     'n01440764'
@@ -143,7 +143,7 @@ def synset_of(image: str) -> str:
 
 
 def _is_root(source: Path, folder: Path) -> bool:
-    """Tell whether a folder holds photos and annotations of some split."""
+    """Return whether a folder holds images and annotations of some split."""
 
     def has(places: tuple[str, ...]) -> bool:
         return any(is_inside(source, folder / place.format(split)) for place in places for split in SPLITS)
@@ -152,7 +152,7 @@ def _is_root(source: Path, folder: Path) -> bool:
 
 
 def _list_images(source: Path, folder: Path) -> Iterator[Path]:
-    """Give the files right in a folder, then those in its folders of a synset, sorted, without hidden ones."""
+    """Yield the files in a folder, then those in its folders of a synset, sorted, without hidden ones."""
     folders = []
     for entry in _scan(folder):
         path = Path(entry.path)
@@ -177,7 +177,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _content(folder: Path) -> str:
-    """Say what `folder` holds instead."""
+    """Describe what `folder` holds instead."""
     if not folder.is_dir():
         return "a file" if folder.exists() else "no such folder"
     for parent in (folder.absolute().parent, folder.absolute().parent.parent):
