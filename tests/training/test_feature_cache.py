@@ -1,4 +1,4 @@
-"""The cache of the image tower: the same losses, and the tower runs once a photo."""
+"""Feature cache: the same losses, and the image encoder runs once per image."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -33,7 +33,9 @@ def losses(settings: list[str], out: Path, cache: str) -> list[dict[str, float]]
     return found
 
 
-def test_cached_taps_and_photos_give_the_same_losses_and_the_tower_runs_once_a_photo(settings, tmp_path, monkeypatch):
+def test_cached_features_and_images_give_the_same_losses_and_the_encoder_runs_once_per_image(
+    settings, tmp_path, monkeypatch
+):
     plain = losses(settings, tmp_path / "a", "none")
     seen, tower = [], Clip.image_tokens
     monkeypatch.setattr("partseg_cli.pipeline.train.write_training_page", lambda *args, **kwargs: None)

@@ -1,4 +1,4 @@
-"""TensorBoard and W&B: what they are told, and what is said where they are not there."""
+"""TensorBoard and W&B: logged values, and errors where a package is missing."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What a run folder keeps: the best by the metric that the recipe names, and compiled models that train alike."""
+"""Run directory: the best checkpoint by the monitored score, and compiled models that train alike."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_a_compiled_model_trains_alike(trained, tmp_path):
     torch.testing.assert_close(found["true"], found["false"], rtol=1e-5, atol=1e-5)
 
 
-def test_pictures_are_drawn_once_after_each_evaluation(trained, tmp_path, monkeypatch):
+def test_the_report_is_updated_once_after_each_validation(trained, tmp_path, monkeypatch):
     drawn: list[int] = []
 
     def count(folder: Path, **_: object) -> None:

@@ -273,7 +273,7 @@ def test_a_signal_saves_after_the_step_and_the_run_goes_on(trained, undisturbed,
     process = start(settings(trained.data), run)
     while steps_done(run) < 5:
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGUSR1)  # SIGTERM: test_launch.py
+    os.kill(process.pid, signal.SIGUSR1)  # SIGTERM: test_launcher.py
     process.join()
     assert process.exitcode == 0
     done = steps_done(run)
