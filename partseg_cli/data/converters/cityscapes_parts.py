@@ -144,7 +144,7 @@ class IdDigits:
 
 
 @dataclass(frozen=True)
-class LabelledImage:
+class CityscapesImage:
     """Annotated image.
 
     Attributes:
@@ -176,17 +176,17 @@ def convert(source: Path, manifest: Manifest) -> Conversion:
     return Conversion(folder, items, partial(convert_image, IdTable.of(manifest)), image_root(folder), SPLITS)
 
 
-def find_images(source: Path, labels: Path) -> Iterator[LabelledImage]:
+def find_images(source: Path, labels: Path) -> Iterator[CityscapesImage]:
     """Yield the annotated images in order, without ignored files."""
     for split in SPLITS:
         for path in sorted((labels / split).glob(f"*/*{LABEL_ENDING}")):
             if not is_ignored_file(path.name):
                 stem = path.name.removesuffix(LABEL_ENDING)
                 image = f"{split}/{path.parent.name}/{stem}{IMAGE_ENDING}"
-                yield LabelledImage(path.relative_to(source).as_posix(), path, image, split, stem)
+                yield CityscapesImage(path.relative_to(source).as_posix(), path, image, split, stem)
 
 
-def check_images(source: Path, labels: Path, folder: Path, images: Sequence[LabelledImage]) -> None:
+def check_images(source: Path, labels: Path, folder: Path, images: Sequence[CityscapesImage]) -> None:
     """Check that there are ids and images, each once, and no links out of `source`.
 
     Raises:
@@ -197,7 +197,7 @@ def check_images(source: Path, labels: Path, folder: Path, images: Sequence[Labe
             f"{labels}: must hold train/CITY/*{LABEL_ENDING} or val/CITY/*{LABEL_ENDING}, got none; unpack "
             f"{LABELS}_trainval.zip again"
         )
-    first: dict[str, LabelledImage] = {}
+    first: dict[str, CityscapesImage] = {}
     for image in images:
         other = first.setdefault(image.image_id, image)
         if other is not image:
@@ -214,7 +214,7 @@ def check_images(source: Path, labels: Path, folder: Path, images: Sequence[Labe
         )
 
 
-def convert_image(table: IdTable, image: LabelledImage) -> list[Outcome]:
+def convert_image(table: IdTable, image: CityscapesImage) -> list[Outcome]:
     """Return an outcome for each kind of unexpected ids, then that of the image.
 
     Raises:
