@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several threads of several test processes would wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"  # threads of several test processes would wait for each other
+os.environ["MKL_CBWR"] = "AUTO,STRICT"  # as commands set it, before MKL is first used and has rounded otherwise
 
 import numpy as np
 import pytest
-from command_line import one_thread, partseg, trained  # noqa: F401 - fixtures
+from command_line import partseg, trained  # noqa: F401 - fixtures
 from PIL import Image
 
 from partseg_cli.data.record import Instance, Part, Record

@@ -18,8 +18,6 @@ from partseg_cli.io.paths import packaged
 from partseg_cli.models.partclipseg.objective import PartCLIPSegLoss
 from partseg_cli.runtime.devices import memory_watch
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TINY = packaged("recipes") / "tiny.yaml"
 FORMATS = "JPEG, PNG, WEBP, TIFF, BMP, GIF, PPM, JPEG2000"
 NOWHERE = "(looked for Annotations_Part, pascal_part/Annotations_Part, */Annotations_Part, */*/Annotations_Part)"
@@ -473,6 +471,7 @@ def test_weights_that_are_not_finite_exit_4(complaint, trained, photo, tmp_path)
     assert complaint("predict", photo, "--vocab", "cat", "--checkpoint", "nan.safetensors") == (4, message)
 
 
+@pytest.mark.training
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(
     complaint, trained, tmp_path, monkeypatch
 ):
@@ -571,6 +570,7 @@ def test_a_full_disk_while_splitting_keeps_the_former_split(complaint, file_size
     assert (tmp_path / "split.yaml").read_text() == "the former one"
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("missing", ["step-000002.safetensors", "step-000002.state"])
 def test_a_full_disk_while_saving_a_checkpoint_leaves_no_part_of_it(
     complaint, file_size_limit, trained, tmp_path, missing

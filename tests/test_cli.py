@@ -19,8 +19,6 @@ import partseg_cli
 from partseg_cli.io.label_maps import palette
 from partseg_cli.training.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 COMMANDS = ("prepare", "inspect", "split", "train", "evaluate", "compare", "merge", "predict", "export", "demo")
 RESULT_KEYS = {
     *("protocol", "rule", "split", "dataset", "model", "checkpoint", "mIoU", "recall", "boundary_iou"),
@@ -92,6 +90,7 @@ def test_the_help_names_every_command(partseg):
     assert re.findall(r"^│ ([a-z]+)  ", ended.out, re.MULTILINE) == [*COMMANDS, "weights", "recipes", "launch", "bench"]
 
 
+@pytest.mark.process
 def test_no_help_waits_for_torch():
     code = (
         "import sys\n"
@@ -112,6 +111,7 @@ def test_version_is_the_packages(partseg):
 # train
 
 
+@pytest.mark.training
 @pytest.mark.page
 def test_train_fills_a_run_folder_and_prints_its_checkpoint(partseg, trained, tmp_path):
     ended = partseg("train", "tiny", *tiny(trained.data), "--device", "cpu", "--out", tmp_path / "run")
@@ -134,6 +134,7 @@ def test_train_fills_a_run_folder_and_prints_its_checkpoint(partseg, trained, tm
     assert (tmp_path / "run/command.txt").read_text().startswith("partseg train tiny data.dataset=cartoon-part ")
 
 
+@pytest.mark.training
 def test_the_same_recipe_trains_the_same_weights(partseg, trained, tmp_path):
     partseg("train", "tiny", *tiny(trained.data), "--device", "cpu", "--out", tmp_path / "run")
     again, first = (load_file(run / "checkpoints/last.safetensors") for run in (tmp_path / "run", trained.run))
@@ -141,12 +142,14 @@ def test_the_same_recipe_trains_the_same_weights(partseg, trained, tmp_path):
     assert all(tensor.equal(first[name]) for name, tensor in again.items())
 
 
+@pytest.mark.training
 def test_the_recipe_of_a_run_folder_is_a_recipe(partseg, trained, tmp_path):
     ended = partseg("train", trained.run / "recipe.yaml", "train.iterations=1", "--out", tmp_path, "--device", "cpu")
     assert ended.code == 0
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.training
 def test_off_a_terminal_nothing_prints_escape_codes_or_bars(partseg, trained, tmp_path):
     data = tmp_path / "data"
     common = ("--device", "cpu", "--out")
@@ -584,6 +587,7 @@ def test_the_model_and_its_picture_size_are_the_checkpoints_whatever_recipe_name
 # demo
 
 
+@pytest.mark.training
 def test_demo_runs_the_whole_chain_and_names_its_page(partseg, tmp_path):
     ended = partseg("demo", "--images", 20, "--iterations", 1, "--out", tmp_path / "demo")
     assert ended.code == 0, ended.err
@@ -612,6 +616,7 @@ def interrupt(monkeypatch):
     monkeypatch.setattr(Objective, "__call__", interrupted)
 
 
+@pytest.mark.training
 @pytest.mark.usefixtures("interrupt")
 def test_an_interrupted_run_exits_130_and_leaves_nothing_half_written(partseg, trained, tmp_path):
     ended = partseg("train", "tiny", *tiny(trained.data), "--out", tmp_path / "run", "--device", "cpu")
@@ -621,6 +626,7 @@ def test_an_interrupted_run_exits_130_and_leaves_nothing_half_written(partseg, t
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.training
 @pytest.mark.usefixtures("interrupt")
 def test_an_interrupted_run_says_so_in_its_last_line(partseg, trained, tmp_path):
     ended = partseg("train", "tiny", *tiny(trained.data), "--out", tmp_path / "run", "--device", "cpu")

@@ -124,6 +124,7 @@ def test_an_unknown_recipe_is_told_with_the_one_that_was_meant(verb, partseg):
     assert ended.err.endswith(": did you mean pascal_zeroshot?\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [["list"], ["show", "tiny"], ["copy", "tiny", "new.yaml"]])
 def test_what_only_reads_recipes_does_without_torch(words, tmp_path):
     program = (
@@ -172,6 +173,7 @@ def test_what_is_there_is_not_missing(partseg, tmp_path, monkeypatch):
     assert one == {"recipe": "ade_fewshot", "problem": None, "missing": {}, "share": "8 x 1"}
 
 
+@pytest.mark.training
 def test_a_start_from_a_run_is_looked_for(partseg, trained, tmp_path):
     recipe = tmp_path / "mine.yaml"
     for init, missing in (

@@ -33,7 +33,8 @@ def is_sound(steps: list[dict[str, float]]) -> bool:
     return len(steps) == 3 and all(math.isfinite(value) for step in steps for value in step.values())
 
 
-def test_the_ade_recipe_trains_on_real_photos(samples, tmp_path, one_thread):
+@pytest.mark.training
+def test_the_ade_recipe_trains_on_real_photos(samples, tmp_path):
     prepare("ade20k-part-234", source=samples / "ade20k", out=tmp_path / "data", preview=0)
     done, steps = trained("ade_zeroshot", tmp_path / "data", tmp_path / "run", "train.eval_interval=0")
     assert is_sound(steps)
@@ -83,7 +84,8 @@ def drawn(info: DatasetInfo, image_id: str, name: str, height: int, width: int) 
     return Record(image_id, f"{image_id}.JPEG", width, height, image_id, (instance,), tuple(parts))
 
 
-def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(partimagenet, tmp_path, one_thread):
+@pytest.mark.training
+def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(partimagenet, tmp_path):
     run = tmp_path / "run"
     done, steps = trained("partimagenet_zeroshot", partimagenet.folder, run, "train.eval_interval=3")
     assert is_sound(steps)
@@ -96,7 +98,8 @@ def test_the_partimagenet_recipe_trains_on_seen_objects_and_is_tested_on_all(par
     assert None not in scores.values()
 
 
-def test_the_few_shot_recipe_trains_on_all_objects(partimagenet, tmp_path, monkeypatch, one_thread):
+@pytest.mark.training
+def test_the_few_shot_recipe_trains_on_all_objects(partimagenet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # as its head says; here with one shot
     made = split(partimagenet.folder, shots=1, unseen=[], out=Path("partimagenet_16shot.yaml"))

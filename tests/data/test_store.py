@@ -156,6 +156,7 @@ def name_of(job: tuple[Records, int]) -> str:
     return job[0][job[1]].image_id
 
 
+@pytest.mark.process
 def test_forked_workers_read_at_the_same_time(tmp_path):
     records = write(tmp_path, train=range(40)).records("train")
     assert records[0] == record(0)

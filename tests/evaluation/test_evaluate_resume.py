@@ -49,13 +49,6 @@ def share_or_die(function: Callable, *arguments: object) -> object:
     return function(*arguments)
 
 
-@pytest.fixture(autouse=True)
-def _alike(monkeypatch, one_thread) -> None:
-    """Let processes compute as this one does, in which MKL was first used without a wish."""
-    monkeypatch.setenv("MKL_CBWR", "")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def words(trained, out: Path, *more: object) -> list[str]:
     common = (
         "--split",
@@ -94,6 +87,7 @@ def read_photos(monkeypatch) -> list[int]:
     return numbers
 
 
+@pytest.mark.process
 def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, trained, tmp_path, read_photos):
     killed = start_command(words(trained, tmp_path / "out"), tmp_path, change=die_in_the_middle)
     assert killed.end()[0] == -signal.SIGKILL
@@ -107,6 +101,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_writes_the_same_bytes(partseg, t
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.process
 def test_when_a_process_of_several_is_killed_all_end_and_any_number_goes_on(partseg, trained, tmp_path):
     several = words(trained, tmp_path / "out", "--gpus", 2)
     assert start_command(several, tmp_path, change=die_in_the_middle_of_a_share).end() == (

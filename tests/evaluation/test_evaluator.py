@@ -305,7 +305,6 @@ def test_the_published_boundary_is_of_each_object_of_a_photo_by_itself(small_dat
 # ---- a trained model
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_photos_in_one_forward_pass_or_each_in_its_own_give_the_same_counts(trained: Trained):
     store = Store.open(trained.data)
     model, _ = load_segmenter(trained.run, InferenceConfig(torch.device("cpu")))

@@ -24,13 +24,6 @@ DRAWS = 20
 WORDS = ("--split", "train", "--limit", PHOTOS, "--bootstrap-samples", DRAWS, "--device", "cpu", "--pictures", 0)
 
 
-@pytest.fixture(autouse=True)
-def _alike(monkeypatch, one_thread) -> None:
-    """Let processes compute as this one does, in which MKL was first used without a wish."""
-    monkeypatch.setenv("MKL_CBWR", "")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 def alone(trained, out: Path, batch: int = 1, **options) -> Path:
     """Evaluate in this process."""
     spec = build_eval_spec(
@@ -114,6 +107,7 @@ def test_an_image_in_two_shares_is_refused():
 # processes
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "batch"), [(3, 1), (4, 4)])
 def test_any_number_of_processes_gives_the_same_bytes(partseg, trained, tmp_path, number, batch):
     expected = contents(alone(trained, tmp_path / "alone", batch))
@@ -123,6 +117,7 @@ def test_any_number_of_processes_gives_the_same_bytes(partseg, trained, tmp_path
     assert contents(tmp_path / "many") == expected
 
 
+@pytest.mark.process
 def test_label_maps_are_counted_by_several_processes_too(partseg, trained, tmp_path):
     maps = alone(trained, tmp_path / "model", checkpoint=trained.run, save_predictions=True) / "predictions"
     expected = contents(alone(trained, tmp_path / "alone", predictions=maps))
@@ -132,6 +127,7 @@ def test_label_maps_are_counted_by_several_processes_too(partseg, trained, tmp_p
     assert (tmp_path / "many" / "counts.npz").read_bytes() == (tmp_path / "model" / "counts.npz").read_bytes()
 
 
+@pytest.mark.process
 def test_processes_of_torchrun_give_the_same_bytes_and_only_the_first_tells(trained, tmp_path):
     expected = contents(alone(trained, tmp_path / "alone"))
     words = ("evaluate", "tiny", *tiny(trained.data), *WORDS, "--checkpoint", trained.run, "--json")

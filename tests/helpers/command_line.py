@@ -1,13 +1,11 @@
 """The command line in the test process, and a tiny trained model for it; conftest.py takes the fixtures over."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from partseg_cli.cli import app
 
@@ -26,13 +24,6 @@ class Trained(NamedTuple):
     data: Path
     run: Path
     photos: list[Path]
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Let the tiny model compute in one thread: on a busy machine several wait for each other."""
-    with _threads(1):
-        yield
 
 
 @pytest.fixture
@@ -64,8 +55,7 @@ def trained(tmp_path_factory) -> Trained:
     data = home / "cartoon-part"
     prepare.prepare("cartoon-part", out=data, drawing=CartoonOptions(images=20, seed=0, size=64))
     split.split(data)
-    with _threads(1):
-        train.train(load_recipe("tiny", tiny(data)), TrainOptions(out=home / "run", device="cpu"))
+    train.train(load_recipe("tiny", tiny(data)), TrainOptions(out=home / "run", device="cpu"))
     return Trained(data, home / "run", sorted((data / "images").glob("*.png")))
 
 
@@ -80,13 +70,3 @@ def tiny(data: Path) -> list[str]:
         "train.batch_size=2",
         "train.micro_batch_size=2",
     ]
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -91,6 +91,7 @@ def test_a_disk_that_fills_when_the_file_is_flushed_keeps_the_old_content(old, m
     assert (old.read_text(), names(old.parent)) == ("old", ["notes.txt"])
 
 
+@pytest.mark.process
 def test_a_full_disk_for_real_keeps_the_old_content(old):
     pytest.importorskip("resource")
     program = (

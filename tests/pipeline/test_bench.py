@@ -16,8 +16,6 @@ from partseg_cli.pipeline.bench import bench_data, bench_train
 from partseg_cli.pipeline.train import build_engine
 from partseg_cli.runtime.profiling import Memory
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TRAINING = [
     *("waiting for data", "image encoder", "text encoder", "decoder and heads", "loss", "backward"),
     *("optimizer and clipping", "rest"),
@@ -53,6 +51,7 @@ def test_the_help_of_each_has_an_example_of_it(partseg, command):
 # ---- train
 
 
+@pytest.mark.training
 def test_training_is_told_as_one_json_document(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("--device", "cpu", "--steps", 3, "--warmup", 1, "--json")
@@ -73,6 +72,7 @@ def test_training_is_told_as_one_json_document(partseg, trained, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.training
 def test_training_is_told_in_tables(partseg, trained):
     ended = partseg("bench", "train", "tiny", *tiny(trained.data), "--device", "cpu", "--steps", 1, "--warmup", 0)
     assert ended.code == 0
@@ -84,6 +84,7 @@ def test_training_is_told_in_tables(partseg, trained):
     assert sum(map(float, shares)) == pytest.approx(100)
 
 
+@pytest.mark.training
 def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, monkeypatch):
     recipe = load_recipe("tiny", [*tiny(trained.data), "train.iterations=9"])
     functions = PartCLIPSegLoss.__call__, CLIPSegLoss.__call__, torch.Tensor.backward, nn.utils.clip_grad_norm_
@@ -110,6 +111,7 @@ def test_the_stopwatch_changes_no_weights_and_leaves_nothing_behind(trained, mon
     assert all(value.equal(weights[name]) for name, value in watched.state_dict().items())
 
 
+@pytest.mark.training
 def test_the_loss_of_clipseg_has_its_section_too(trained):
     sections = {"model.init": "random", "model.image_size": 48, "train.negative_objects": 1}
     words = [*tiny(trained.data), *(f"{key}={value}" for key, value in sections.items())]
@@ -174,6 +176,7 @@ def test_a_photo_that_is_missing_or_broken_ends_the_measurement(partseg, trained
 # ---- data
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 1])
 def test_reading_is_told_for_the_first_pass_and_later_ones(partseg, trained, workers):
     ended = partseg("bench", "data", "tiny", *tiny(trained.data), "--images", 7, "--workers", workers, "--json")

@@ -71,7 +71,8 @@ def script(tmp_path, monkeypatch) -> Script:
     return Script(tmp_path / "script")
 
 
-def test_the_script_runs_on_drawn_scenes_and_ends_with_a_comparison(script, partseg, one_thread, tmp_path):
+@pytest.mark.training
+def test_the_script_runs_on_drawn_scenes_and_ends_with_a_comparison(script, partseg, tmp_path):
     def answer(words: list[str]) -> tuple[int, str]:
         ended = partseg(*words)
         assert ended.code == 0, ended.err

@@ -340,6 +340,7 @@ def test_a_broken_record_is_refused_before_anything_is_written(store, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.process
 def test_a_line_that_is_no_record_is_refused(store, tmp_path):
     change_record(store, "train", 2, lambda value: value.pop("width"))
     command = [sys.executable, "-m", "partseg_cli", "export", str(store.folder), "--to", "coco", "--out", "out"]

@@ -179,6 +179,7 @@ def test_brackets_in_a_name_stay_in_the_table(small_data, tmp_path, partseg):
     assert "[b]set" in done.out
 
 
+@pytest.mark.process
 def test_bars_are_plain_where_the_terminal_knows_no_blocks(small_store, tmp_path):
     program = [sys.executable, "-m", "partseg_cli", "inspect", small_store.folder, "--out", tmp_path, "--samples", "0"]
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -14,7 +14,7 @@ COMMON = ("--split", "train", "--limit", PHOTOS, "--device", "cpu", "--pictures"
 
 
 @pytest.fixture
-def one(partseg, trained, one_thread):
+def one(partseg, trained):
     """Give a function that evaluates one shard, or all photos, and gives the folder."""
 
     def run(folder: Path, *words: object) -> Path:
@@ -52,7 +52,7 @@ def test_shards_of_groups_and_empty_ones_merge_too(partseg, one, tmp_path):
     assert contents(tmp_path / "merged") == contents(whole)
 
 
-def test_a_shard_has_no_means_and_says_so(partseg, trained, tmp_path, one_thread):
+def test_a_shard_has_no_means_and_says_so(partseg, trained, tmp_path):
     words = (*COMMON, "--checkpoint", trained.run, "--shard", "2/3", "--out", tmp_path)
     ended = partseg("evaluate", "tiny", *tiny(trained.data), *words, "--json")
     document = json.loads(ended.out)

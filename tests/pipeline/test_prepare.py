@@ -393,7 +393,8 @@ def test_options_of_coco_belong_to_coco(release, tmp_path):
         convert(release, tmp_path / "store", own=OWN)
 
 
-def test_the_command_pairs_annotations_with_splits_and_trains(partseg, own_set, tmp_path, one_thread):
+@pytest.mark.training
+def test_the_command_pairs_annotations_with_splits_and_trains(partseg, own_set, tmp_path):
     out = tmp_path / "store"
     words = ("--annotations", "train.json", "--as", "train", "--annotations", "val.json", "--as", "val")
     ended = partseg("prepare", "coco", own_set, *words, "--object", "car", "--out", out)

@@ -87,6 +87,7 @@ def kill_in_the_middle(tmp_path: Path, workers: int) -> Path:
     return out
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_killed_in_the_middle_goes_on_and_leaves_the_same_bytes(tmp_path, undisturbed, workers):
     out = kill_in_the_middle(tmp_path, workers)
@@ -98,6 +99,7 @@ def test_a_run_killed_in_the_middle_goes_on_and_leaves_the_same_bytes(tmp_path, 
     assert contents(out) == undisturbed
 
 
+@pytest.mark.process
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     out = kill_in_the_middle(tmp_path, 1)
     converted: list[str] = []
@@ -112,6 +114,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert converted == [f"cartoon seed 1 image {number}" for number in range(KILLED_AFTER, IMAGES)]
 
 
+@pytest.mark.process
 def test_another_conversion_into_the_same_folder_starts_anew(tmp_path):
     out = kill_in_the_middle(tmp_path, 1)
     other = CartoonOptions(images=4, seed=2, size=64)
@@ -119,6 +122,7 @@ def test_another_conversion_into_the_same_folder_starts_anew(tmp_path):
     assert list(out.glob(".unfinished-*")) == []
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("spread")
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, undisturbed, workers):
@@ -255,6 +259,7 @@ def home(text: str) -> str:
     return f"{text} in {'a process' if multiprocessing.parent_process() else 'this one'}"
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("spread")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_order(workers):
@@ -266,11 +271,13 @@ def test_what_takes_no_time_is_done_right_here():
     assert set(in_order(home, ["word"] * 100, 2)) == {"word in this one"}
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("spread")
 def test_what_takes_long_is_spread_after_a_trial():
     assert list(in_order(home, ["word"] * 3, 2)) == ["word in this one", *["word in a process"] * 2]
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("spread")
 def test_a_worker_that_is_killed_is_told():
     message = (
@@ -281,6 +288,7 @@ def test_a_worker_that_is_killed_is_told():
         list(in_order(die, ["word"] * 40, 2))
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("spread")
 def test_an_error_in_a_worker_reaches_the_user():
     with pytest.raises(PartsegError, match=r"^word is refused$"):

@@ -6,6 +6,8 @@ import pytest
 
 from partseg_cli.models.checkpoints.checkpoint import checkpoint_file, load_checkpoint
 
+pytestmark = pytest.mark.training
+
 SHORT = ("train.iterations=2", "train.save_interval=1", "train.precision=fp32")
 
 

@@ -12,7 +12,7 @@ from partseg_cli.pipeline.train_setup import build_part_dataset, build_part_obje
 
 
 @pytest.mark.parametrize("name", ["cartoon", "cartoon_clipseg"])
-def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(cartoon_store, one_thread, name):
+def test_with_all_objects_asked_for_the_terms_are_those_of_the_whole_vocabulary(cartoon_store, name):
     recipe = load_recipe(name, ["model.init=random"])
     everything = load_recipe(name, ["model.init=random", "train.negative_objects=11"])
     whole = load_recipe(name, ["model.init=random", "train.negative_objects=null"])

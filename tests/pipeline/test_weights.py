@@ -25,8 +25,6 @@ from partseg_cli.models.checkpoints.importer import reference_image, relative_er
 from partseg_cli.models.checkpoints.layouts import LAYOUTS
 from partseg_cli.pipeline.weights import list_weights, verify_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PREFIX = {"partclipseg": "partclipseg_model.", "ovparts-clipseg": "clipseg_model."}
 
 

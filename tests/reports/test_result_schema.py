@@ -71,7 +71,7 @@ def test_a_result_is_as_its_schema_says(bounds, rule):
 
 
 @pytest.mark.parametrize("more", [("--rule", ROUND_TRIP), ("--predictions", "maps", "--bootstrap-samples", 20)])
-def test_what_the_command_writes_is_as_the_schema_says(partseg, trained, one_thread, tmp_path, monkeypatch, more):
+def test_what_the_command_writes_is_as_the_schema_says(partseg, trained, tmp_path, monkeypatch, more):
     monkeypatch.chdir(tmp_path)
     light = ("--dataset", trained.data, "--device", "cpu", "--limit", 2, "--pictures", 0, "--out", "results")
     if "--predictions" in more:

@@ -105,7 +105,7 @@ def opened(folder):
 
 
 @pytest.mark.page
-def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_thread):
+def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run):
     folder, store, split = run
     update_report(folder, opened(folder), store, split, images=2)
     with Image.open(folder / "loss.png") as picture:
@@ -121,7 +121,7 @@ def test_a_run_folder_gets_its_page_with_predictions_and_its_picture(run, one_th
 
 
 @pytest.mark.page
-def test_the_model_is_left_as_it_was(run, one_thread):
+def test_the_model_is_left_as_it_was(run):
     folder, store, split = run
     model = opened(folder)
     model.model.train()
@@ -142,7 +142,7 @@ def test_without_a_model_there_are_curves_alone(run):
 
 
 @pytest.mark.page
-def test_a_photo_that_cannot_be_read_is_shown_as_such(run, one_thread, tmp_path):
+def test_a_photo_that_cannot_be_read_is_shown_as_such(run, tmp_path):
     folder, store, split = run
     data = shutil.copytree(store.folder, tmp_path / "data")
     for photo in (data / "images").iterdir():

@@ -19,7 +19,7 @@ STEPS = 2
 
 
 @pytest.fixture
-def settings(trained, tmp_path, monkeypatch, one_thread) -> list[str]:
+def settings(trained, tmp_path, monkeypatch) -> list[str]:
     """More images than there are, so that some are seen again."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     steps = (f"train.iterations={STEPS}", "train.batch_size=8", "train.micro_batch_size=1")
@@ -33,6 +33,7 @@ def losses(settings: list[str], out: Path, cache: str) -> list[dict[str, float]]
     return found
 
 
+@pytest.mark.training
 def test_cached_features_and_images_give_the_same_losses_and_the_encoder_runs_once_per_image(
     settings, tmp_path, monkeypatch
 ):

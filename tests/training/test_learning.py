@@ -15,6 +15,8 @@ from partseg_cli.pipeline.prepare import prepare
 from partseg_cli.pipeline.train import TrainOptions, train
 from partseg_cli.runtime.devices import InferenceConfig
 
+pytestmark = pytest.mark.training
+
 CPU = InferenceConfig(torch.device("cpu"))
 
 
@@ -31,7 +33,7 @@ def overfit(data: Path, out: Path, overrides: list[str]) -> tuple[float, float]:
     return scores[0], scores[1]
 
 
-def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_thread):
+def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path):
     prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=2, seed=3, size=96))
     overrides = ["model.image_size=48", "train.iterations=120", "train.batch_size=1", "train.micro_batch_size=1"]
     before, after = overfit(tmp_path / "data", tmp_path, overrides)
@@ -39,7 +41,7 @@ def test_a_short_training_learns_the_scenes_that_it_is_shown(tmp_path, one_threa
     assert after > 25
 
 
-def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(tmp_path, one_thread):
+def test_parts_of_unseen_objects_are_found_after_a_short_training_on_seen_ones(tmp_path):
     """From the bundled start against the same model before it learned anything."""
     prepare("cartoon-part", out=tmp_path / "data", drawing=CartoonOptions(images=160, seed=11, size=96))
     store, scores = Store.open(tmp_path / "data"), {}

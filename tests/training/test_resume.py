@@ -66,6 +66,7 @@ def curve(run: Path) -> list[dict]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
+@pytest.mark.process
 def test_ten_kills_at_random_moments_change_no_bit(trained, undisturbed, tmp_path):
     rng, run = random.Random(7), tmp_path / "run"
     for step in sorted(rng.sample(range(1, STEPS), KILLS)):
@@ -112,6 +113,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.training
 def test_auto_takes_the_newest_run_that_is_not_done(partseg, trained, copied):
     older = copied.with_name("tiny-12")
     shutil.copytree(copied, older)
@@ -122,14 +124,16 @@ def test_auto_takes_the_newest_run_that_is_not_done(partseg, trained, copied):
     assert "runs/train/tiny-3: all 2 steps are done already\n" in ended.err
 
 
+@pytest.mark.training
 def test_auto_begins_anew_where_the_newest_run_is_done(partseg, trained, copied):
     (copied / "checkpoints/selected.json").write_text('{"file": "last.safetensors"}')
     ended = partseg(*words(trained.data), "--resume", "auto")
     assert (ended.code, ended.out) == (0, "runs/train/tiny-1/checkpoints/last.safetensors\n")
 
 
+@pytest.mark.training
 def test_auto_begins_where_out_holds_nothing_and_goes_on_where_it_holds_a_run_without_a_state(
-    partseg, trained, tmp_path, one_thread
+    partseg, trained, tmp_path
 ):
     out = tmp_path / "run"
     assert partseg(*words(trained.data), "--out", out, "--resume", "auto").code == 0
@@ -140,7 +144,8 @@ def test_auto_begins_where_out_holds_nothing_and_goes_on_where_it_holds_a_run_wi
     assert all(value.equal(first[name]) for name, value in load_file(out / "checkpoints/last.safetensors").items())
 
 
-def test_a_run_folder_alone_says_what_goes_on(partseg, trained, copied, one_thread):
+@pytest.mark.training
+def test_a_run_folder_alone_says_what_goes_on(partseg, trained, copied):
     (copied / "checkpoints/step-000002.state").unlink()
     (copied / "checkpoints/step-000002.safetensors").unlink()
     ended = partseg("train", "--resume", copied, "--device", "cpu")
@@ -232,6 +237,7 @@ def test_a_state_that_does_not_belong_here_is_refused(partseg, trained, copied, 
     assert everything(copied) == before
 
 
+@pytest.mark.training
 def test_another_layout_goes_on_and_says_that_bits_may_differ(partseg, trained, copied):
     edit_state(copied, machine={"processes": 4, "images in a forward pass": 2, "device": "cpu"})
     ended = partseg(*words(trained.data), "--resume", copied)
@@ -240,6 +246,7 @@ def test_another_layout_goes_on_and_says_that_bits_may_differ(partseg, trained, 
     assert told in ended.err
 
 
+@pytest.mark.training
 def test_a_full_disk_keeps_the_state_before(trained, tmp_path, file_size_limit):
     run, given = tmp_path / "run", [*tiny(trained.data), "train.iterations=3", "train.save_interval=1"]
     save = RunDir.save
@@ -267,6 +274,7 @@ def test_a_full_disk_keeps_the_state_before(trained, tmp_path, file_size_limit):
 # asked to stop
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
 def test_a_signal_saves_after_the_step_and_the_run_goes_on(trained, undisturbed, tmp_path):
     run = tmp_path / "run"
@@ -286,6 +294,7 @@ def test_a_signal_saves_after_the_step_and_the_run_goes_on(trained, undisturbed,
     assert curve(run) == curve(undisturbed)
 
 
+@pytest.mark.training
 def test_the_command_says_how_to_go_on_after_a_stop(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(Stop, "__call__", lambda self: True)
     run = tmp_path / "run"
@@ -295,6 +304,7 @@ def test_the_command_says_how_to_go_on_after_a_stop(partseg, trained, tmp_path, 
     assert ended.err.endswith(told)
 
 
+@pytest.mark.training
 def test_requeue_puts_the_job_in_the_queue_again(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(Stop, "__call__", lambda self: True)
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
@@ -305,6 +315,7 @@ def test_requeue_puts_the_job_in_the_queue_again(partseg, trained, tmp_path, mon
     assert (tmp_path / "called").read_text() == "requeue 71\n"
 
 
+@pytest.mark.training
 def test_requeue_outside_a_queue_is_refused_after_the_save(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(Stop, "__call__", lambda self: True)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
@@ -314,6 +325,7 @@ def test_requeue_outside_a_queue_is_refused_after_the_save(partseg, trained, tmp
     assert (tmp_path / "run/checkpoints/step-000001.state").is_file()
 
 
+@pytest.mark.training
 def test_weights_without_a_state_are_removed_when_a_later_step_is_whole(trained, tmp_path):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
@@ -323,6 +335,7 @@ def test_weights_without_a_state_are_removed_when_a_later_step_is_whole(trained,
     assert {path.stem for path in (run / "checkpoints").glob("step-*")} == {"step-000002"}
 
 
+@pytest.mark.training
 def test_what_a_kill_left_of_a_file_is_removed_and_nothing_else(trained, copied):
     given, folder = [*tiny(trained.data), "train.iterations=3"], copied / "checkpoints"
     (copied / "recipe.yaml").write_text(load_recipe("tiny", given).to_yaml())
@@ -346,6 +359,7 @@ def test_what_a_kill_left_of_a_file_is_removed_and_nothing_else(trained, copied)
     assert not (copied / ".env.json.71.part").exists()
 
 
+@pytest.mark.training
 def test_a_save_removes_what_an_earlier_kill_left(trained, tmp_path):
     run, given = tmp_path / "run", [*tiny(trained.data), "train.save_interval=1"]
 

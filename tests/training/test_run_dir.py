@@ -65,6 +65,7 @@ def test_a_compiled_model_trains_alike(trained, tmp_path):
     torch.testing.assert_close(found["true"], found["false"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.training
 def test_the_report_is_updated_once_after_each_validation(trained, tmp_path, monkeypatch):
     drawn: list[int] = []
 

@@ -9,6 +9,8 @@ from command_line import tiny
 from forked import start_team
 from safetensors.torch import load_file
 
+pytestmark = [pytest.mark.process, pytest.mark.training]
+
 STEPS, BATCH = 20, 4
 
 

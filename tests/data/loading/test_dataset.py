@@ -289,6 +289,7 @@ def test_batches_join_consecutive_samples(small_store):
     assert number == 9
 
 
+@pytest.mark.process
 def test_two_workers_give_the_same_batches_as_none(small_store):
     train = samples(small_store, flip=0.5, shortest_edge=40)
     none, two = (list(train.batches(images=2, sample_ids=range(0, 9), workers=workers)) for workers in (0, 2))
@@ -344,6 +345,7 @@ def test_a_missing_photo_is_refused(small_data, tmp_path):
         samples(store)[0]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_photo_is_told_in_one_line_from_whichever_process(small_data, tmp_path, workers):
     store = small_data.write(tmp_path)

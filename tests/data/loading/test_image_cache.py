@@ -47,6 +47,7 @@ def test_a_photo_is_read_once_for_all_runs(store, tmp_path, monkeypatch):
     assert len(read) == len(runs[0])
 
 
+@pytest.mark.process
 def test_two_workers_fill_one_cache(store, tmp_path):
     plain, cached = train_set(store, None), train_set(store, tmp_path / "cache")
     sample_ids = range(12)

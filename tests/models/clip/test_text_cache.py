@@ -302,7 +302,6 @@ def test_training_an_opened_model_writes_no_more_embeddings(trained, cache_home)
     assert not cache_home.exists()
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_predict_writes_embeddings_and_the_next_predict_reads_them(partseg, trained, asked, cache_home, tmp_path):
     words = ("--vocab", "cat's ear", "--checkpoint", trained.run, "--device", "cpu", "--out", tmp_path / "out")
     for _ in range(2):

@@ -271,7 +271,6 @@ def test_a_checkpoint_of_clipseg_is_opened_as_what_it_is(checkpoint):
     assert oracle_obj(logits.image(0), WORDS, (20, 30), [1]).unique().tolist() == [2]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("protocol", ["pred-all", "oracle-obj"])
 def test_clipseg_is_evaluated(partseg, trained, checkpoint, tmp_path, protocol):
     words = ("--checkpoint", checkpoint, "--protocol", protocol, "--device", "cpu", "--out", tmp_path, "--json")
@@ -280,7 +279,6 @@ def test_clipseg_is_evaluated(partseg, trained, checkpoint, tmp_path, protocol):
     assert '"model": "clipseg"' in ended.out
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("word", ["cat's ear", "cat", "ear", "bus,cat's head"])
 def test_clipseg_predicts_parts_objects_and_both(partseg, trained, checkpoint, tmp_path, word):
     words = ("--vocab", word, "--checkpoint", checkpoint, "--device", "cpu", "--out", tmp_path)
