@@ -35,6 +35,12 @@ FIELDS = (
     "map_pred_anywhere",
 )
 """Counts of each class, in pixels."""
+STORED_FIELDS = (
+    *("hit", "target", "missed", "predicted", "anywhere"),
+    *("band_hit", "band_target", "band_predicted", "whole_band_hit", "whole_band_predicted"),
+    *("map_hit", "map_target", "map_missed", "map_predicted", "map_anywhere"),
+)
+"""The same fields by the names of the first version, which `counts.npz` keeps."""
 
 MAP_CLASSES = 255
 """Number of classes from which on the published boundary is undefined: its label maps have 8 bits."""
@@ -224,7 +230,7 @@ class ConfusionTable:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return plain arrays, as `counts.npz` holds them."""
         return {
-            "fields": np.array(FIELDS),
+            "fields": np.array(STORED_FIELDS),
             "classes": np.array(self.classes),
             "images": np.array(self.images, dtype=np.str_),
             "class_counts": np.array([len(sample.classes) for sample in self.samples], np.int64),
@@ -243,8 +249,8 @@ class ConfusionTable:
             KeyError: An array is missing.
             ValueError: The arrays do not fit, or belong to another version.
         """
-        if tuple(arrays["fields"].tolist()) != FIELDS:
-            raise ValueError(f"fields must be {', '.join(FIELDS)}, got {', '.join(arrays['fields'].tolist())}")
+        if tuple(arrays["fields"].tolist()) != STORED_FIELDS:
+            raise ValueError(f"fields must be {', '.join(STORED_FIELDS)}, got {', '.join(arrays['fields'].tolist())}")
         images = arrays["images"].tolist()
         by_class = np.cumsum(arrays["class_counts"])[:-1]
         by_cell = np.cumsum(arrays["cell_counts"])[:-1]

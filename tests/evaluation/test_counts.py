@@ -193,3 +193,14 @@ def test_arrays_with_a_sample_too_many_are_refused(table):
     arrays = table.to_arrays()
     with pytest.raises(ValueError, match=r"^each sample must have an image, got 7 and 6$"):
         ConfusionTable.from_arrays({**arrays, "images": arrays["images"][:-1]})
+
+
+def test_stored_counts_keep_the_field_names_of_the_first_version():
+    first = (
+        "hit target missed predicted anywhere band_hit band_target band_predicted whole_band_hit whole_band_predicted"
+    )
+    last = "map_hit map_target map_missed map_predicted map_anywhere"
+    arrays = ConfusionTable(classes=2).to_arrays()
+    assert arrays["fields"].tolist() == [*first.split(), *last.split()]
+    with pytest.raises(ValueError, match=r"^fields must be hit, .*, map_anywhere, got tp$"):
+        ConfusionTable.from_arrays({**arrays, "fields": np.array(["tp"])})
