@@ -7,7 +7,7 @@ from label_maps import CLASSES, counted, draw_pair, eroded_away, table_of, total
 from scipy.ndimage import minimum_filter
 
 from partseg_cli.evaluation.boundary import band_width
-from partseg_cli.evaluation.counts import FIELDS, ConfusionTable, count_pixels
+from partseg_cli.evaluation.counts import FIELDS, STORED_FIELDS, ConfusionTable, count_pixels
 
 TARGET = np.array([[0, 0, 1, 1, -1], [0, 2, 2, 1, -1], [2, 2, 2, -1, -1], [0, -1, 2, 1, 0]])
 PREDICTION = np.array([[0, 1, 1, 1, 2], [0, 2, -1, 1, -1], [2, 0, 2, 1, -1], [-1, -1, 2, 0, 0]])
@@ -185,7 +185,7 @@ def test_an_empty_table_comes_back_from_its_arrays():
 
 def test_arrays_of_another_version_are_refused(table):
     arrays = {**table.to_arrays(), "fields": np.array(["hit", "target"])}
-    with pytest.raises(ValueError, match=rf"^fields must be {', '.join(FIELDS)}, got hit, target$"):
+    with pytest.raises(ValueError, match=rf"^fields must be {', '.join(STORED_FIELDS)}, got hit, target$"):
         ConfusionTable.from_arrays(arrays)
 
 
@@ -202,5 +202,3 @@ def test_stored_counts_keep_the_field_names_of_the_first_version():
     last = "map_hit map_target map_missed map_predicted map_anywhere"
     arrays = ConfusionTable(classes=2).to_arrays()
     assert arrays["fields"].tolist() == [*first.split(), *last.split()]
-    with pytest.raises(ValueError, match=r"^fields must be hit, .*, map_anywhere, got tp$"):
-        ConfusionTable.from_arrays({**arrays, "fields": np.array(["tp"])})
