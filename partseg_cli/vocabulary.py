@@ -189,7 +189,7 @@ class QueryTerm:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether a vocabulary decides if the name is an object or a part."""
+        """True if only a vocabulary decides between object and part."""
         return self.object is None and self.part is None
 
 

@@ -22,7 +22,7 @@ PUBLISHED_EDGES = (800, 1333)
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """How images are cut into samples, and samples counted.
+    """Division of images into samples, and their counting.
 
     Attributes:
         unit: A published sample is an "object" class of an image (Pascal-Part-116), a whole "image" (PartImageNet), or

@@ -109,7 +109,7 @@ def make_batches(subsets: Sequence[EvalSubset], size: int) -> list[EvalBatch]:
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """What is evaluated, and how.
+    """Evaluation specification: images, classes, protocol, counting rule.
 
     Attributes:
         store: Labelled images.

@@ -64,7 +64,7 @@ class SavedEvaluation:
 
     @property
     def is_seen(self) -> list[bool]:
-        """Whether each class is seen."""
+        """True for each class that is seen."""
         return [row["seen"] for row in self.document["per_class"]]
 
     @property

@@ -85,7 +85,7 @@ class DevicePlan:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process logs and writes."""
+        """True in the process that logs and writes."""
         return self.process_group.is_main
 
 

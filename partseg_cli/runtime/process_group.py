@@ -37,12 +37,12 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process logs and writes."""
+        """True in the process that logs and writes."""
         return self.index == 0
 
     @property
     def is_connected(self) -> bool:
-        """Whether the processes can communicate already."""
+        """True once the processes can communicate."""
         return self.size == 1 or dist.is_initialized()
 
     @contextmanager

@@ -18,9 +18,9 @@ BEAKS = ((248, 160, 40), (240, 120, 40), (90, 84, 80))
 NOSES = ((30, 28, 34), (66, 44, 40), (236, 140, 150))
 
 PRICKED_SHARE = 0.5
-"""How many dogs have ears that stand; those of the others hang."""
+"""Share of dogs with pointed ears; those of the others hang."""
 FOLDED_SHARE = 0.25
-"""How many cats have ears that hang."""
+"""Share of cats with hanging ears."""
 
 
 def cat(pen: Pen, rng: np.random.Generator) -> None:

@@ -32,11 +32,11 @@ FACES = ((58, 54, 58), (92, 78, 70), (232, 200, 170), (208, 176, 150))
 COW_HORN_SHARE = 0.7
 SHEEP_HORN_SHARE = 0.6
 SHAGGY_SHARE = 0.35
-"""How many cows have long hair."""
+"""Share of cows with long hair."""
 HANGING_SHARE = 0.4
-"""How many cows have ears that hang."""
+"""Share of cows with hanging ears."""
 CURLED_SHARE = 0.5
-"""How many of the horned sheep have horns that curl; those of the others are short and stand."""
+"""Share of horned sheep with curled horns; the others have short, upright ones."""
 
 
 def _leg(pen: Pen, path: tuple[Point, ...], width: float, coat: Colour) -> int:

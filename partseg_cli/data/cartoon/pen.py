@@ -146,7 +146,7 @@ def tint(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
 
 
 TINTS = np.asarray((-12, -6, -6, -6)), np.asarray((13, 7, 7, 7))
-"""How far the light, and red, green and blue by themselves may vary; the upper ends are never reached."""
+"""Bounds of the random shifts of light, red, green and blue; the upper ones are exclusive."""
 
 
 OPAQUE = 255

@@ -184,7 +184,7 @@ def _sofa(backdrop: Backdrop, rng: np.random.Generator, foot: float) -> None:
 
 
 HIDDEN = 0.3
-"""How often something stands in front."""
+"""Share of scenes with an object in the foreground."""
 
 HEDGES = ((90, 140, 70), (120, 160, 80), (70, 120, 84))
 WOODS = ((150, 110, 72), (196, 170, 130), (110, 110, 118))

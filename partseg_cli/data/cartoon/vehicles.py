@@ -40,7 +40,7 @@ DOOR_SHADE = 0.7
 """Doors have the paint's colour, so much darker, and a shining handle."""
 
 FRONTS = 0.65
-"""How often a vehicle shows its front rather than its back."""
+"""Share of vehicles that show their front, not their back."""
 
 
 def car(pen: Pen, rng: np.random.Generator) -> None:
@@ -246,7 +246,7 @@ LIVERIES = ((244, 244, 246), (214, 226, 238), (246, 232, 190), (190, 200, 212))
 TRAIN_DEPTH = np.asarray([0.3, 0.1])
 """From the near edge of an end to its far edge."""
 TRAIN_FRONTS = 0.75
-"""How often a train shows its front rather than its back."""
+"""Share of trains that show their front, not their back."""
 
 
 def aeroplane(pen: Pen, rng: np.random.Generator) -> None:

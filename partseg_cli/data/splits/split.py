@@ -19,7 +19,7 @@ FORMAT = "partseg-split-1"
 PUBLISHED = "published"
 
 VAL, VAL_AND_TRAIN_UNSEEN = "val", "val+train-unseen"
-"""What a test covers: val alone, or also the unseen objects of the training images (published for ADE20K)."""
+"""Images of a test: val alone, or also the unseen objects of the training images (published for ADE20K)."""
 
 FIELDS = {
     "dataset": str,

@@ -187,7 +187,7 @@ class TensorMatch:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything in the file is known and nothing is missing."""
+        """True if everything in the file is known and nothing is missing."""
         return not (self.unknown or self.wrong or self.missing)
 
     def complaint(self) -> str:

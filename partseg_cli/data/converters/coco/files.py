@@ -39,7 +39,7 @@ class Category:
 
     @property
     def is_background(self) -> bool:
-        """Whether it is the background, such as `_background_`."""
+        """True for the background, such as `_background_`."""
         return self.name.strip("_").lower() == "background"
 
 
