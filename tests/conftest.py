@@ -1,4 +1,4 @@
-"""Folders beside the checkout that some tests read (without them those tests skip and say so), and a small data set."""
+"""Folders beside the checkout that some tests read (without them those tests skip and say so), and a small dataset."""
 
 import os
 import sys

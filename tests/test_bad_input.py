@@ -224,9 +224,9 @@ def test_an_empty_source_exits_3_and_says_that_it_is_empty(complaint, tmp_path):
 
 def test_an_unknown_data_set_exits_3_and_names_the_known_ones(complaint):
     known = "ade20k-part-234, cartoon-part, cityscapes-panoptic-parts, paco, partimagenet, pascal-part-116"
-    message = f"data set must be one of {known}, got 'pascal'; did you mean pascal-part-116?"
+    message = f"dataset must be one of {known}, got 'pascal'; did you mean pascal-part-116?"
     assert complaint("prepare", "pascal") == (3, message)
-    message = f"data set must be one of {known}, got 'zoo'; for a set of your own write partseg prepare coco DIR"
+    message = f"dataset must be one of {known}, got 'zoo'; for a set of your own write partseg prepare coco DIR"
     assert complaint("prepare", "zoo") == (3, message)
 
 
@@ -241,7 +241,7 @@ def test_a_store_of_another_data_set_is_not_overwritten(complaint, trained, tmp_
 
 
 def test_training_without_prepared_data_exits_3(complaint):
-    message = "store: no prepared data set (dataset.json: not found); run partseg prepare first"
+    message = "store: no prepared dataset (dataset.json: not found); run partseg prepare first"
     assert complaint("train", "tiny", "data.root=store", "--device", "cpu") == (3, message)
 
 

@@ -45,7 +45,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a prepared data set in a format that other tools read.
+    """Write a prepared dataset in a format that other tools read.
 
     - **coco**: a COCO JSON for each split in the style of PACO; parts refer to their object. Nothing is lost:
       `partseg prepare coco` restores the same set (it needs the images in the export: `--copy` or `--link`).

@@ -22,7 +22,7 @@ NAMES_SHOWN = 12
 
 def inspect(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A folder that `partseg prepare` made, or the name of a data set.")
+        str, typer.Argument(metavar="DATASET", help="A folder that `partseg prepare` made, or the name of a dataset.")
     ],
     split: Annotated[
         str | None, typer.Option(metavar="NAME", help="Split to inspect. [default: all]", show_default=False)

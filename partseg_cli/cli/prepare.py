@@ -22,7 +22,7 @@ def prepare(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Data set: one of `partseg prepare --list`, or coco for a set of your own.",
+            help="Dataset: one of `partseg prepare --list`, or coco for a set of your own.",
             show_default=False,
         ),
     ] = None,
@@ -94,7 +94,7 @@ def prepare(
         bool, typer.Option("--explain", help="Show source, contents and licence of the dataset and exit.")
     ] = False,
 ) -> None:
-    """Convert a data set from its original files to the part-mask store.
+    """Convert a dataset from its original files to the part-mask store.
 
     Broken files and annotations are listed and skipped. The command resumes after any interruption, even kill -9,
     and is byte-for-byte reproducible.
@@ -110,7 +110,7 @@ def prepare(
         _show_catalogue()
         return
     if name is None:
-        raise UsageError("a data set must be named, got none; see partseg prepare --list")
+        raise UsageError("a dataset must be named, got none; see partseg prepare --list")
     if explained:
         _show_explained(name)
         return
@@ -141,7 +141,7 @@ def _show_catalogue() -> None:
 
     from partseg_cli.pipeline.prepare import load_manifests
 
-    table = Table(title="data sets", caption="and coco: a set of your own", caption_justify="left")
+    table = Table(title="datasets", caption="and coco: a set of your own", caption_justify="left")
     for column in ("name", "objects", "pairs", "train", "val"):
         table.add_column(column, justify="left" if column == "name" else "right")
     for manifest in load_manifests():

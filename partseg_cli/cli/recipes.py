@@ -35,7 +35,7 @@ def list_(as_json: AsJson = False) -> None:
         console.document({"recipes": [entry.to_json() for entry in entries]})
         return
     table = Table(title="recipes: partseg train NAME")
-    for column in ("name", "task", "data set", "model", "purpose"):
+    for column in ("name", "task", "dataset", "model", "purpose"):
         table.add_column(column, no_wrap=column != "purpose")
     for entry in entries:
         table.add_row(entry.name, entry.task, entry.dataset, entry.model, entry.purpose)

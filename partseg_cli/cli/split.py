@@ -34,7 +34,7 @@ def split(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write. [default: split.yaml in the data set's folder]", show_default=False),
+        typer.Option(help="File to write. [default: split.yaml in the dataset's folder]", show_default=False),
     ] = None,
     unseen: Annotated[
         str | None,
@@ -56,7 +56,7 @@ def split(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Data set that a model was trained on (a name of `prepare --list`, or a prepared folder): pairs that "
+            help="Dataset that a model was trained on (a name of `prepare --list`, or a prepared folder): pairs that "
             "it has, under the same or a related name, are seen; the others unseen.",
             show_default=False,
         ),
@@ -73,7 +73,7 @@ def split(
         int | None,
         typer.Option(
             metavar="K",
-            help="Keep only K train images of each seen object (few-shot): the published list if the data set has one "
+            help="Keep only K train images of each seen object (few-shot): the published list if the dataset has one "
             "of K shots, else drawn by --seed.",
         ),
     ] = None,
@@ -81,7 +81,7 @@ def split(
         Tested | None,
         typer.Option(
             help="Test on val alone, or also on the unseen objects of the train images, as published for "
-            "ADE20K-Part-234. [default: as the data set was published; with --trained-on: val]",
+            "ADE20K-Part-234. [default: as the dataset was published; with --trained-on: val]",
             show_default=False,
         ),
     ] = None,
@@ -102,7 +102,7 @@ def split(
 
     By part: **partseg split pascal-part-116 --unseen none --unseen-parts "ear, wheel"**
 
-    Across data sets: **partseg split pascal-part-116 --trained-on ade20k-part-234 --report mapping.json**
+    Across datasets: **partseg split pascal-part-116 --trained-on ade20k-part-234 --report mapping.json**
     """
     from partseg_cli.pipeline import split as pipeline
 

@@ -136,7 +136,7 @@ def load_manifest(name: str) -> Manifest:
         known = manifest_names()
         longer = next((other for other in known if name in other), name)
         advice = did_you_mean(longer, known, "for a set of your own write partseg prepare coco DIR")
-        raise DataError(f"data set must be one of {', '.join(known)}, got {name!r}; {advice}")
+        raise DataError(f"dataset must be one of {', '.join(known)}, got {name!r}; {advice}")
     value: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     lists = ("objects", "unseen_objects", "archives", "notes")
     return Manifest(**value | {key: tuple(value.get(key, ())) for key in lists})

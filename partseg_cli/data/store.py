@@ -180,7 +180,7 @@ class Store:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise DataError(
-                f"{folder}: no prepared data set (dataset.json: {_why(error)}); run partseg prepare first"
+                f"{folder}: no prepared dataset (dataset.json: {_why(error)}); run partseg prepare first"
             ) from error
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             got = value.get("format") if isinstance(value, dict) else value

@@ -24,7 +24,7 @@ CAVEATS = {
     "misprint": "the paper's text says 19.63 for the harmonic mean, its tables 11.38",
     "no-code": "no public code made these figures, so their rule is not known",
     "no-pred-obj": "there is no public code for Pred-Obj; which model found the objects is not said",
-    "one-mean": "trained on another data set; a single mean, it seems over all pairs, seen and unseen",
+    "one-mean": "trained on another dataset; a single mean, it seems over all pairs, seen and unseen",
     "released": "the rule is that of the released evaluator; that the table was made with this very file is not shown",
     "rerun": "OV-PARTS' README has other figures for this method, in a row of their own",
     "round-trip": "targets were scaled to another size and back, which moves them by a pixel, as --rule ref-bug does",

@@ -58,7 +58,7 @@ class ExportResult:
 
     Attributes:
         folder: Folder of the files.
-        name: Name of the data set.
+        name: Name of the dataset.
         to: Name of the format.
         images: Number of images of each split.
         files: Number of files, without image files unless the format includes them.
@@ -86,7 +86,7 @@ def export(
     copy: bool | None = None,
     track: Track = silent,
 ) -> ExportResult:
-    """Write a data set in another format; a rerun gives the same bytes.
+    """Write a dataset in another format; a rerun gives the same bytes.
 
     Args:
         dataset: Folder that prepare made, or its name below `$PARTSEG_DATA`.
@@ -182,7 +182,7 @@ def _store_digest(store: Store) -> str:
 def _check_folder(folder: Path, store: Store, mark: dict[str, str]) -> None:
     """Check that nothing but the same export is overwritten."""
     if folder.resolve().is_relative_to(store.folder.resolve()):
-        raise UsageError(f"--out must be outside of the data set {store.folder}, got {folder}; choose another")
+        raise UsageError(f"--out must be outside of the dataset {store.folder}, got {folder}; choose another")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out must be a folder, got a file: {folder}; choose another")
     try:

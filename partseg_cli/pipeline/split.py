@@ -33,10 +33,10 @@ NATIVE_SIZE = ImageTransform(
 
 @dataclass(frozen=True)
 class CrossDatasetMatch:
-    """Pairs that a target shares with the data set that a model was trained on.
+    """Pairs that a target shares with the dataset that a model was trained on.
 
     Attributes:
-        source: Name of that data set.
+        source: Name of that dataset.
         mappings: One for each pair of the target.
         unmatched: Objects of the target without a counterpart.
     """
@@ -60,7 +60,7 @@ class SplitResult:
         split: The split.
         vocabulary: Pairs of the store with the split's seen flags.
         audit: Results of the checks.
-        matched: Mapping to the data set of `trained_on`; None without it.
+        matched: Mapping to the dataset of `trained_on`; None without it.
     """
 
     path: Path
@@ -157,6 +157,6 @@ def _match_datasets(store: Store, trained_on: str) -> CrossDatasetMatch:
             raise DataError(f"--trained-on: {error}; or name one of {', '.join(manifest_names())}") from error
         name, vocabulary = info.name, info.vocabulary
     if name == store.info.name:
-        raise UsageError(f"--trained-on must name another data set than {name}, got {trained_on}; leave it out")
+        raise UsageError(f"--trained-on must name another dataset than {name}, got {trained_on}; leave it out")
     mappings = match_classes(store.info.vocabulary, vocabulary)
     return CrossDatasetMatch(name, mappings, unmatched_objects(mappings, vocabulary))

@@ -156,7 +156,7 @@ def test_all_packaged_recipes_are_good_and_tell_what_is_missing(partseg, tmp_pat
         "split": "ade_16shot.yaml is no file; make it with `partseg split`, see `partseg recipes show ade_fewshot`",
         "weights": "CIDAS/clipseg-rd64-refined is not on this machine; run `hf download CIDAS/clipseg-rd64-refined`",
     }
-    # its start comes with the package, and its data set has no manifest
+    # its start comes with the package, and its dataset has no manifest
     assert found["nano_start"]["missing"] == {
         "data": f"{data / 'cartoon-captions'} is no prepared dataset; see `partseg recipes show nano_start`"
     }

@@ -111,7 +111,7 @@ def head_of(name: str) -> str:
 
 
 def data_set_of(name: str) -> str:
-    """Give the name of the zero-shot recipe of the same data set."""
+    """Give the name of the zero-shot recipe of the same dataset."""
     return f"{name.split('_')[0]}_zeroshot"
 
 

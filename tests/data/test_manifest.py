@@ -41,7 +41,7 @@ def test_every_manifest_opens_with_what_it_is(name):
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones():
-    message = f"data set must be one of {', '.join(manifest_names())}, got 'pascal'; did you mean pascal-part-116?"
+    message = f"dataset must be one of {', '.join(manifest_names())}, got 'pascal'; did you mean pascal-part-116?"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         load_manifest("pascal")
 

@@ -242,14 +242,14 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_store_is_refused(tmp_path):
-    with refused(f"{tmp_path}: no prepared data set (dataset.json: not found); run partseg prepare first"):
+    with refused(f"{tmp_path}: no prepared dataset (dataset.json: not found); run partseg prepare first"):
         Store.open(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff"])
 def test_an_unreadable_description_is_refused(tmp_path, content):
     (tmp_path / "dataset.json").write_bytes(content)
-    message = rf"^{re.escape(str(tmp_path))}: no prepared data set \(dataset.json: .+\); run partseg prepare first$"
+    message = rf"^{re.escape(str(tmp_path))}: no prepared dataset \(dataset.json: .+\); run partseg prepare first$"
     with pytest.raises(DataError, match=message):
         Store.open(tmp_path)
 

@@ -50,7 +50,7 @@ def flat_record(name: str, labels: np.ndarray, info: DatasetInfo) -> Record:
 
 @pytest.fixture(scope="module")
 def prepared(expected, maps, tmp_path_factory) -> Path:
-    """A data set of the maps, with grey photos of their sizes."""
+    """A dataset of the maps, with grey photos of their sizes."""
     folder = tmp_path_factory.mktemp("maps")
     words = [name.split("'s ", 1) for name in expected["class_names"]]
     pairs = tuple(Pair(*pair, index in expected["base_class_ids"]) for index, pair in enumerate(words))

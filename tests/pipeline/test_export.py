@@ -252,7 +252,7 @@ def test_a_format_that_includes_its_images_takes_no_option_for_them(store, copy,
 
 def test_the_target_must_be_outside_of_the_store(store):
     for out in (store.folder, store.folder / "coco", store.folder / "images" / ".." / "coco"):
-        message = f"--out must be outside of the data set {store.folder}, got {out}; choose another"
+        message = f"--out must be outside of the dataset {store.folder}, got {out}; choose another"
         with refused(message, UsageError):
             export("small", "coco", out=out)
     assert {path.name for path in store.folder.iterdir()} == {
@@ -262,7 +262,7 @@ def test_the_target_must_be_outside_of_the_store(store):
 
 def test_a_link_into_the_store_is_the_store(store, tmp_path):
     (tmp_path / "link").symlink_to(store.folder)
-    message = f"--out must be outside of the data set {store.folder}, got {tmp_path}/link; choose another"
+    message = f"--out must be outside of the dataset {store.folder}, got {tmp_path}/link; choose another"
     with refused(message, UsageError):
         export("small", "coco", out=tmp_path / "link")
 
@@ -378,7 +378,7 @@ def test_a_full_disk_leaves_no_half_file(store, tmp_path, file_size_limit, to, n
     assert export("small", to, out=out).files > 1
 
 
-# which data set is meant
+# which dataset is meant
 
 
 def test_a_data_set_is_named_or_a_folder(store, home):

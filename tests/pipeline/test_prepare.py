@@ -459,7 +459,7 @@ def test_the_room_that_a_store_takes_is_told(name, size):
 
 
 def test_prepare_without_a_name_points_to_the_list(partseg):
-    assert partseg("prepare") == (2, "", "error: a data set must be named, got none; see partseg prepare --list\n")
+    assert partseg("prepare") == (2, "", "error: a dataset must be named, got none; see partseg prepare --list\n")
 
 
 def test_the_help_writes_what_is_to_be_replaced_in_capitals(partseg):

@@ -95,7 +95,7 @@ def test_a_report_holds_all_that_was_checked_in_full(split, tmp_path):
     assert report["audit"]["leakage"]["leaked"] == report["audit"]["across"] == 0
 
 
-# ---- across data sets
+# ---- across datasets
 
 
 def test_pairs_of_another_data_set_are_seen(split, tmp_path):
@@ -174,7 +174,7 @@ def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
         (
             ["--trained-on", "small"],
             2,
-            "--trained-on must name another data set than small, got small; leave it out",
+            "--trained-on must name another dataset than small, got small; leave it out",
         ),
         (
             ["--trained-on", "pascal-part-116", "--unseen", "none"],
@@ -189,8 +189,8 @@ def test_a_leak_is_refused_and_nothing_is_written(split, monkeypatch):
         (
             ["--trained-on", "cityscapes-panoptic-parts"],
             2,
-            "--trained-on cityscapes-panoptic-parts: at least one pair of the two data sets must agree, got none of 6; "
-            "name another data set",
+            "--trained-on cityscapes-panoptic-parts: at least one pair of the two datasets must agree, got none of 6; "
+            "name another dataset",
         ),
     ],
 )

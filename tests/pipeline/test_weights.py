@@ -445,7 +445,7 @@ def test_a_checkpoint_of_this_tool_is_refused(trained, refused):
 
 def test_a_data_set_that_is_not_there_is_refused(here, refused):
     path = written(here / "voc.pth", published("partclipseg"))
-    assert refused(path, "--dataset", "zoo", code=3).startswith("data set must be one of ")
+    assert refused(path, "--dataset", "zoo", code=3).startswith("dataset must be one of ")
 
 
 def test_an_existing_file_stays_as_it_is(here, partseg):

@@ -1,4 +1,4 @@
-"""The page: whole by itself, and harmless whatever names a data set has."""
+"""The page: whole by itself, and harmless whatever names a dataset has."""
 
 import base64
 import hashlib

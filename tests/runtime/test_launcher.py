@@ -163,7 +163,7 @@ def test_a_signal_to_the_command_lets_all_processes_save_and_ends_with_0(trained
 def test_an_error_in_all_processes_is_told_once_with_its_code(partseg, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("train", "tiny", *tiny(trained.data), "data.root=nowhere", "--device", "cpu", "--gpus=2")
-    message = "error: nowhere: no prepared data set (dataset.json: not found); run partseg prepare first\n"
+    message = "error: nowhere: no prepared dataset (dataset.json: not found); run partseg prepare first\n"
     assert partseg(*words) == (3, "", message)
     assert list(tmp_path.iterdir()) == []
 

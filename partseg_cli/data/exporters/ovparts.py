@@ -35,13 +35,13 @@ CLASSES = "classes.json"
 LABEL_COUNT = "{folder}_obj_label_count.json"
 """Index in the folder of part maps: file name of each -> ids of the objects in its image."""
 ROOT = "datasets"
-"""Default folder of data sets in the published code; its few-shot lists hold whole paths from there."""
+"""Default folder of datasets in the published code; its few-shot lists hold whole paths from there."""
 QUALITY = 95
 """JPEG quality of images that are saved again; Pillow advises against more."""
 
 
 def layout_of(info: DatasetInfo) -> RepackLayout:
-    """Return the layout whose published test is that of the data set."""
+    """Return the layout whose published test is that of the dataset."""
     return ADE if info.test == "val+train-unseen" else PASCAL
 
 
@@ -52,7 +52,7 @@ def export(store: Store, folder: Path, splits: Sequence[str], layout: RepackLayo
     EXIF orientation would rotate it away from its masks.
 
     Args:
-        store: Prepared data set.
+        store: Prepared dataset.
         folder: Folder of the repack; files of a former export are overwritten.
         splits: Splits of the store.
         layout: RepackLayout of the repack; default that of `layout_of`.
@@ -106,7 +106,7 @@ class RepackWriter:
     """Writer of the files of a repack.
 
     Attributes:
-        store: Prepared data set.
+        store: Prepared dataset.
         folder: Folder of the repack.
         layout: RepackLayout of the repack.
         bits: Bits of its label maps.

@@ -1,6 +1,6 @@
 """Export to Parquet: `<split>.parquet`, a row for each image, with its objects and parts as lists of structs.
 
-Masks stay COCO run-length codes. The key "partseg" of the schema's metadata is a JSON of the data set: names of objects
+Masks stay COCO run-length codes. The key "partseg" of the schema's metadata is a JSON of the dataset: names of objects
 and pairs with their seen flags, licence, published lists. No file holds a time, so the same store gives the same bytes.
 """
 

@@ -74,7 +74,7 @@ class ValueTable:
         """Return the table of values that are positions in a list of class names, stored at `path`.
 
         Raises:
-            DataError: The list has other classes than the data set.
+            DataError: The list has other classes than the dataset.
         """
         needed = [name for name, index in zip(classes.names, classes.indices, strict=True) if index >= 0]
         faults = {
@@ -90,7 +90,7 @@ class ValueTable:
         if got:
             raise DataError(
                 f"{path}: its {classes.kind} must be those of {classes.dataset}, got {', '.join(got)}; "
-                "predict with the classes of the data set"
+                "predict with the classes of the dataset"
             )
         return cls(classes.kind, tuple(classes.indices[classes.by_name[name]] for name in names), has_background=False)
 
@@ -230,7 +230,7 @@ def find_predicted(names: Sequence[str]) -> dict[str, str]:
 def open_predicted(
     source: Path, found: dict[str, str], finder: ImageFinder, images: Sequence[WantedImage], classes: PredictionClasses
 ) -> Predictions:
-    """Open label PNGs, given with the JSON of each, that `partseg predict` wrote for the classes of the data set.
+    """Open label PNGs, given with the JSON of each, that `partseg predict` wrote for the classes of the dataset.
 
     Raises:
         DataError: An image lacks its prediction, a JSON is broken, or classes are missing or unknown.

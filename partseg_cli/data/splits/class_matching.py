@@ -1,4 +1,4 @@
-"""Classes across data sets: the pairs of one vocabulary found in another by name, by synonym, or as a kind of it."""
+"""Classes across datasets: the pairs of one vocabulary found in another by name, by synonym, or as a kind of it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Split:
 
 
 def published_split(store: Store) -> Split:
-    """Return the split that the data set was published with, and its published rule of what the test covers."""
+    """Return the split that the dataset was published with, and its published rule of what the test covers."""
     lists = {name: tuple(record.image_id for record in store.records(name)) for name in store.splits}
     unseen = store.info.vocabulary.unseen_objects
     train = lists.get("train", ())
@@ -123,7 +123,7 @@ def load_split(store: Store, name: str) -> Split:
     """Return the published split, or load the one in the file `name`.
 
     Raises:
-        DataError: The file is missing, no split, or one of another data set or with unknown images.
+        DataError: The file is missing, no split, or one of another dataset or with unknown images.
     """
     if name == PUBLISHED:
         return published_split(store)

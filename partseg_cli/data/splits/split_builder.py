@@ -23,7 +23,7 @@ class UnseenClasses:
         objects: Objects all of whose pairs are unseen.
         parts: Parts all of whose pairs are unseen.
         pairs: Further unseen pairs, (object, part).
-        test: What a test covers by default, VAL or VAL_AND_TRAIN_UNSEEN; None: the published rule of the data set.
+        test: What a test covers by default, VAL or VAL_AND_TRAIN_UNSEEN; None: the published rule of the dataset.
     """
 
     rule: str
@@ -54,7 +54,7 @@ def unseen_by_name(vocabulary: Vocabulary, objects: Sequence[str] | None, parts:
 
 
 def unseen_across(mappings: Sequence[ClassMapping], source: str) -> UnseenClasses:
-    """Choose the pairs that the data set called `source` does not have.
+    """Choose the pairs that the dataset called `source` does not have.
 
     The test then covers val alone: a published rule belongs to the published unseen objects.
 
@@ -64,8 +64,8 @@ def unseen_across(mappings: Sequence[ClassMapping], source: str) -> UnseenClasse
     found = {mapping.target.object for mapping in mappings if mapping.relation != ABSENT}
     if not found:
         raise UsageError(
-            f"--trained-on {source}: at least one pair of the two data sets must agree, got none of {len(mappings)}; "
-            "name another data set"
+            f"--trained-on {source}: at least one pair of the two datasets must agree, got none of {len(mappings)}; "
+            "name another dataset"
         )
     absent = [mapping.target for mapping in mappings if mapping.relation == ABSENT]
     return UnseenClasses(
@@ -88,11 +88,11 @@ def build_split(
     """Build a split of a store.
 
     Args:
-        store: Prepared data set.
+        store: Prepared dataset.
         unseen: Choice of the unseen pairs.
         val_fraction: Share of *all* images (of train and val) drawn for val; None = the published lists. Images with
             and without unseen pairs are drawn separately, so that both groups can be scored.
-        shots: Number of images with a seen part of each object that train keeps; None = all. Where the data set was
+        shots: Number of images with a seen part of each object that train keeps; None = all. Where the dataset was
             published with a list of that many shots, and its val is kept, that list is taken.
         seed: Seed of the random choices.
         test: What the test covers, VAL or VAL_AND_TRAIN_UNSEEN; None = the default of `unseen`.

@@ -1,4 +1,4 @@
-"""What every converter must survive, whichever data set it reads: left-overs of archives, and words in paths."""
+"""What every converter must survive, whichever dataset it reads: left-overs of archives, and words in paths."""
 
 import shutil
 from collections.abc import Callable

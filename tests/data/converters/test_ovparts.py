@@ -440,7 +440,7 @@ def test_label_maps_of_the_other_data_set_are_told_by_their_bits(tmp_path):
     write_pascal(pascal_tree(tmp_path), "2008_000001", CAT_PARTS.astype(np.uint16))
     assert refusal(tmp_path) == (
         f"SOURCE: label maps of pascal-part-116 must have 8 bits, got 16 in {PARTS}/train/2008_000001.png; "
-        "name the folder of that data set"
+        "name the folder of that dataset"
     )
 
 
@@ -450,7 +450,7 @@ def test_ade_label_maps_of_8_bits_are_refused_past_a_broken_one(tmp_path):
     write_labels(tmp_path / ADE_LABELS, painted(255))
     assert refusal(tmp_path, "ade") == (
         f"SOURCE: label maps of ade20k-part-234 must have 16 bits, got 8 in {ADE_LABELS}; "
-        "name the folder of that data set"
+        "name the folder of that dataset"
     )
 
 

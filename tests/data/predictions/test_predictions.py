@@ -837,13 +837,13 @@ def test_an_export_with_other_pairs_is_refused(small_store, tmp_path):
     write_json(tmp_path / "labels.json", value)
     assert refusal(tmp_path, small_store) == (
         f'{tmp_path}/labels.json: its pairs must be those of small, got unknown 1 ("cat\'s nose"), missing 1 '
-        '("cat\'s head"); predict with the classes of the data set'
+        '("cat\'s head"); predict with the classes of the dataset'
     )
     value["pairs"][1] = {"index": 1, "object": "cat", "part": "ear"}
     write_json(tmp_path / "labels.json", value)
     assert refusal(tmp_path, small_store) == (
         f'{tmp_path}/labels.json: its pairs must be those of small, got missing 1 ("cat\'s head"), duplicate 1 '
-        '("cat\'s ear"); predict with the classes of the data set'
+        '("cat\'s ear"); predict with the classes of the dataset'
     )
 
 
@@ -888,7 +888,7 @@ def test_a_predict_folder_with_other_classes_is_refused(small_store, tmp_path):
     write_json(path, value)
     assert refusal(tmp_path, small_store) == (
         f"{path}: its pairs must be those of small, got unknown 2 ('ear', 'cat'), missing 2 "
-        '("cat\'s ear", "cat\'s head"); predict with the classes of the data set'
+        '("cat\'s ear", "cat\'s head"); predict with the classes of the dataset'
     )
 
 

@@ -1,4 +1,4 @@
-"""Pairs of one data set looked up in another: names, synonyms, kinds, and the list that they come from."""
+"""Pairs of one dataset looked up in another: names, synonyms, kinds, and the list that they come from."""
 
 import csv
 from collections import Counter
@@ -135,7 +135,7 @@ def test_objects_without_a_counterpart_are_named_even_where_a_part_matches():
     assert unmatched_objects(match_classes(target, source), source) == ("cat",)
 
 
-# ---- whole data sets
+# ---- whole datasets
 
 
 def test_a_data_set_finds_itself():
@@ -195,7 +195,7 @@ def test_objects_are_unseen_as_a_whole_and_others_by_the_pair():
 def test_two_data_sets_without_a_pair_in_common_are_refused():
     matches = match_classes(words("cat ear", "dog ear"), words("bus wheel"))
     message = (
-        "--trained-on other: at least one pair of the two data sets must agree, got none of 2; name another data set"
+        "--trained-on other: at least one pair of the two datasets must agree, got none of 2; name another dataset"
     )
     with pytest.raises(UsageError, match=f"^{message}$"):
         unseen_across(matches, "other")

@@ -163,7 +163,7 @@ class Repack:
             if bits != self.layout.bits:
                 raise DataError(
                     f"{self.root}: label maps of {self.layout.name} must have {self.layout.bits} bits, got {bits} "
-                    f"in {image.name}; name the folder of that data set"
+                    f"in {image.name}; name the folder of that dataset"
                 )
             return
 

@@ -60,7 +60,7 @@ class SplitFiles:
 
 @dataclass(frozen=True)
 class PartImageNetFiles:
-    """The data set on disk.
+    """The dataset on disk.
 
     Attributes:
         source: the folder that the user named.
@@ -72,7 +72,7 @@ class PartImageNetFiles:
 
     @classmethod
     def find(cls, source: Path) -> PartImageNetFiles:
-        """Find the data set below `source`.
+        """Find the dataset below `source`.
 
         Raises:
             DataError: it is not there, or a link leads out of `source` or to itself.
