@@ -1,4 +1,4 @@
-"""Every import of the package against the table of ARCHITECTURE, so that things keep flowing one way."""
+"""Every import of the package against a table of its parts, so that data keep flowing one way."""
 
 import ast
 import subprocess

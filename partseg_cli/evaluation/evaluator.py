@@ -30,7 +30,7 @@ MEMORY_ADVICE = "lower --batch or --prompt-chunk, or choose another --device"
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that segments; see DECISIONS "Model call"."""
+    """Model call: normalised images and a vocabulary to logits."""
 
     def __call__(self, images: Float[Tensor, "B 3 H W"], vocabulary: Vocabulary) -> Logits: ...  # noqa: D102
 

@@ -81,7 +81,7 @@ def test_every_packaged_recipe_is_short_and_opens_with_its_use_and_command(path)
     assert "Hardware:" in head
 
 
-OURS_AND_PUBLISHED = {  # the table of DECISIONS
+OURS_AND_PUBLISHED = {  # switches
     "model.object_text_index": ("paper", "published"),
     "model.background_embedding": ("frozen", "frozen"),
     "loss.mask_mean": ("paper", "published"),
