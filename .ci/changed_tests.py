@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 PACKAGE, TESTS = Path("partseg_cli"), Path("tests")
-ALWAYS = ["tests/test_imports.py"]
+ALWAYS = ["tests/test_imports.py", "tests/test_style.py"]
 
 
 def git(*words: str) -> list[str]:

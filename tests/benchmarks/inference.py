@@ -54,9 +54,9 @@ def main() -> None:
             }
         )
     encoder, full = list(times.values())[:2]
-    print(f"{'':32}{'seconds':>9}{'x encoder':>9}{'x all 12':>9}")
+    print(f"{'':32}{'seconds':>9}{'x encoder':>11}{'x all 12':>10}")
     for name, seconds in times.items():
-        print(f"{name:32}{seconds:9.3f}{seconds / encoder:9.2f}{seconds / full:9.2f}")
+        print(f"{name:32}{seconds:9.3f}{seconds / encoder:11.2f}{seconds / full:10.2f}")
     print(f"peak memory {peak:.2f} GB, of which {imported:.2f} GB after the imports")
 
 
