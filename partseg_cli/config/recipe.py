@@ -196,17 +196,6 @@ def _check_training(recipe: Recipe, where: str) -> None:
         )
 
 
-def model_from_header(raw: Any, where: str) -> ModelSection:  # noqa: ANN401 - whatever a file holds
-    """Read the `model` section of a checkpoint's header; see `model_to_header`.
-
-    Raises:
-        RecipeError: As `load_recipe`.
-    """
-    if isinstance(raw, dict):
-        raw = {"trainable" if key == "trained" else key: value for key, value in raw.items()}
-    return read_section(_model_kind(raw, where), raw, "model", where, {})
-
-
 def model_to_header(model: ModelSection | ClipSection) -> dict[str, Any]:
     """Return a `model` section as checkpoints store it: `trainable` keeps its first name, `trained`."""
     return {"trained" if key == "trainable" else key: value for key, value in dataclasses.asdict(model).items()}

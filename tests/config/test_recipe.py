@@ -23,7 +23,6 @@ from partseg_cli.config.recipe import (
     find_recipe,
     load_any_recipe,
     load_recipe,
-    model_from_header,
     parse_recipe,
 )
 from partseg_cli.data.manifest import load_manifest, manifest_names
@@ -517,11 +516,12 @@ def clipseg(**changes: object) -> dict:
 @pytest.mark.parametrize("background", ["frozen", "learned", "none"])
 @pytest.mark.parametrize("adapter", [True, False])
 def test_a_clipseg_section_is_read(background, adapter):
-    section = model_from_header(clipseg(background_embedding=background, visual_adapter=adapter), "here")
+    given = clipseg(background_embedding=background, visual_adapter=adapter)
+    values = raw() | {"model": given, "loss": {"background_weight": 0.1, "loss_mean": "image"}}
+    section = parse_recipe(values, "tiny", "here").model
     assert isinstance(section, CLIPSegSection)
     assert (section.background_embedding, section.visual_adapter) == (background, adapter)
-    values = raw() | {"model": dataclasses.asdict(section), "loss": {"background_weight": 0.1, "loss_mean": "image"}}
-    assert parse_recipe(values, "tiny", "here").model == section
+    assert dataclasses.asdict(section) == given
 
 
 def test_each_model_has_its_own_loss():
@@ -556,13 +556,13 @@ def test_both_models_are_known_by_name():
         "partclipseg": "PartCLIPSegSection",
         "clipseg": "CLIPSegSection",
     }
-    assert isinstance(model_from_header(raw()["model"], "here"), PartCLIPSegSection)
+    assert isinstance(parse_recipe(raw(), "tiny", "here").model, PartCLIPSegSection)
 
 
 @pytest.mark.parametrize("name", ["catseg", "PartCLIPSeg", "", 1, None, True, ["clipseg"], {"a": 1}])
 def test_an_unknown_model_is_refused_with_the_known_ones(name):
     with refused(f"here: model.name must be one of partclipseg, clipseg, got {name!r}"):
-        model_from_header(raw()["model"] | {"name": name}, "here")
+        parse_recipe(raw() | {"model": raw()["model"] | {"name": name}}, "tiny", "here")
 
 
 @pytest.mark.parametrize(
@@ -576,7 +576,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones(name):
 )
 def test_a_switch_that_a_model_does_not_have_is_refused(section, message):
     with pytest.raises(RecipeError, match=f"^here: model.{re.escape(message)}"):
-        model_from_header(section, "here")
+        parse_recipe(raw() | {"model": section}, "tiny", "here")
 
 
 @pytest.mark.parametrize(
@@ -590,20 +590,20 @@ def test_a_key_of_the_other_model_is_unknown(section, key):
     other = "visual_adapter" if key == "object_text_index" else "object_text_index"
     known = f"name, backbone, init, image_size, background_embedding, trainable, {other}"
     with refused(f"here: unknown key model.{key}; known are {known}"):
-        model_from_header(section, "here")
+        parse_recipe(raw() | {"model": section}, "tiny", "here")
 
 
 @pytest.mark.parametrize("section", [None, 5, "tiny", []])
 def test_a_model_section_of_something_else_is_refused(section):
     with refused(f"here: model must be a section of keys, got {section!r}"):
-        model_from_header(section, "here")
+        parse_recipe(raw() | {"model": section}, "tiny", "here")
 
 
 def test_a_model_section_without_a_name_asks_for_it():
     section = raw()["model"]
     del section["name"]
     with refused("here: needs the key model.name; add it (recipes are complete)"):
-        model_from_header(section, "here")
+        parse_recipe(raw() | {"model": section}, "tiny", "here")
 
 
 # ---- other tasks

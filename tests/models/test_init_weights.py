@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from partseg_cli.config.recipe import load_recipe, model_from_header
+from partseg_cli.config.recipe import CLIPSegSection, load_recipe
 from partseg_cli.errors import CheckpointError
 from partseg_cli.models.backbones import BACKBONES
 from partseg_cli.models.builder import build_from_header, init_model
@@ -21,7 +21,9 @@ from partseg_cli.models.init_weights import find_start
 from partseg_cli.vocabulary import Pair, Vocabulary
 
 PASCAL = load_recipe("pascal_zeroshot").model
-CLIPSEG = model_from_header(LAYOUTS["clipseg-rd64-refined"].model, "clipseg")
+CLIPSEG = CLIPSegSection(
+    **{"trainable" if k == "trained" else k: v for k, v in LAYOUTS["clipseg-rd64-refined"].model.items()}
+)
 CLIPSEG_FILE = "clipseg-rd64-refined/model.safetensors"
 CLIP_FILE = "vit_base_patch16_clip_224.openai/open_clip_model.safetensors"
 

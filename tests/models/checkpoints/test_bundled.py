@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from partseg_cli.config.recipe import model_from_header
 from partseg_cli.io.paths import packaged_weights
+from partseg_cli.models.builder import load_model
 from partseg_cli.models.checkpoints.checkpoint import read_header
 
 SHA256 = {
@@ -22,4 +22,6 @@ def test_the_bundled_weights_are_the_same_bytes(name):
 def test_a_header_with_the_first_name_of_a_key_is_read():
     path = packaged_weights("nano")
     assert read_header(path).model["trained"] == "decoder"
-    assert model_from_header(read_header(path).model, "nano").trainable == "decoder"
+    model, header = load_model(path)
+    assert header.model["trained"] == "decoder"
+    assert not any(parameter.requires_grad for parameter in model.clip.parameters())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import tiny
 
-from partseg_cli.config.recipe import CLIPSegSection, load_recipe, model_from_header
+from partseg_cli.config.recipe import CLIPSegSection, load_recipe, model_to_header
 from partseg_cli.errors import CheckpointError
 from partseg_cli.inference.protocols import oracle_obj, pred_all
 from partseg_cli.inference.segmenter import load_segmenter
@@ -255,7 +255,9 @@ def checkpoint(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("clipseg") / "a.safetensors"
     vocabulary = Store.open(trained.data).info.vocabulary
     save_checkpoint(
-        path, init_model(**asdict(SECTION)), CheckpointHeader(asdict(SECTION), vocabulary, "cartoon-part", "drawn", 0)
+        path,
+        init_model(**asdict(SECTION)),
+        CheckpointHeader(model_to_header(SECTION), vocabulary, "cartoon-part", "drawn", 0),
     )
     return path
 
@@ -264,7 +266,7 @@ def test_a_checkpoint_of_clipseg_is_opened_as_what_it_is(checkpoint):
     opened, header = load_segmenter(checkpoint, build_inference_config("cpu", prompt_chunk=2))
     assert type(opened.model) is CLIPSeg
     assert (opened.image_size, opened.model.prompt_chunk, opened.model.training) == (SECTION.image_size, 2, False)
-    assert model_from_header(header.model, "header") == SECTION
+    assert model_to_header(SECTION) == header.model
     assert header.model["name"] == "clipseg"
     with torch.inference_mode():
         logits = opened(IMAGES, WORDS)
@@ -289,7 +291,13 @@ def test_clipseg_predicts_parts_objects_and_both(partseg, trained, checkpoint, t
 
 def test_a_checkpoint_of_partclipseg_cannot_pass_for_clipseg(trained, tmp_path):
     section = load_recipe("tiny").model
-    header = CheckpointHeader(asdict(SECTION), WORDS, "cartoon-part", "drawn", 0)
+    header = CheckpointHeader(model_to_header(SECTION), WORDS, "cartoon-part", "drawn", 0)
     save_checkpoint(tmp_path / "a.safetensors", build_from_header(asdict(section)), header)
     with pytest.raises(CheckpointError, match=r"background must be absent, got \(1, 64\); these weights belong"):
         load_model(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("switch", ["on", 1, None])
+def test_a_switch_that_is_no_bool_is_refused(switch):
+    with pytest.raises(ValueError, match=rf"^model.visual_adapter must be true or false, got {switch!r}$"):
+        build_from_header(model_to_header(SECTION) | {"visual_adapter": switch})
