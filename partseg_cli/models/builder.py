@@ -98,7 +98,14 @@ def build_loss(
 
 
 def build_from_header(settings: Mapping[str, Any]) -> CLIPSeg:
-    """Build the model that the `model` record of a checkpoint's header describes; see `build_model`."""
+    """Build the model that the `model` record of a checkpoint's header describes.
+
+    Raises:
+        RecipeError, ValueError, TypeError: As `build_model`, or a setting is missing, unknown or of another type.
+    """
+    adapter = settings.get("visual_adapter", False)
+    if not isinstance(adapter, bool):
+        raise ValueError(f"model.visual_adapter must be true or false, got {adapter!r}")
     renamed = {"trainable" if key == "trained" else key: value for key, value in settings.items() if key != "init"}
     return build_model(**renamed)
 

@@ -212,8 +212,6 @@ class CLIPSeg(nn.Module):
         super().__init__()
         check_choice("background_embedding", background_embedding, ("frozen", "learned", "none"))
         check_choice("trainable", trainable, ("published", "decoder", "all"))
-        if not isinstance(visual_adapter, bool):  # the header of a checkpoint may hold anything
-            raise ValueError(f"model.visual_adapter must be true or false, got {visual_adapter!r}")
         self.clip = Clip(backbone)
         embedding, width = self.clip.embedding_width, backbone.width
         self.visual_adapter = VisualAdapter(self.clip.width) if visual_adapter else nn.Identity()
