@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]  # public, but not listed
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 Item = TypeVar("Item")
 
@@ -90,13 +90,14 @@ class Stopwatch:
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
-        """Count the time of the block for a section while the stopwatch runs."""
+        """Count the time of the block for a section while the stopwatch runs; in torch.profiler it is a range."""
         if not self._open:
             yield
             return
         self._switch(name)
         try:
-            yield
+            with record_function(name):
+                yield
         finally:
             self._switch(None)
 

@@ -159,3 +159,12 @@ def test_a_cpu_has_no_busy_share_and_nothing_to_wait_for():
 )
 def test_time_that_two_kernels_share_counts_once(spans, length):
     assert covered_length(spans) == length
+
+
+def test_sections_are_ranges_of_the_profiler():
+    watch = Stopwatch(("decoder", "rest"))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler, watch.running():
+        for _ in range(3):
+            with watch.section("decoder"):
+                torch.ones(4).sum()
+    assert {event.key: event.count for event in profiler.key_averages()}["decoder"] == 3
