@@ -224,7 +224,7 @@ def _term_of_entry(path: Path, entry: object) -> QueryTerm:
 
 
 def _term(path: Path, name: object, part: object) -> QueryTerm:
-    names = [" ".join(text.split()) for text in (name, part) if isinstance(text, str)]
+    names = [one_line(text) for text in (name, part) if isinstance(text, str)]
     if len(names) != sum(text is not None for text in (name, part)) or not names or not all(names):
         raise _misread(path, {"object": name, "part": part})
     known = iter(names)

@@ -14,7 +14,7 @@ from PIL import Image
 from partseg_cli.data.record import Record
 from partseg_cli.data.rle import NONE, source_rows
 from partseg_cli.data.store import Store
-from partseg_cli.errors import DataError
+from partseg_cli.errors import DataError, one_line
 from partseg_cli.io.label_maps import palette
 from partseg_cli.reports.error_analysis import ImageScore
 from partseg_cli.reports.overlay import add_legend, label_edges, overlay_labels
@@ -279,7 +279,7 @@ def _entries(store: Store, record: Record, drawn: LabelledImage) -> tuple[Legend
 
 def _tile(drawn: LabelledImage, entries: Sequence[LegendEntry], title: str) -> Image.Image:
     small = _shrink(drawn.image, TILE)
-    title = " ".join(title.split())
+    title = one_line(title)
     title = title if len(title) <= TITLE else f"{title[:7]}...{title[10 - TITLE :]}"
     figure = overlay_labels(small, _resize_labels(drawn.labels, small.size), drawn.colours)
     return add_legend(figure, [(entry.colour, entry.name) for entry in entries if entry.colour is not None], title)
